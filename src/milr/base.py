@@ -1,0 +1,113 @@
+"""The four contracts of the package. A third party that satisfies one of them can be named on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Rollout, Score, Step, TextTrace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+@runtime_checkable
+class UnifiedModel(Protocol):
+    """A model that writes text and draws images with one transformer. All calls are batched; rows are independent."""
+
+    name: str
+    image_tokens: int
+    guidance_scale: float
+
+    def identity(self) -> Mapping[str, Any]:
+        """What makes two runs the same model: name, weight hash, dtype, device."""
+
+    def check(self, text: str) -> None:
+        """Raise UsageError, naming the reason, when this model cannot read `text`."""
+
+    def reason(self, requests: Sequence[ReasonRequest]) -> list[TextTrace]:
+        """Write visualisations; the latents kept are those of the first `keep` tokens, forced ones included."""
+
+    def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
+        """Draw image tokens under classifier-free guidance."""
+
+    def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
+        """Image tokens, N per row, to pictures."""
+
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
+        """Answer one question about each picture."""
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Token ids to text, special tokens left out."""
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Text to token ids, without special tokens: the inverse of `decode_text` up to spacing."""
+
+    def text_logits(self, trace: TextTrace, latents: Tensor) -> Tensor:
+        """(n, d) text latents to (n, V) logits in fp32, differentiable."""
+
+    def image_logits(self, trace: ImageTrace, latents: Tensor, guidance_scale: float) -> Tensor:
+        """(n, 2, d) image latents to (n, V) guided logits in fp32, differentiable."""
+
+    @property
+    def end_of_text(self) -> int:
+        """The id that ends a visualisation."""
+
+
+class Services(Protocol):
+    """The studio's narrow face towards rewards."""
+
+    async def answer(self, picture: Image, question: str) -> Answer:
+        """Ask the generating model about a picture."""
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Judges pictures. Raises JudgeError or returns `Score.unscored` when it cannot; never a made-up number."""
+
+    name: str
+    range: tuple[float, float]
+    threshold: float
+    needs: tuple[str, ...]
+    licence: str
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """One score in [0, 1] for each picture with its prompt."""
+
+
+class StudioFace(Services, Protocol):
+    """What a method may ask for; everything expensive is awaited, and gathered with like requests of other methods."""
+
+    model: UnifiedModel
+
+    async def reason(self, request: ReasonRequest) -> TextTrace: ...
+
+    async def draw(self, request: DrawRequest) -> ImageTrace: ...
+
+    async def render(self, image: ImageTrace) -> Image: ...
+
+    async def score(self, picture: Image, prompt: Prompt) -> Score: ...
+
+    async def compute(self, function: Callable[[], Any]) -> Any:
+        """Run a small tensor computation on the model's thread."""
+
+
+class Method(Protocol):
+    """An algorithm about one prompt. It yields a Step for each picture and contains no budget and no stop rule."""
+
+    def __call__(self, studio: StudioFace, prompt: Prompt, key: Key) -> AsyncIterator[Step]: ...
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """Prompts with metadata, how many samples of each, the report metric, and how categories are aggregated."""
+
+    name: str
+    samples: int
+
+    def prompts(self, split: str = "test") -> list[Prompt]: ...
+
+    def judge(self, rollouts: Sequence[Rollout], prompts: Sequence[Prompt]) -> list[Score]: ...
+
+    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float: ...

@@ -1,0 +1,1 @@
+"""The algorithm: what is free, when it moves, and how."""

@@ -1,0 +1,1 @@
+"""Unified models: one file each, over one batched decode loop."""

@@ -1,0 +1,311 @@
+"""Janus and Janus-Pro, natively in transformers (>= 5.17): reasoning, drawing, rendering and answering in batches.
+
+CPU runs in float32; cuda in bfloat16 weights with float32 latents and logits, cast at the heads. mps is untested.
+Where this differs from transformers' `generate`: latents are kept, tokens can be forced, each row has its own noise,
+and sampling is over the full softmax (there, top-k 50 is applied unasked).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from milr.models.decoding import Decoded, Head, Row, decode
+from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
+from milr.models.pictures import Preprocessing, to_pictures
+from milr.policy import guided_logits
+from milr.randomness import NoiseStream
+from milr.templates import JANUS, RoleTags, Templates
+from milr.types import Answer, DrawRequest, ImageTrace, Key, MissingError, ReasonRequest, TextTrace, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LONGEST_VISUALISATION = 512
+_RENDERED_AT_ONCE = 8
+
+
+class JanusModel:
+    """A Janus checkpoint as a `UnifiedModel`. Use `JanusModel.load`."""
+
+    max_answer_tokens = 8
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        network: Any,
+        tokenizer: Any,
+        *,
+        templates: Templates = JANUS,
+        guidance_scale: float = 5.0,
+        name: str | None = None,
+    ) -> None:
+        config = network.config
+        self.name = name or checkpoint.name
+        self.guidance_scale = guidance_scale
+        self.image_tokens: int = config.vq_config.num_patches**2
+        self.templates = templates
+        self.network, self.tokenizer = network, tokenizer
+        self.ids = SpecialIds.of(tokenizer)
+        self._checkpoint = checkpoint
+        self._picture_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+        self._positions: int = config.text_config.max_position_embeddings
+        self._preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
+        self._text = Head(network.get_input_embeddings(), lambda latents, _: self._spoken(latents[:, 0]), self.ids.end)
+        self._image = Head(
+            network.prepare_embeddings_for_image_generation,
+            lambda latents, guidance: self._guided(latents, guidance[:, None]),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder_or_hub_name: str | Path,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        role_tags: RoleTags | None = None,
+        reasoning_prompt: str | None = None,
+        question: str | None = None,
+        templates: Templates = JANUS,
+        guidance_scale: float = 5.0,
+        name: str | None = None,
+    ) -> JanusModel:
+        """Load from a folder or a hub name. `reasoning_prompt` and `question` replace the templates' wording."""
+        spoken = templates.override(role_tags=role_tags, reasoning=reasoning_prompt, question=question)
+        place = choose_device(device)
+        checkpoint = Checkpoint.find(folder_or_hub_name)
+        tokenizer = checkpoint.tokenizer()
+        network = checkpoint.network(dtype=choose_dtype(dtype, place), device=place)
+        return cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
+
+    # What it is
+
+    @property
+    def end_of_text(self) -> int:
+        """The id that ends a visualisation."""
+        return self.ids.end
+
+    def identity(self) -> Mapping[str, Any]:
+        """Name, hash of the weights ("sized:" where files over 1 GB count by size, time and header), dtype, device."""
+        return {
+            "name": self.name,
+            "weights": self._checkpoint.digest,
+            "dtype": str(self.network.dtype).removeprefix("torch."),
+            "device": self.network.device.type,
+            "templates": blake2b(repr(self.templates).encode(), digest_size=8).hexdigest(),
+        }
+
+    def question(self, prompt: str) -> str:
+        """The yes/no question with which this model judges its own picture of `prompt`."""
+        return self.templates.judge(prompt)
+
+    def check(self, text: str) -> None:
+        """Raise UsageError for a prompt that is empty, in unknown words, with control tokens, or too long."""
+        if not text.strip():
+            raise UsageError("the prompt is empty; say what to draw.")
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        pieces = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+        unknown = [text[start:end] for token, (start, end) in pieces if token == self.tokenizer.unk_token_id]
+        if unknown:
+            words = ", ".join(repr(word) for word in dict.fromkeys(unknown))
+            raise UsageError(
+                f"{self.name} does not know {words}; use other words, or a model that knows them, "
+                "such as --model deepseek-community/Janus-Pro-1B."
+            )
+        control = [text[start:end] for token, (start, end) in pieces if token in self.tokenizer.all_special_ids]
+        if control:
+            raise UsageError(f"the prompt contains the control token {control[0]}; take it out.")
+        if len(pieces) > (limit := self._longest_prompt()):
+            raise UsageError(f"the prompt has {len(pieces)} tokens and {self.name} reads at most {limit}; shorten it.")
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Token ids to text, special tokens left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.strip()
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Text to token ids, without special tokens."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    # Writing, drawing, rendering, answering
+
+    def reason(self, requests: Sequence[ReasonRequest]) -> list[TextTrace]:
+        """Write visualisations; greedy unless a request says otherwise, until end of text or its `max_tokens`."""
+        began = time.perf_counter()
+        rows = [self._text_row(request) for request in requests]
+        results = decode(self.network.model.language_model, self._text, rows)
+        shares = _shares(results, time.perf_counter() - began)
+        return [
+            TextTrace(
+                text=self.decode_text(result.ids),
+                ids=result.ids,
+                latents=None if result.latents is None else result.latents[:, 0],
+                near_ties=result.near_ties,
+                decoded=result.decoded,
+                seconds=seconds,
+            )
+            for result, seconds in zip(results, shares, strict=True)
+        ]
+
+    def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
+        """Draw image tokens under classifier-free guidance."""
+        began = time.perf_counter()
+        rows = [self._image_row(request) for request in requests]
+        results = decode(self.network.model.language_model, self._image, rows)
+        shares = _shares(results, time.perf_counter() - began)
+        return [
+            ImageTrace(result.ids, result.latents, result.near_ties, result.decoded, seconds)
+            for result, seconds in zip(results, shares, strict=True)
+        ]
+
+    @torch.no_grad()
+    def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
+        """Image tokens, N per row, to pictures."""
+        pictures: list[Image] = []
+        for first in range(0, len(image_ids), _RENDERED_AT_ONCE):
+            ids = torch.tensor([list(row) for row in image_ids[first : first + _RENDERED_AT_ONCE]])
+            pictures += to_pictures(self.network.decode_image_tokens(ids.to(self.network.device)))
+        return pictures
+
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
+        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) at the first token."""
+        if not pictures:
+            return []
+        began = time.perf_counter()
+        prompts = self._seen(pictures, questions)
+        rows = [Row(prompt, count=self.max_answer_tokens, keep=1) for prompt in prompts]
+        results = decode(self.network.model.language_model, self._text, rows)
+        yes = self._yes(torch.cat([result.latents[:, 0] for result in results if result.latents is not None]))
+        shares = _shares(results, time.perf_counter() - began)
+        return [
+            Answer(self.decode_text(result.ids), probability, seconds)
+            for result, probability, seconds in zip(results, yes, shares, strict=True)
+        ]
+
+    # From latents to logits
+
+    def text_logits(self, trace: TextTrace, latents: Tensor) -> Tensor:
+        """(n, d) text latents to (n, V) logits in fp32, differentiable."""
+        return self._spoken(latents)
+
+    def image_logits(self, trace: ImageTrace, latents: Tensor, guidance_scale: float) -> Tensor:
+        """(n, 2, d) image latents to (n, V) guided logits in fp32, differentiable."""
+        return self._guided(latents, guidance_scale)
+
+    def _spoken(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n, V)"""
+        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype)).float()
+        return logits
+
+    def _guided(self, latents: Tensor, guidance_scale: float | Tensor) -> Tensor:
+        """(n, 2, d) -> (n, V)"""
+        pair = self.network.model.generation_head(latents.to(self.network.dtype)).float()
+        return guided_logits(pair[:, 0], pair[:, 1], guidance_scale)
+
+    # From requests to rows
+
+    def _text_row(self, request: ReasonRequest) -> Row:
+        count = min(request.max_tokens, self._room())
+        return Row(
+            self._embed([self._encode(self.templates.reason(request.prompt))]),
+            count=count,
+            prefix=request.prefix,
+            keep=count if request.keep is None else request.keep,
+            temperature=request.temperature,
+            noise=self._noise(request.key, "text", request),
+        )
+
+    def _image_row(self, request: DrawRequest) -> Row:
+        conditional = [*self._encode(self.templates.draw(request.text)), self.ids.begin_image]
+        unconditional = [conditional[0], *[self.ids.pad] * (len(conditional) - 2), conditional[-1]]
+        count = self.image_tokens if request.count is None else min(request.count, self.image_tokens)
+        return Row(
+            self._embed([conditional, unconditional]),
+            count=count,
+            prefix=request.prefix,
+            keep=count if request.keep is None else request.keep,
+            temperature=request.temperature,
+            guidance_scale=request.guidance_scale,
+            noise=self._noise(request.key, "image", request),
+        )
+
+    def _noise(self, key: Key, role: str, request: ReasonRequest | DrawRequest) -> NoiseStream | None:
+        """The request's noise; a greedy one needs none."""
+        if not request.temperature:
+            return None
+        config = self.network.config
+        vocab = config.vq_config.num_embeddings if role == "image" else config.text_config.vocab_size
+        return NoiseStream(key, role, vocab, override=request.noise)
+
+    def _encode(self, text: str) -> list[int]:
+        """Begin of sentence, then the text's ids."""
+        return [self.ids.begin, *self.encode_text(text)]
+
+    @torch.no_grad()
+    def _embed(self, streams: Sequence[Sequence[int]]) -> Tensor:
+        """Streams of text ids, embedded. (G, L, d)"""
+        embedded: Tensor = self.network.get_input_embeddings()(torch.tensor(streams, device=self.network.device))
+        return embedded
+
+    def _room(self) -> int:
+        """How many tokens a visualisation may have: all but the picture's places, shared evenly with the prompt."""
+        return min(_LONGEST_VISUALISATION, max(1, (self._positions - self.image_tokens) // 2))
+
+    def _longest_prompt(self) -> int:
+        """How many prompt tokens leave room for the templates, a visualisation, the picture, and a question."""
+        writing = len(self._encode(self.templates.reason(""))) + self._room()
+        drawing = len(self._encode(self.templates.draw(". "))) + 1 + self._room() + self.image_tokens
+        asking = len(self._encode(self.templates.ask(self.question(""), ""))) + 2 + self._picture_tokens
+        longest: int = max(writing, drawing, asking + self.max_answer_tokens)
+        return self._positions - longest
+
+    # Looking at pictures
+
+    @torch.no_grad()
+    def _seen(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Tensor]:
+        """The embedded prompts that show each picture and ask its question. Each (1, L, d)"""
+        pixels = self._preprocess(pictures).to(self.network.device, self.network.dtype)
+        features = self.network.model.get_image_features(pixels, return_dict=True).pooler_output
+        prompts = []
+        for question, seen in zip(questions, features, strict=True):
+            ids = self._encode(self.templates.ask(question, self._placeholders()))
+            prompt = self._embed([ids])
+            prompt[0, torch.tensor(ids) == self.ids.placeholder] = seen.to(prompt.dtype)
+            prompts.append(prompt)
+        return prompts
+
+    def _placeholders(self) -> str:
+        begin, placeholder, end = self.tokenizer.convert_ids_to_tokens(
+            [self.ids.begin_image, self.ids.placeholder, self.ids.end_image]
+        )
+        return f"{begin}{placeholder * self._picture_tokens}{end}"
+
+    @torch.no_grad()
+    def _yes(self, latents: Tensor) -> list[float]:
+        """P(yes) / (P(yes) + P(no)) for each latent (B, d)."""
+        spoken = self._spoken(latents)
+        yes, no = (spoken[:, self._spellings(word)].logsumexp(-1) for word in ("yes", "no"))
+        probabilities: list[float] = torch.sigmoid(yes - no).tolist()
+        return probabilities
+
+    def _spellings(self, word: str) -> list[int]:
+        """The ids of every casing, with and without a leading space, that is one known token."""
+        spellings = [space + cased for space in ("", " ") for cased in (word, word.capitalize(), word.upper())]
+        encoded = map(self.encode_text, spellings)
+        ids = {tokens[0] for tokens in encoded if len(tokens) == 1} - {self.tokenizer.unk_token_id}
+        if not ids:
+            raise MissingError(f"the tokenizer of {self.name} has no single token for {word!r}; it cannot judge.")
+        return sorted(ids)
+
+
+def _shares(results: Sequence[Decoded], seconds: float) -> list[float]:
+    """The batch's time, shared by decoded tokens."""
+    weights = [1 + result.decoded for result in results]
+    return [seconds * weight / sum(weights) for weight in weights]

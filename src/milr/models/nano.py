@@ -1,0 +1,39 @@
+"""nano: the small Janus that ships inside the package, with the wording it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from milr.models.janus import JanusModel
+from milr.templates import NANO, RoleTags
+from milr.types import MissingError
+
+
+def folder() -> Path:
+    """Where the embedded weights live."""
+    return Path(__file__).with_name("nano_weights")
+
+
+def load_nano(
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    role_tags: RoleTags | None = None,
+    reasoning_prompt: str | None = None,
+    question: str | None = None,
+    guidance_scale: float = 5.0,
+) -> JanusModel:
+    """The embedded model; "auto" is float32 on the CPU, where it is fast enough and its published numbers come from."""
+    if not (folder() / "config.json").is_file():
+        raise MissingError("nano's weights are not in this installation; install the milr package again.")
+    return JanusModel.load(
+        folder(),
+        dtype="float32" if dtype == "auto" else dtype,
+        device="cpu" if device == "auto" else device,
+        role_tags=role_tags,
+        reasoning_prompt=reasoning_prompt,
+        question=question,
+        templates=NANO,
+        guidance_scale=guidance_scale,
+        name="nano",
+    )

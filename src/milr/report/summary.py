@@ -1,0 +1,197 @@
+"""The numbers of a run. A missing judgement is not a zero: means are over the scored, with the bounds beside them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+from milr.report.failures import looks_hacked, marks
+from milr.report.statistics import Group, Interval, interval_of_mean, interval_of_share
+from milr.runs.store import Record, StepRecord
+from milr.types import Cost
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one kind of picture. `lowest` and `highest` are the means with the unscored as 0 and as 1.
+
+    `right` is the share of the scored above the threshold (None without a threshold).
+    """
+
+    n: int
+    scored: int
+    mean: float | None
+    lowest: float
+    highest: float
+    interval: Interval | None
+    right: float | None
+    right_interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Returned minus first score over the samples where both were scored."""
+
+    n: int
+    mean: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers. `judged_*` are by the report metric, where one was asked; the others by the search reward."""
+
+    samples: int
+    prompts: int
+    first: Scores
+    returned: Scores
+    gain: Gain
+    judged_first: Scores | None
+    judged_returned: Scores | None
+    reached_threshold: float
+    stops: Mapping[str, int]
+    pictures: float
+    update_steps: int
+    text_changed: float | None
+    free_tokens: Mapping[str, float]
+    marks: Mapping[str, int]
+    cost: Cost
+    categories: Mapping[str, Summary] = field(default_factory=dict)
+
+
+def summarise(records: Sequence[Record], *, threshold: float | None = None) -> Summary:
+    """The numbers of at least one record; `threshold` says which scores are right (strictly above it)."""
+    if not records:
+        raise ValueError("a summary needs at least one record")
+    return dataclasses.replace(_summarise(records, threshold), categories=_by_category(records, threshold))
+
+
+def _by_category(records: Sequence[Record], threshold: float | None) -> dict[str, Summary]:
+    names = sorted({record.prompt.category for record in records})
+    if names == [""]:
+        return {}
+    members = {name: [record for record in records if record.prompt.category == name] for name in names}
+    return {name or "other": _summarise(group, threshold) for name, group in members.items()}
+
+
+def _summarise(records: Sequence[Record], threshold: float | None) -> Summary:
+    updates = [step for record in records for step in record.steps if step.moved]
+    stops = Counter(str(record.stop) for record in records)
+    return Summary(
+        samples=len(records),
+        prompts=len({_cluster(record) for record in records}),
+        first=_scores(records, [record.first.score for record in records], threshold),
+        returned=_scores(records, [record.result.score for record in records], threshold),
+        gain=_gain(records),
+        judged_first=_judged(records, [record.first for record in records]),
+        judged_returned=_judged(records, [record.result for record in records]),
+        reached_threshold=stops["threshold"] / len(records),
+        stops=dict(stops.most_common()),
+        pictures=sum(record.cost.pictures for record in records) / len(records),
+        update_steps=len(updates),
+        text_changed=sum(step.text_changed for step in updates) / len(updates) if updates else None,
+        free_tokens=_free_tokens(updates),
+        marks=_count_marks(records),
+        cost=reduce(add, (record.cost for record in records)),
+    )
+
+
+def _cluster(record: Record) -> Group:
+    return (record.prompt.id, record.prompt.text)
+
+
+def _scores(records: Sequence[Record], values: Sequence[float | None], threshold: float | None) -> Scores:
+    pairs = [(_cluster(record), value) for record, value in zip(records, values, strict=True) if value is not None]
+    groups, scored = [group for group, _ in pairs], [value for _, value in pairs]
+    right = [value > threshold for value in scored] if threshold is not None else []
+    return Scores(
+        n=len(values),
+        scored=len(scored),
+        mean=_mean(scored),
+        lowest=sum(scored) / len(values),
+        highest=(sum(scored) + len(values) - len(scored)) / len(values),
+        interval=interval_of_mean(groups, scored),
+        right=_mean(right),
+        right_interval=interval_of_share(groups, right) if right else None,
+    )
+
+
+def _judged(records: Sequence[Record], steps: Sequence[StepRecord]) -> Scores | None:
+    asked = [(record, step.judged.score) for record, step in zip(records, steps, strict=True) if step.judged]
+    if not asked:
+        return None
+    return _scores([record for record, _ in asked], [score for _, score in asked], None)
+
+
+def _gain(records: Sequence[Record]) -> Gain:
+    pairs = [
+        (_cluster(record), record.result.score - record.first.score)
+        for record in records
+        if record.result.score is not None and record.first.score is not None
+    ]
+    gains = [gain for _, gain in pairs]
+    return Gain(len(gains), _mean(gains), interval_of_mean([group for group, _ in pairs], gains))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _free_tokens(updates: Sequence[StepRecord]) -> dict[str, float]:
+    """The mean number of free tokens of each modality over the steps that moved it."""
+    counts: dict[str, list[int]] = {}
+    for step in updates:
+        for modality, info in step.info.items():
+            counts.setdefault(modality, []).append(info.free_tokens)
+    return {modality: sum(found) / len(found) for modality, found in counts.items()}
+
+
+def _count_marks(records: Sequence[Record]) -> dict[str, int]:
+    found = Counter(mark for record in records for step in record.steps for mark in marks(step))
+    found["possible reward hacking"] = sum(looks_hacked(record) for record in records)
+    return {mark: count for mark, count in found.items() if count}
+
+
+def to_json(summary: Summary, **about: Any) -> bytes:
+    """report.json: the summary, beside whatever `about` says of the run."""
+    return json.dumps({**about, **dataclasses.asdict(summary)}, indent=1, ensure_ascii=False).encode()
+
+
+def to_csv(records: Sequence[Record]) -> bytes:
+    """table.csv: one row per sample; an empty score is unscored."""
+    content = io.StringIO(newline="")
+    rows = [_row(record) for record in records]
+    writer = csv.DictWriter(content, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return content.getvalue().encode()
+
+
+def _row(record: Record) -> dict[str, Any]:
+    first, result = record.first, record.result
+    return {
+        "prompt_id": record.prompt.id,
+        "prompt": record.prompt.text,
+        "category": record.prompt.category,
+        "seed": record.seed,
+        "sample": record.sample,
+        "first_score": first.score,
+        "returned_score": result.score,
+        "best_score": None if record.best is None else record.steps[record.best].score,
+        "judged_first": first.judged and first.judged.score,
+        "judged_returned": result.judged and result.judged.score,
+        "returned_step": result.index,
+        "stop": record.stop,
+        "text_changed_steps": sum(step.text_changed for step in record.steps),
+        **dataclasses.asdict(record.cost),
+        "picture": result.picture,
+        "reason": result.reason,
+    }

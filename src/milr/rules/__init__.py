@@ -1,0 +1,1 @@
+"""Pure scoring rules: detections or answers in, verdicts out."""

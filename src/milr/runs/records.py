@@ -1,0 +1,118 @@
+"""What is kept of one sample, as JSON. No tensors: reading a record loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from milr.types import Cost, Modality, ModalityInfo, Outcome, Prompt, Score, Step, StopReason, TextTrace
+
+VERSION = 1
+
+
+class Judgement(BaseModel):
+    """A score by the report metric; `score` None is unscored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float | None
+    parts: dict[str, float] = {}
+    reason: str = ""
+
+
+class StepRecord(BaseModel):
+    """One step of a sample. `picture` is relative to the run's folder; `judged` is the report metric's word, if asked.
+
+    `visualisation` None: drawn from the bare prompt.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    index: int
+    score: float | None
+    parts: dict[str, float] = {}
+    reason: str = ""
+    visualisation: str | None
+    text_ids: tuple[int, ...] = ()
+    image_ids: tuple[int, ...] = ()
+    moved: tuple[Modality, ...] = ()
+    info: dict[Modality, ModalityInfo] = {}
+    text_changed: bool = False
+    repetition: float = 0.0
+    text_near_ties: tuple[int, ...] = ()
+    image_near_ties: tuple[int, ...] = ()
+    cost: Cost = Cost()
+    picture: str
+    judged: Judgement | None = None
+
+
+class Record(BaseModel):
+    """One finished sample: `best` and `returned` are positions in `steps`; `best` None when nothing was scored."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    version: Literal[1] = VERSION
+    prompt: Prompt
+    seed: int
+    sample: int
+    steps: tuple[StepRecord, ...]
+    best: int | None
+    returned: int
+    stop: StopReason
+    cost: Cost
+
+    @property
+    def first(self) -> StepRecord:
+        """The untouched first step."""
+        return self.steps[0]
+
+    @property
+    def result(self) -> StepRecord:
+        """The step whose picture the search returned."""
+        return self.steps[self.returned]
+
+
+def to_record(outcome: Outcome, pictures: Sequence[str]) -> Record:
+    """The record of `outcome`, whose pictures are kept at the paths `pictures`."""
+    steps = (
+        _to_step(step, picture, outcome.judged.get(place))
+        for place, (step, picture) in enumerate(zip(outcome.steps, pictures, strict=True))
+    )
+    return Record(
+        prompt=outcome.prompt,
+        seed=outcome.key.seed,
+        sample=outcome.key.sample,
+        steps=tuple(steps),
+        best=outcome.best,
+        returned=outcome.returned,
+        stop=outcome.stop,
+        cost=outcome.cost,
+    )
+
+
+def _to_step(step: Step, picture: str, judged: Score | None) -> StepRecord:
+    text = step.rollout.visualisation or TextTrace("", ())
+    return StepRecord(
+        index=step.index,
+        score=step.score.value,
+        parts=dict(step.score.parts),
+        reason=step.score.reason,
+        visualisation=text.text if step.rollout.visualisation else None,
+        text_ids=text.ids,
+        image_ids=step.rollout.image.ids,
+        moved=step.moved,
+        info=dict(step.info),
+        text_changed=step.text_changed,
+        repetition=step.repetition,
+        text_near_ties=text.near_ties,
+        image_near_ties=step.rollout.image.near_ties,
+        cost=step.cost,
+        picture=picture,
+        judged=_to_judgement(judged),
+    )
+
+
+def _to_judgement(score: Score | None) -> Judgement | None:
+    return None if score is None else Judgement(score=score.value, parts=dict(score.parts), reason=score.reason)

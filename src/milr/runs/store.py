@@ -1,0 +1,236 @@
+"""A run on disk: run.json says what it is, one record per finished sample says how far it is.
+
+Progress is derived from the records present, never from a counter. Pictures are written first and the record last,
+each under a temporary name and then renamed, so a killed process loses at most the samples in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from milr.runs.config import RunConfig, differences
+from milr.runs.files import FolderLock, remove_leftovers, write_atomically
+from milr.runs.records import VERSION, Judgement, Record, StepRecord, to_record
+from milr.types import Outcome, Prompt, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Judgement", "Record", "Run", "RunConfig", "RunStore", "Sitting", "StepRecord", "name_of", "read_run",
+           "write_atomically"]  # fmt: skip
+
+PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
+
+
+class Sitting(BaseModel):
+    """With what a run was worked on: entries are added when versions or machine change between two sittings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+
+class Run(BaseModel):
+    """What run.json holds."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    version: int = VERSION
+    digest: str
+    config: RunConfig
+    sittings: tuple[Sitting, ...] = ()
+
+
+class RunStore:
+    """One run's folder. `open` it to write; `records` and `run` read it at any time, without a lock."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._lock = FolderLock(self.folder)
+
+    def open(self, config: RunConfig) -> RunStore:
+        """Start or resume the run that `config` describes; UsageError when the folder belongs to another run."""
+        try:
+            self._make_folders()
+            self._lock.acquire()
+            self._claim(config)
+            self._clean()
+        except OSError as error:
+            self.close()
+            raise _unwritable(self.folder, error) from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Let another process write here."""
+        self._lock.release()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.close()
+
+    def run(self) -> Run:
+        """What this run is; UsageError when the folder holds none."""
+        return read_run(self.folder)
+
+    def finished(self, prompt: Prompt, sample: int) -> bool:
+        """Whether the sample has a whole record and all its pictures."""
+        record = _read_record(self._record_path(name_of(prompt, sample)))
+        return record is not None and all(_has_content(self.folder / step.picture) for step in record.steps)
+
+    def write(self, outcome: Outcome) -> None:
+        """Keep a finished sample: its pictures, then its record, which marks it as finished."""
+        name = name_of(outcome.prompt, outcome.key.sample)
+        try:
+            self._record_path(name).unlink(missing_ok=True)
+            pictures = self._write_pictures(name, [step.rollout.picture for step in outcome.steps])
+            text = to_record(outcome, pictures).model_dump_json(indent=1)
+            write_atomically(self._record_path(name), text.encode(), durable=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def records(self) -> list[Record]:
+        """All finished samples, by name and then sample; damaged and half-written ones are left out."""
+        paths = sorted((self.folder / "records").glob("*.json"), key=_by_name_then_sample)
+        return [record for path in paths if (record := _read_record(path)) is not None]
+
+    def _record_path(self, name: str) -> Path:
+        return self.folder / "records" / f"{name}.json"
+
+    def _make_folders(self) -> None:
+        for name in ("records", "images"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def _claim(self, config: RunConfig) -> None:
+        """Write run.json, or check that the one here is of the same run."""
+        path = self.folder / "run.json"
+        if not path.exists():
+            self._refuse_orphans()
+            self._write_run(Run(digest=config.digest, config=config, sittings=(_sitting(),)))
+            return
+        run = read_run(self.folder)
+        if run.digest != config.digest:
+            raise _other_run(self.folder, differences(run.config, config))
+        now = _sitting()
+        if not run.sittings or (run.sittings[-1].versions, run.sittings[-1].machine) != (now.versions, now.machine):
+            self._write_run(run.model_copy(update={"sittings": (*run.sittings, now)}))
+
+    def _write_run(self, run: Run) -> None:
+        write_atomically(self.folder / "run.json", run.model_dump_json(indent=1).encode(), durable=True)
+
+    def _refuse_orphans(self) -> None:
+        if any((self.folder / "records").glob("*.json")):
+            raise UsageError(f"{self.folder} has records but no run.json to say of what run: choose another --out.")
+
+    def _clean(self) -> None:
+        remove_leftovers(self.folder, "run.json.*")
+        for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
+            remove_leftovers(folder)
+
+    def _write_pictures(self, name: str, pictures: list[Image]) -> list[str]:
+        folder = self.folder / "images" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{place:03d}.png" for place in range(len(pictures))]
+        for path, picture in zip(paths, pictures, strict=True):
+            write_atomically(path, _png(picture))
+        for stale in set(folder.glob("*.png")) - set(paths):
+            stale.unlink()
+        return [path.relative_to(self.folder).as_posix() for path in paths]
+
+
+def name_of(prompt: Prompt, sample: int) -> str:
+    """A file name for one sample: readable, safe on every system, and different for different prompts."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (prompt.id or prompt.text).lower())[:48].strip("-") or "prompt"
+    mark = hashlib.sha256(f"{prompt.id}\0{prompt.text}".encode()).hexdigest()[:8]
+    return f"{slug}-{mark}-{sample}"
+
+
+def read_run(folder: Path | str) -> Run:
+    """What the run in `folder` is; UsageError, naming the file, when run.json is absent or damaged."""
+    path = Path(folder) / "run.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made.") from None
+    try:
+        _check_version(json.loads(content), path)
+        return Run.model_validate_json(content)
+    except ValueError:
+        raise UsageError(f"{path} is damaged: restore it, or choose another --out.") from None
+
+
+def _read_record(path: Path) -> Record | None:
+    """The record at `path`, or None when there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+        _check_version(json.loads(content), path)
+        return Record.model_validate_json(content)
+    except (OSError, ValidationError, ValueError):
+        return None
+
+
+def _check_version(content: Any, path: Path) -> None:
+    version = content.get("version") if isinstance(content, Mapping) else None
+    if isinstance(version, int) and version != VERSION:
+        raise UsageError(f"{path} was written by another version of milr (format {version}): use that version, "
+                         "or choose another --out.")  # fmt: skip
+
+
+def _by_name_then_sample(path: Path) -> tuple[str, int]:
+    name, _, sample = path.stem.rpartition("-")
+    return name, int(sample) if sample.isdigit() else 0
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _png(picture: Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
+
+
+def _sitting() -> Sitting:
+    versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
+    return Sitting(started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), versions=versions, machine=machine)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"{folder} cannot be written ({error.strerror or error}): mend that, or choose another --out.")
+
+
+def _other_run(folder: Path, told_apart: list[str]) -> UsageError:
+    return UsageError(f"{folder} holds a run with other settings ({'; '.join(told_apart)}): choose another --out, "
+                      "or use the same settings.")  # fmt: skip

@@ -1,0 +1,1 @@
+"""The embedded world: what can be said, planned, drawn and judged on a laptop."""

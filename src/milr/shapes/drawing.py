@@ -1,0 +1,93 @@
+"""Scenes to pixels: flat shapes, supersampled masks, one background."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, GRID, PIXELS, SIZES, Look, Scene
+
+SUPER = 8  # subpixels per pixel
+LINE = {"large": 1.7, "small": 1.3}  # pixels of an outline
+STRIPE = 4.0  # pixels of one stripe and its gap
+GAP = 0.3  # coverage inside the gap: the silhouette survives
+
+
+def _star(points: int, inner: float) -> list[tuple[float, float]]:
+    angles = [math.pi * i / points - math.pi / 2 for i in range(2 * points)]
+    return [(r * math.cos(a), r * math.sin(a)) for i, a in enumerate(angles) for r in [inner if i % 2 else 1.0]]
+
+
+_ARM = 0.36
+OUTLINES: dict[str, list[tuple[float, float]]] = {  # corners in units of the radius, y down
+    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "triangle": [(0, -0.95), (1, 0.85), (-1, 0.85)],
+    "star": _star(5, 0.45),
+    "diamond": [(0, -1), (0.75, 0), (0, 1), (-0.75, 0)],
+    "cross": [(-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM), (_ARM, 1), (-_ARM, 1),
+              (-_ARM, _ARM), (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM)],
+    "arrow": [(-1, -0.4), (0, -0.4), (0, -1), (1, 0), (0, 1), (0, 0.4), (-1, 0.4)],
+    "hourglass": [(-0.9, -1), (0.9, -1), (0.2, 0), (0.9, 1), (-0.9, 1), (-0.2, 0)],
+}  # fmt: skip
+
+
+def _heart() -> list[tuple[float, float]]:
+    turns = np.linspace(0, 2 * math.pi, 60)
+    x = 16 * np.sin(turns) ** 3
+    y = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns))
+    return [(a / 16, (b - 2.5) / 15) for a, b in zip(x, y, strict=True)]
+
+
+def _silhouette(shape: str, radius: float, extent: int) -> np.ndarray:
+    """Boolean (extent, extent) mask of the whole shape, centred; lengths in subpixels."""
+    canvas = Image.new("1", (extent, extent))
+    pen, middle = ImageDraw.Draw(canvas), extent / 2
+    disc = [middle - radius, middle - radius, middle + radius, middle + radius]
+    if shape in ("circle", "moon"):
+        pen.ellipse(disc, fill=1)
+        if shape == "moon":
+            shift = 0.7 * radius
+            pen.ellipse([disc[0] + shift, disc[1] - 0.25 * radius, disc[2] + shift, disc[3] - 0.25 * radius], fill=0)
+    else:
+        corners = _heart() if shape == "heart" else OUTLINES[shape]
+        pen.polygon([(middle + x * radius, middle + y * radius) for x, y in corners], fill=1)
+    return np.array(canvas)
+
+
+@lru_cache(maxsize=None)
+def mask(shape: str, size: str, fill: str) -> np.ndarray:
+    """Coverage (CELL, CELL) in [0, 1] of one object drawn in the middle of a cell."""
+    extent = CELL * SUPER
+    inside = _silhouette(shape, SIZES[size] * SUPER, extent)
+    if fill == "outlined":
+        inside &= ndimage.distance_transform_edt(inside) <= LINE[size] * SUPER
+    elif fill == "striped":
+        gap = (np.arange(extent) / SUPER) % STRIPE >= STRIPE / 2
+        return _coverage(inside * np.where(gap, GAP, 1.0)[:, None])
+    return _coverage(inside)
+
+
+def _coverage(inside: np.ndarray) -> np.ndarray:
+    return inside.reshape(CELL, SUPER, CELL, SUPER).mean((1, 3)).astype(np.float32)
+
+
+@lru_cache(maxsize=None)
+def sprite(look: Look) -> np.ndarray:
+    """One object on the background, uint8 (CELL, CELL, 3)."""
+    cover = mask(look.shape, look.size, look.fill)[..., None]
+    pixels = cover * np.array(COLOURS[look.colour]) + (1 - cover) * np.array(BACKGROUND)
+    return np.round(pixels).astype(np.uint8)
+
+
+def draw_scene(scene: Scene) -> np.ndarray:
+    """The picture of a scene, uint8 (PIXELS, PIXELS, 3)."""
+    picture = np.empty((PIXELS, PIXELS, 3), np.uint8)
+    picture[:] = BACKGROUND
+    for item in scene.items:
+        top, left = item.cell // GRID * CELL, item.cell % GRID * CELL
+        picture[top : top + CELL, left : left + CELL] = sprite(item.look)
+    return picture

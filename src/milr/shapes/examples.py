@@ -1,0 +1,147 @@
+"""Training examples for nano: token sequences for thinking, drawing and looking, made without end from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from milr import templates
+from milr.shapes.drawing import draw_scene
+from milr.shapes.grammar import Request
+from milr.shapes.network import BOI, EOI, IMAGE
+from milr.shapes.patches import PER_CELL, SIDE, TOKENS, scene_tokens
+from milr.shapes.planning import imagine, visualise
+from milr.shapes.sampling import pick, training_prompt
+from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Scene
+from milr.shapes.splits import held_out
+
+WHAT = "what does this picture show ?"
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """`ids` of the given text, then `target` ids to learn; `scene` where the picture is needed (drawn or looked at)."""
+
+    ids: tuple[int, ...]
+    target: tuple[int, ...] = ()
+    scene: Scene | None = None
+    planned: bool = False
+
+
+class Examples:
+    """One endless seeded source for each task; `rng` is the only state."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
+        self.tokenizer = tokenizer
+        self.rng = np.random.default_rng(seed)
+        self.boi = tokenizer.convert_tokens_to_ids(BOI)
+        self.picture = BOI + IMAGE * TOKENS + EOI
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return (self.tokenizer.bos_token_id, *self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _answer(self, text: str) -> tuple[int, ...]:
+        return (*self.tokenizer(text, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id)
+
+    def _wording(self) -> templates.Templates:
+        return replace(templates.NANO, role_tags="plain") if self.rng.random() < 0.1 else templates.NANO
+
+    def _request(self) -> tuple[Request, str, Scene]:
+        request, text = training_prompt(self.rng, held_out)
+        return request, text, imagine(request, self.rng)
+
+    def reason(self) -> Example:
+        """Prompt to visualisation."""
+        _, text, scene = self._request()
+        return Example(self._ids(self._wording().reason(text)), self._answer(visualise(scene)))
+
+    def draw(self, planned: bool) -> Example:
+        """Prompt, with or without its visualisation, to picture; one in ten unconditional, for guidance."""
+        _, text, scene = self._request()
+        content = templates.drawing(text, visualise(scene) if planned else None)
+        ids = (*self._ids(self._wording().draw(content)), self.boi)
+        dropped = self.rng.random() < 0.1
+        if dropped:
+            ids = (ids[0], *[self.tokenizer.pad_token_id] * (len(ids) - 2), ids[-1])
+        return Example(ids, scene=scene, planned=planned and not dropped)
+
+    def look(self) -> Example:
+        """Picture to caption, or picture and prompt to yes or no, half and half."""
+        request, text, scene = self._request()
+        if self.rng.random() < 0.4:
+            question, answer = WHAT, visualise(_read(scene))
+        else:
+            shown = near_miss(request, self.rng) if self.rng.random() < 0.5 else request
+            scene = imagine(shown, self.rng)
+            question, answer = templates.NANO.judge(text), "yes" if shown == request else "no"
+        return Example(self._ids(templates.NANO.ask(question, self.picture)), self._answer(answer), scene)
+
+
+def _read(scene: Scene) -> Scene:
+    """The same scene with its groups in reading order, as one who sees only the picture would tell it."""
+    return Scene(tuple(sorted(scene.groups, key=lambda group: group[0].cell)))
+
+
+def near_miss(request: Request, rng: np.random.Generator) -> Request:
+    """The request with one thing changed: a shape, a colour, a number, an attribute, or who stands where."""
+    phrases = list(request.phrases)
+    where = int(rng.integers(len(phrases)))
+    phrase = phrases[where]
+    kinds = ["shape"] + [kind for kind in ("colour", "size", "fill") if getattr(phrase, kind)]
+    kinds += ["count"] * 2 if phrase.count > 1 else ["missing", "swap"] if len(phrases) > 1 else []
+    kinds += ["relation"] * 2 if request.relation else []
+    kind = pick(rng, kinds)
+    if kind == "missing":
+        return Request((phrase,))
+    if kind == "swap":
+        first, second = phrases
+        phrases = [replace(first, colour=second.colour, size=second.size, fill=second.fill),
+                   replace(second, colour=first.colour, size=first.size, fill=first.fill)]  # fmt: skip
+        return replace(request, phrases=tuple(phrases))
+    if kind == "relation":
+        return replace(request, relation=pick(rng, {"left of", "right of", "above", "below"} - {request.relation}))
+    if kind == "count":
+        phrases[where] = replace(phrase, count=int(rng.choice([n for n in (1, 2, 3, 4) if n != phrase.count])))
+        return replace(request, phrases=tuple(phrases))
+    options = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "fill": FILLS}[kind]
+    taken = {p.shape for p in phrases} if kind == "shape" else {getattr(phrase, kind)}
+    phrases[where] = replace(phrase, **{kind: pick(rng, sorted(set(options) - taken))})
+    return replace(request, phrases=tuple(phrases))
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """Right-padded (B, L), L a multiple of 16."""
+    length = -(-max(len(row) for row in rows) // 16) * 16
+    return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows])
+
+
+def pictures(examples: Sequence[Example]) -> np.ndarray:
+    """uint8 (B, 64, 64, 3) of the examples' scenes."""
+    return np.stack([draw_scene(example.scene) for example in examples if example.scene is not None])
+
+
+def tokens(examples: Sequence[Example]) -> Tensor:
+    """Image tokens (B, 64) of the examples' scenes."""
+    return torch.from_numpy(np.stack([scene_tokens(example.scene) for example in examples if example.scene]))
+
+
+def image_weights(examples: Sequence[Example]) -> Tensor:
+    """Loss weights (B, 64): objects count fully, ground little.
+
+    Without a visualisation the first token of a cell decides whether an object stands there: both outcomes weigh the
+    same, or objects would be drawn too often.
+    """
+    weights = np.full((len(examples), SIDE, SIDE), 0.1, np.float32)
+    for row, example in enumerate(examples):
+        if not example.planned:
+            weights[row, ::PER_CELL, ::PER_CELL] = 1.0
+        for item in example.scene.items if example.scene else ():
+            top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
+            weights[row, top : top + PER_CELL, left : left + PER_CELL] = 1.0
+    return torch.from_numpy(weights.reshape(len(examples), TOKENS))

@@ -1,0 +1,173 @@
+"""The studio owns the model and the reward, and turns many methods' single requests into batches.
+
+A method awaits; its request joins a queue. When every running method waits for the studio, or a queue is full, the
+longest queue is run as one batch on the one worker thread. Randomness and results belong to requests, so who shares a
+batch with whom changes nothing but speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from milr.base import Reward, UnifiedModel
+from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PATIENCE = 0.05  # seconds a waiting queue lets a method dawdle outside the studio
+Waiting = tuple[Any, "asyncio.Future[Any]"]
+OnBatch = Callable[[str, int, float], None]
+
+
+class Studio:
+    """One model, one reward, one worker thread. `on_batch(kind, rows, seconds)` hears of every batch."""
+
+    def __init__(self, model: UnifiedModel, reward: Reward, *, largest_batch: int = 64,
+                 on_batch: OnBatch | None = None) -> None:  # fmt: skip
+        self.model, self.reward = model, reward
+        self.largest_batch = largest_batch
+        self._on_batch = on_batch or (lambda kind, rows, seconds: None)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="milr-model")
+        self._queues: dict[str, list[Waiting]] = {"reason": [], "draw": [], "render": [], "answer": [], "compute": []}
+        self._running: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._methods = 0
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def method(self) -> AsyncIterator[None]:
+        """Announces a running method: batches wait for it to ask for something."""
+        self._methods += 1
+        try:
+            yield
+        finally:
+            self._methods -= 1
+            self._pump()
+
+    async def reason(self, request: ReasonRequest) -> TextTrace:
+        """Write a visualisation."""
+        return cast(TextTrace, await self._ask("reason", request))
+
+    async def draw(self, request: DrawRequest) -> ImageTrace:
+        """Draw image tokens."""
+        return cast(ImageTrace, await self._ask("draw", request))
+
+    async def render(self, image: ImageTrace) -> Image:
+        """Image tokens to a picture."""
+        return cast("Image", await self._ask("render", image.ids))
+
+    async def answer(self, picture: Image, question: str) -> Answer:
+        """Ask the model about a picture."""
+        return cast(Answer, await self._ask("answer", (picture, question)))
+
+    async def compute(self, function: Callable[[], Any]) -> Any:
+        """Run a small tensor computation on the model's thread."""
+        return await self._ask("compute", function)
+
+    async def score(self, picture: Image, prompt: Prompt) -> Score:
+        """Judge a picture; a judge that breaks gives an unscored score with the reason."""
+        began = time.perf_counter()
+        self._waiting += 1
+        self._pump()
+        try:
+            (score,) = await self.reward.score([picture], [prompt], _Services(self))
+        except MilrError as error:
+            if not isinstance(error, JudgeError):
+                raise
+            score = Score.unscored(str(error))
+        finally:
+            self._waiting -= 1
+        return score if score.seconds else _timed(score, time.perf_counter() - began)
+
+    def close(self) -> None:
+        """Let the worker thread end."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, kind: str, request: Any) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        entry = (request, future)
+        self._queues[kind].append(entry)
+        self._waiting += 1
+        self._pump()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled():  # given up before the batch came back: nobody else has counted it out
+                self._waiting -= 1
+                self._queues[kind] = [other for other in self._queues[kind] if other is not entry]
+            raise
+
+    def _pump(self) -> None:
+        """Start the longest queue's batch if everybody waits or it is full; else look again after a moment."""
+        if self._running or not any(self._queues.values()):
+            return
+        kind = max(self._queues, key=lambda name: len(self._queues[name]))
+        if self._waiting >= self._methods or len(self._queues[kind]) >= self.largest_batch:
+            self._start(kind)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._impatient)
+
+    def _impatient(self) -> None:
+        self._timer = None
+        if not self._running and any(self._queues.values()):
+            self._start(max(self._queues, key=lambda name: len(self._queues[name])))
+
+    def _start(self, kind: str) -> None:
+        batch, self._queues[kind] = self._queues[kind][: self.largest_batch], self._queues[kind][self.largest_batch :]
+        self._running = asyncio.get_running_loop().create_task(self._run(kind, batch))
+
+    async def _run(self, kind: str, batch: list[Waiting]) -> None:
+        began = time.perf_counter()
+        requests = [request for request, _ in batch]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._worker, self._work, kind, requests)
+        except Exception as error:  # handed to every method that waits for this batch
+            results = [error] * len(batch)
+        self._running = None
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                self._waiting -= 1
+                future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
+        self._on_batch(kind, len(batch), time.perf_counter() - began)
+        self._pump()
+
+    def _work(self, kind: str, requests: Sequence[Any]) -> list[Any]:
+        """On the worker thread."""
+        if kind == "compute":
+            return [_attempt(function) for function in requests]
+        if kind == "answer":
+            pictures, questions = zip(*requests, strict=True)
+            return list(self.model.answer(pictures, questions))
+        return list(getattr(self.model, kind)(requests))
+
+
+class _Services:
+    """What a reward may ask of the studio while a method waits for that reward."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    async def answer(self, picture: Image, question: str) -> Answer:
+        """Ask the model; the waiting method is counted once, not twice."""
+        self._studio._waiting -= 1
+        try:
+            return await self._studio.answer(picture, question)
+        finally:
+            self._studio._waiting += 1
+
+
+def _attempt(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:  # raised again in the method that asked
+        return error
+
+
+def _timed(score: Score, seconds: float) -> Score:
+    return Score(score.value, score.parts, score.reason, score.calls, seconds)

@@ -1,0 +1,98 @@
+"""Every prompt template, once. The strings are complete but for the special tokens, which the model adds by id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from milr.types import UsageError
+
+RoleTags = Literal["pipe", "plain"]
+
+_TAGS: dict[str, tuple[str, str]] = {"pipe": ("<|User|>", "<|Assistant|>"), "plain": ("User", "Assistant")}
+
+_JANUS_REASONING = """Imagine the finished picture for this request: {prompt}
+Write down, briefly and precisely, what can be seen in it. Name every object of the request. Where the request gives \
+a colour, a number, a shape or a texture, repeat it beside its object; where it says how objects stand to each other, \
+say where each one is. Keep to 50 words, leave out whatever the request does not say, and explain nothing."""
+
+_JANUS_REASONING_SYSTEM = "You turn a request for a picture into a short description of what that picture shows."
+
+# What Janus was trained with when it looks at pictures (DeepSeek's own wording; a fact of the model, not a choice).
+_JANUS_ANSWERING_SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
+)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The wording one model is spoken to in. `{prompt}` stands for the prompt in `reasoning` and `question`."""
+
+    reasoning: str
+    question: str
+    reasoning_system: str = ""
+    answering_system: str = ""
+    picture: str = "{picture}\n{question}"
+    role_tags: RoleTags = "pipe"
+
+    def __post_init__(self) -> None:
+        if self.role_tags not in get_args(RoleTags):
+            raise UsageError(f"role tags are 'pipe' or 'plain', not {self.role_tags!r}.")
+        for name in ("reasoning", "question"):
+            if "{prompt}" not in getattr(self, name):
+                raise UsageError(f"the {name} template needs the placeholder {{prompt}}.")
+
+    def override(
+        self, *, role_tags: RoleTags | None = None, reasoning: str | None = None, question: str | None = None
+    ) -> Templates:
+        """The same templates with what the user replaced; None keeps the original."""
+        given = {"role_tags": role_tags, "reasoning": reasoning, "question": question}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def turn(self, content: str, *, system: str = "") -> str:
+        """One user turn up to where the assistant begins; the system text is a plain first paragraph."""
+        user, assistant = _TAGS[self.role_tags]
+        paragraphs = ([system] if system else []) + [f"{user}: {content}", f"{assistant}:"]
+        return "\n\n".join(paragraphs)
+
+    def reason(self, prompt: str) -> str:
+        """The turn that asks for a visualisation of `prompt`."""
+        return self.turn(fill(self.reasoning, prompt), system=self.reasoning_system)
+
+    def draw(self, content: str) -> str:
+        """The turn after which the picture of `content` is drawn."""
+        return self.turn(content)
+
+    def ask(self, question: str, picture: str) -> str:
+        """The turn that asks `question` about the picture whose placeholder tokens are the string `picture`."""
+        content = self.picture.replace("{picture}", picture).replace("{question}", question)
+        return self.turn(content, system=self.answering_system)
+
+    def judge(self, prompt: str) -> str:
+        """The yes/no question with which a model judges its own picture of `prompt`."""
+        return fill(self.question, prompt)
+
+
+def fill(template: str, prompt: str) -> str:
+    """`template` with its placeholder replaced; braces elsewhere are left alone."""
+    return template.replace("{prompt}", prompt)
+
+
+def drawing(prompt: str, visualisation: str | None = None) -> str:
+    """The drawing content: "c. t", or the bare prompt when there is no visualisation."""
+    return f"{prompt}. {visualisation}" if visualisation else prompt
+
+
+JANUS = Templates(
+    reasoning=_JANUS_REASONING,
+    question="Look closely at the picture. Does it show {prompt}, with nothing missing and nothing wrong? "
+    "Answer with yes or no.",
+    reasoning_system=_JANUS_REASONING_SYSTEM,
+    answering_system=_JANUS_ANSWERING_SYSTEM,
+)
+
+NANO = Templates(
+    reasoning="plan the picture : {prompt}",
+    question="does this picture show {prompt} ? answer yes or no .",
+)

@@ -1,0 +1,233 @@
+"""Every record of the package, frozen. Tensors appear in annotations only, so importing this file loads nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Modality = Literal["text", "image"]
+StopReason = Literal["threshold", "steps", "budget", "judge_failed", "exhausted"]
+
+
+class MilrError(Exception):
+    """Something the user can mend. `str(error)` is one sentence: what is wrong and what to do."""
+
+    exit_code = 2
+
+
+class UsageError(MilrError):
+    """A bad argument or prompt (exit code 2)."""
+
+
+class MissingError(MilrError):
+    """A dependency or weights that are absent or damaged (exit code 3)."""
+
+    exit_code = 3
+
+
+class JudgeError(MilrError):
+    """A judge or model that failed for good (exit code 4)."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The instruction c. `metadata` is GenEval's clause format when a benchmark or the shapes grammar knows it."""
+
+    text: str
+    id: str = ""
+    category: str = ""
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one stream of randomness; it depends on what is asked, never on the method or the batch."""
+
+    seed: int
+    prompt: str
+    sample: int = 0
+    step: int = 0
+    candidate: int = 0
+
+    def at(self, step: int, candidate: int = 0) -> Key:
+        """The key of another step or candidate of the same sample."""
+        return replace(self, step=step, candidate=candidate)
+
+
+@dataclass(frozen=True)
+class ReasonRequest:
+    """One visualisation to write: `prefix` ids are forced, `keep` latents are returned (None: all of them).
+
+    `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
+    """
+
+    prompt: str
+    key: Key
+    prefix: tuple[int, ...] = ()
+    max_tokens: int = 512
+    keep: int | None = 0
+    temperature: float = 0.0
+    noise: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """One picture to draw from `text` (the whole drawing content, "c. t").
+
+    `prefix` ids are forced, `count` asks for the first tokens only (None: all N), `keep` latents are returned.
+    `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
+    """
+
+    text: str
+    key: Key
+    guidance_scale: float
+    prefix: tuple[int, ...] = ()
+    count: int | None = None
+    keep: int | None = 0
+    temperature: float = 1.0
+    noise: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TextTrace:
+    """A written visualisation: ids (M,) with the end-of-text token if it was reached, latents (kept, d) in fp32.
+
+    `near_ties` lists positions whose two best tokens were closer than rounding can be trusted with.
+    `decoded` counts token-steps spent, `seconds` this row's share of its batch. `context` is the model's own.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    latents: Tensor | None = None
+    near_ties: tuple[int, ...] = ()
+    decoded: int = 0
+    seconds: float = 0.0
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class ImageTrace:
+    """A drawn picture as tokens: ids (N,), latents (kept, 2, d) in fp32, pair order (conditional, unconditional)."""
+
+    ids: tuple[int, ...]
+    latents: Tensor | None = None
+    near_ties: tuple[int, ...] = ()
+    decoded: int = 0
+    seconds: float = 0.0
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) at the first token."""
+
+    text: str
+    yes: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One visualisation (None: drawn from the bare prompt), its image tokens, and the picture."""
+
+    visualisation: TextTrace | None
+    image: ImageTrace
+    picture: Image
+
+
+@dataclass(frozen=True)
+class Score:
+    """A judgement in [0, 1], higher is better; `value` None is unscored, and `reason` says why.
+
+    `parts` are named sub-scores in [0, 1]; `calls` counts reward calls, `seconds` their time.
+    """
+
+    value: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    calls: int = 1
+    seconds: float = 0.0
+
+    @staticmethod
+    def unscored(reason: str, **spent: Any) -> Score:
+        """A judgement that could not be made: neither a zero nor a pass."""
+        return Score(None, reason=reason, **spent)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was spent. `token_steps` counts decoded positions (a guidance pair is one)."""
+
+    pictures: int = 0
+    token_steps: int = 0
+    reward_calls: int = 0
+    model_seconds: float = 0.0
+    reward_seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class ModalityInfo:
+    """What one update did to the latents of one modality. `distance` is the rms of z - z0 over the free latents."""
+
+    loss: float
+    gradient_norm: float
+    update_norm: float
+    distance: float
+    tokens_changed: int
+    free_tokens: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rollout with its score, what moved to reach it, and what it cost. Index 0 is the untouched first rollout."""
+
+    index: int
+    rollout: Rollout
+    score: Score
+    moved: tuple[Modality, ...] = ()
+    info: Mapping[Modality, ModalityInfo] = field(default_factory=dict)
+    text_changed: bool = False
+    repetition: float = 0.0
+    cost: Cost = field(default_factory=Cost)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything a search made for one prompt and sample. `best` indexes `steps`; None when nothing was scored.
+
+    `judged` holds the report metric's scores by position in `steps` (empty when no other judge was asked).
+    """
+
+    prompt: Prompt
+    key: Key
+    steps: tuple[Step, ...]
+    best: int | None
+    returned: int
+    stop: StopReason
+    cost: Cost
+    judged: Mapping[int, Score] = field(default_factory=dict)
+
+    @property
+    def picture(self) -> Image:
+        """The returned picture (best so far, or the last one under the `released` preset)."""
+        return self.steps[self.returned].rollout.picture
+
+    @property
+    def score(self) -> Score:
+        """The returned picture's score."""
+        return self.steps[self.returned].score
+
+    @property
+    def first_score(self) -> Score:
+        """The untouched first picture's score."""
+        return self.steps[0].score

@@ -1,0 +1,219 @@
+"""The decode loop on a transformer small enough to follow: what it feeds, when rows leave, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaModel
+
+from milr.models.decoding import Decoded, Head, Row, decode
+from milr.policy import guided_logits
+from milr.randomness import NoiseStream
+from milr.types import Key
+
+WIDTH, VOCAB, END = 16, 12, 11
+
+
+class Recorder:
+    """A transformer that writes down the (rows, length) of every forward."""
+
+    def __init__(self, inner: LlamaModel) -> None:
+        self.inner, self.config, self.device = inner, inner.config, inner.device
+        self.forwards: list[tuple[int, int]] = []
+
+    def __call__(self, **inputs: Any) -> Any:
+        self.forwards.append(tuple(inputs["inputs_embeds"].shape[:2]))
+        return self.inner(**inputs)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def transformer() -> Recorder:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2
+    )
+    inner = LlamaModel(config).eval().requires_grad_(False)
+    for parameter in inner.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return Recorder(inner)
+
+
+def weights(name: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(name))
+
+
+EMBEDDING, HEAD = weights(1, VOCAB, WIDTH), weights(2, WIDTH, VOCAB)
+
+
+def text_head(end: int | None = None) -> Head:
+    return Head(lambda ids: EMBEDDING[ids], lambda latents, _: latents[:, 0] @ HEAD, end)
+
+
+def pair_head() -> Head:
+    def logits(latents: Tensor, guidance: Tensor) -> Tensor:
+        return guided_logits(latents[:, 0] @ HEAD, latents[:, 1] @ HEAD, guidance[:, None])
+
+    return Head(lambda ids: EMBEDDING[ids], logits)
+
+
+def text_row(length: int = 3, **settings: Any) -> Row:
+    return Row(weights(10 + length, 1, length, WIDTH), **{"count": 6, **settings})
+
+
+def pair_row(length: int = 3, seed: int = 0, **settings: Any) -> Row:
+    noise = NoiseStream(Key(seed, "p"), "image", VOCAB)
+    settings = {"count": 6, "temperature": 1.0, "guidance_scale": 3.0, "noise": noise, **settings}
+    return Row(weights(20 + length, 2, length, WIDTH), **settings)
+
+
+def by_hand(transformer: Recorder, head: Head, row: Row) -> tuple[list[int], Tensor]:
+    """Greedy tokens and latents without a cache, a mask or a batch."""
+    sequence, ids, latents = row.prompt, [], []
+    for position in range(row.count):
+        latent = transformer.inner(inputs_embeds=sequence).last_hidden_state[None, :, -1]
+        token = head.logits(latent, torch.tensor([row.guidance_scale])).argmax()
+        forced = position < len(row.prefix)
+        ids.append(row.prefix[position] if forced else int(token))
+        latents.append(latent[0])
+        fed = head.embed(torch.tensor([ids[-1]])).expand(len(sequence), 1, -1)
+        sequence = torch.cat([sequence, fed], dim=1)
+    return ids, torch.stack(latents)
+
+
+def same(one: Decoded, other: Decoded) -> bool:
+    return one.ids == other.ids
+
+
+def test_greedy_text_and_latents_equal_a_loop_by_hand(transformer: Recorder) -> None:
+    row = text_row(keep=6)
+    ids, latents = by_hand(transformer, text_head(), row)
+    result = decode(transformer, text_head(), [row])[0]
+    assert result.latents is not None
+    assert list(result.ids) == ids
+    assert torch.allclose(result.latents, latents, atol=1e-5)
+    assert result.decoded == 6
+
+
+def test_a_guidance_pair_equals_a_loop_by_hand(transformer: Recorder) -> None:
+    row = pair_row(temperature=0.0, noise=None, keep=6, prefix=(4, 4, 7))
+    ids, latents = by_hand(transformer, pair_head(), row)
+    result = decode(transformer, pair_head(), [row])[0]
+    assert result.latents is not None and result.latents.shape == (6, 2, WIDTH)
+    assert list(result.ids) == ids
+    assert torch.allclose(result.latents, latents, atol=1e-5)
+
+
+def test_rows_of_different_lengths_equal_the_same_rows_alone(transformer: Recorder) -> None:
+    def rows() -> list[Row]:
+        return [
+            pair_row(3, seed=1, keep=4),
+            pair_row(7, seed=2, prefix=(1, 2, 3), guidance_scale=1.0, keep=6),
+            pair_row(5, seed=3, temperature=0.0, noise=None, count=2),
+            pair_row(4, seed=4, temperature=0.5, count=5, keep=1),
+        ]
+
+    together = decode(transformer, pair_head(), rows())
+    alone = [decode(transformer, pair_head(), [row])[0] for row in rows()]
+    assert all(map(same, together, alone))
+    assert [len(result.ids) for result in together] == [6, 6, 2, 5]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.latents is None) == (other.latents is None)
+        if one.latents is not None and other.latents is not None:
+            assert torch.allclose(one.latents, other.latents, atol=1e-5)
+
+
+def test_the_padding_is_masked_in_every_stream(transformer: Recorder) -> None:
+    short = pair_row(2, temperature=0.0, noise=None, keep=1, count=1)
+    alone = decode(transformer, pair_head(), [short])[0].latents
+    padded = decode(transformer, pair_head(), [short, pair_row(9)])[0].latents
+    assert alone is not None and padded is not None
+    assert torch.allclose(alone, padded, atol=1e-5)
+
+
+def test_prompt_and_forced_tokens_are_one_forward_and_the_last_token_is_never_fed(transformer: Recorder) -> None:
+    decode(transformer, pair_head(), [pair_row(3, prefix=(5, 6), count=6)])
+    assert transformer.forwards == [(2, 5), (2, 1), (2, 1), (2, 1)]
+
+
+def test_finished_rows_stop_costing(transformer: Recorder) -> None:
+    decode(transformer, text_head(), [text_row(3, count=4), text_row(4, count=2), text_row(5, count=1)])
+    assert transformer.forwards == [(3, 5), (2, 1), (1, 1), (1, 1)]
+
+
+def test_a_row_with_nothing_to_do_costs_nothing(transformer: Recorder) -> None:
+    results = decode(transformer, text_head(), [text_row(prefix=(1, 2), count=2), text_row(count=0)])
+    assert [result.ids for result in results] == [(1, 2), ()]
+    assert transformer.forwards == []
+
+
+def test_a_finished_row_can_still_ask_for_its_latents(transformer: Recorder) -> None:
+    row = text_row(prefix=(1, 2, 3), count=3, keep=2)
+    result = decode(transformer, text_head(), [row])[0]
+    assert result.latents is not None and result.latents.shape == (2, 1, WIDTH)
+    assert torch.allclose(result.latents, by_hand(transformer, text_head(), row)[1][:2], atol=1e-5)
+    assert (result.ids, result.decoded, len(transformer.forwards)) == ((1, 2, 3), 0, 1)
+
+
+def test_the_end_token_ends_the_row_it_came_from(transformer: Recorder) -> None:
+    free = decode(transformer, text_head(), [text_row(3), text_row(6)])
+    end = free[0].ids[2]
+    ended = decode(transformer, text_head(end), [text_row(3), text_row(6)])
+    stops = [result.ids.index(end) + 1 if end in result.ids else 6 for result in free]
+    assert [result.ids for result in ended] == [result.ids[:stop] for result, stop in zip(free, stops, strict=True)]
+    assert stops[0] <= 3
+
+
+def test_an_end_token_inside_the_forced_prefix_ends_the_row_there(transformer: Recorder) -> None:
+    result = decode(transformer, text_head(END), [text_row(prefix=(1, END, 4), keep=9)])[0]
+    assert result.ids == (1, END)
+    assert result.latents is not None and len(result.latents) == 2
+    assert result.decoded == 0
+
+
+def test_a_prefix_longer_than_the_count_is_cut(transformer: Recorder) -> None:
+    assert decode(transformer, text_head(), [text_row(prefix=(1, 2, 3), count=2)])[0].ids == (1, 2)
+
+
+def test_forcing_the_tokens_of_a_free_run_does_not_change_what_follows(transformer: Recorder) -> None:
+    free = decode(transformer, pair_head(), [pair_row(keep=6)])[0]
+    for forced in range(7):
+        again = decode(transformer, pair_head(), [pair_row(keep=6, prefix=free.ids[:forced])])[0]
+        assert again.ids == free.ids
+        assert again.decoded == 6 - forced
+        assert torch.allclose(again.latents, free.latents, atol=1e-5)
+
+
+def test_near_ties_are_reported_by_position(transformer: Recorder) -> None:
+    def tied(latents: Tensor, _: Tensor) -> Tensor:
+        logits = torch.zeros(len(latents), VOCAB)
+        logits[:, 3] = 5.0
+        logits[:, 4] = 5.0 - tied.gaps.pop(0)
+        return logits
+
+    tied.gaps = [1.0, 1e-6, 1.0, 1e-6]  # type: ignore[attr-defined]
+    result = decode(transformer, replace(text_head(), logits=tied), [text_row(prefix=(1, 1), count=6)])[0]
+    assert result.ids == (1, 1, 3, 3, 3, 3)
+    assert result.near_ties == (3, 5)
+
+
+def test_bfloat16_networks_give_float32_latents(transformer: Recorder) -> None:
+    transformer.inner.to(torch.bfloat16)
+    head = Head(lambda ids: EMBEDDING[ids].bfloat16(), lambda latents, _: latents[:, 0] @ HEAD)
+    row = replace(text_row(keep=6, prefix=(2,)), prompt=weights(3, 1, 3, WIDTH).bfloat16())
+    result = decode(transformer, head, [row])[0]
+    assert result.latents is not None and result.latents.dtype == torch.float32
+    assert torch.equal((result.latents[1:, 0] @ HEAD).argmax(-1), torch.tensor(result.ids[1:]))

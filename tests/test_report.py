@@ -1,0 +1,354 @@
+"""The report: numbers worked out by hand, and a page that carries everything it shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from outcomes import GREEN, RED, config, outcome, picture, step
+
+from milr.report import words
+from milr.report.failures import looks_hacked, marks
+from milr.report.figures import first_against_best, inline, score_curve
+from milr.report.html import write_report
+from milr.report.statistics import Interval, clustered_bootstrap, interval_of_share, wilson
+from milr.report.summary import summarise, to_csv
+from milr.runs.records import Record, to_record
+from milr.runs.store import RunStore
+from milr.types import Cost, ImageTrace, ModalityInfo, Outcome, Prompt, Rollout, Score, UsageError
+
+
+def record(*arguments, **changes) -> Record:
+    made = outcome(*arguments, **changes)
+    return to_record(made, [f"images/x/{place:03d}.png" for place in range(len(made.steps))])
+
+
+def report(folder: Path, *outcomes: Outcome, **changes) -> str:
+    with RunStore(folder).open(config(**changes)) as store:
+        for made in outcomes:
+            store.write(made)
+    return write_report(folder).read_text()
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and a check that they nest."""
+
+    VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.opened: list[str] = []
+        self.feed(page)
+        assert self.opened == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.opened.pop() == tag
+
+    def named(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+# --- summary: golden numbers
+
+
+def test_summary_of_four_samples_by_hand():
+    """Scores first -> returned: 0.25 -> 0.75, 0.5 -> 1 at the threshold, unscored -> 0.5, all unscored."""
+    records = [
+        record(RED, (0.25, 0.75)),
+        record(GREEN, (0.5, 1.0), stop="threshold"),
+        record(Prompt("c"), (None, 0.5)),
+        record(Prompt("d"), (None, None, None), stop="judge_failed"),
+    ]
+    found = summarise(records, threshold=0.9)
+    assert (found.samples, found.prompts) == (4, 4)
+    assert (found.first.n, found.first.scored, found.first.mean) == (4, 2, 0.375)
+    assert (found.first.lowest, found.first.highest) == (0.1875, 0.6875)  # 0.75 / 4 and 2.75 / 4
+    assert (found.returned.scored, found.returned.mean) == (3, 0.75)
+    assert (found.returned.lowest, found.returned.highest) == (0.5625, 0.8125)  # 2.25 / 4 and 3.25 / 4
+    assert (found.gain.n, found.gain.mean) == (2, 0.5)
+    assert found.gain.interval is None, "two equal gains have no spread to resample"
+    assert (found.first.right, found.returned.right) == (0.0, 1 / 3)
+    assert found.returned.right_interval == pytest.approx((0.0615, 0.7923), abs=1e-4)
+    assert found.reached_threshold == 0.25
+    assert found.stops == {"steps": 2, "threshold": 1, "judge_failed": 1}
+    assert found.pictures == 9 / 4
+    assert found.cost == Cost(9, 90, 9, 4.5, 2.25)
+    assert found.marks == {"unscored": 4}
+    assert found.judged_first is None
+
+
+def test_the_threshold_is_strict_and_optional():
+    records = [record(RED, (0.9,)), record(GREEN, (0.91,))]
+    assert summarise(records, threshold=0.9).returned.right == 0.5
+    assert summarise(records).returned.right is None
+
+
+def test_text_changes_are_counted_over_update_steps_only():
+    steps = (step(0, 0.1), step(1, 0.2, text_changed=True), step(2, 0.3), step(3, 0.4), step(4, 0.5, moved=False))
+    found = summarise([record(steps=steps)])
+    assert (found.update_steps, found.text_changed, found.free_tokens) == (3, 1 / 3, {"text": 4.0})
+    assert summarise([record(RED, (0.1,))]).text_changed is None
+
+
+def test_categories_are_summarised_apart():
+    found = summarise([record(RED, (0.2,)), record(GREEN, (0.4,)), record(Prompt("x", category="colors"), (0.8,))])
+    assert list(found.categories) == ["colors", "position"]
+    assert found.categories["colors"].returned.mean == pytest.approx(0.6)
+    assert (found.categories["position"].samples, found.categories["position"].returned.mean) == (1, 0.2)
+    assert summarise([record(Prompt("no category"), (0.2,))]).categories == {}
+
+
+def test_the_report_metric_is_kept_apart_from_the_search_reward():
+    judged = {0: Score(0.8), 1: Score(0.2)}
+    found = summarise([record(RED, judged=judged), record(GREEN)])
+    assert found.judged_first is not None and found.judged_returned is not None
+    assert (found.judged_first.n, found.judged_first.mean, found.judged_returned.mean) == (1, 0.8, 0.2)
+    assert found.marks["possible reward hacking"] == 1
+
+
+def test_nothing_to_summarise_is_an_error():
+    with pytest.raises(ValueError, match="at least one"):
+        summarise([])
+
+
+# --- intervals
+
+
+def test_wilson_by_its_formula():
+    z, n, p = 1.959964, 20, 0.95
+    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + (z / n / 2) ** 2)
+    assert wilson(19, 20) == pytest.approx((centre - half, centre + half), abs=1e-6)
+
+
+def test_share_of_one_sample_per_prompt_is_wilson():
+    assert interval_of_share(list("abcde"), [True, True, True, True, False]) == wilson(4, 5)
+
+
+def test_share_of_several_samples_is_clustered():
+    """Ten prompts of ten equal samples hold ten votes, not a hundred."""
+    groups = [prompt for prompt in range(10) for _ in range(10)]
+    found = interval_of_share(groups, [prompt < 5 for prompt in groups])
+    assert found is not None and found.low < 0.25 and found.high > 0.75
+    naive = wilson(50, 100)
+    assert found.high - found.low > 2 * (naive.high - naive.low)
+
+
+def test_share_that_is_the_same_for_every_prompt_is_not_certain():
+    assert interval_of_share(["a", "a", "b", "b"], [True] * 4) == wilson(2, 2)
+    assert interval_of_share(["a", "a"], [True, False]) == wilson(0.5, 1)
+
+
+def test_bootstrap_is_repeatable_contains_the_mean_and_has_the_right_width():
+    values = list(np.random.default_rng(0).random(400))
+    found = clustered_bootstrap(range(400), values)
+    assert found is not None and found == clustered_bootstrap(range(400), values)
+    assert found.low < np.mean(values) < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.std(values) / 20, rel=0.1)
+
+
+def test_no_interval_without_spread():
+    assert clustered_bootstrap(["a", "a"], [0.1, 0.9]) is None
+    assert clustered_bootstrap([], []) is None
+
+
+# --- failures
+
+
+def test_marks_name_each_failure_and_nothing_else():
+    def kept(**changes):
+        return to_record(outcome(steps=(step(0, 0.5), step(1, 0.5, **changes))), ["a", "b"]).steps[1]
+
+    far = ModalityInfo(0, 0, 0, 1.5, 0, 1)
+    assert marks(kept()) == []
+    assert marks(kept(repetition=0.5)) == [] and marks(kept(repetition=0.51)) == ["text collapse"]
+    assert marks(kept(info={"image": far})) == ["image latents far away"]
+    assert marks(kept(score=Score.unscored("no"))) == ["unscored"]
+
+
+def test_hacking_needs_a_rise_and_a_fall():
+    def judged(before, after):
+        return record(RED, (0.2, 0.8), judged={0: Score(before), 1: Score(after)})
+
+    assert looks_hacked(judged(0.9, 0.1))
+    assert not looks_hacked(judged(0.1, 0.9)) and not looks_hacked(judged(0.5, 0.5))
+    assert not looks_hacked(judged(0.9, None)) and not looks_hacked(record(RED, (0.2, 0.8)))
+
+
+# --- words
+
+
+def test_word_diff():
+    changes = words.word_diff("a red star on top", "a blue star on top left")
+    assert changes == [("same", "a "), ("del", "red "), ("ins", "blue "), ("same", "star on top"), ("ins", "left")] or (
+        "".join(change.text for change in changes if change.kind != "del").replace(" ", "") == "abluestarontopleft"
+    )
+    assert ("del", "red ") in changes and ("ins", "blue ") in changes and ("ins", "left") in changes
+
+
+def test_scores_in_words():
+    found = summarise([record(RED, (None,)), record(GREEN, (0.5,))]).first
+    assert words.scores(found) == "0.50, 1 scored of 2, bounds 0.25 to 0.75"
+    assert words.number(None) == "unscored" and words.share(None) == "–"
+    assert words.interval(Interval(0.1, 0.25)) == "[0.10, 0.25]"
+
+
+# --- figures
+
+
+def test_figures_are_svg_or_png_and_repeatable():
+    one = record(RED, (0.1, None, 0.8), judged={2: Score(0.4)})
+    assert score_curve(one, threshold=0.9).startswith(b"<?xml") and score_curve(one) == score_curve(one)
+    assert score_curve(one, format="png").startswith(b"\x89PNG")
+    assert first_against_best([one, record(GREEN)]).startswith(b"<?xml")
+
+
+def test_a_figure_shows_what_the_sample_has():
+    def shown(made, **options):
+        return score_curve(made, **options).decode()
+
+    plain = shown(record(RED, (0.1, 0.8)))
+    assert "unscored" not in plain and "threshold" not in plain and "report metric" not in plain
+    assert "unscored" in shown(record(RED, (0.1, None))) and "threshold" in shown(record(RED), threshold=0.9)
+    assert "report metric" in shown(record(RED, judged={1: Score(0.4)}))
+    assert "unscored" in shown(record(RED, (None, None), best=None))
+
+
+def test_an_inlined_figure_has_no_addresses_and_the_pages_ink():
+    text = inline(score_curve(record()), 'a "quoted" <label>')
+    assert text.startswith('<svg role="img" aria-label="a quoted label"')
+    assert "http" not in text and "currentColor" in text and "<g id" not in text
+
+
+# --- the page
+
+
+def test_page_is_self_contained_and_well_formed(tmp_path):
+    text = report(tmp_path, outcome(), outcome(GREEN, (0.5,), stop="threshold"))
+    page = Page(text)
+    pictures = page.named("img")
+    assert len(pictures) == 2 + 2 + 2 + 1  # first and best of each sample, and each step
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in pictures)
+    assert all(image["class"] == "pixelated" for image in pictures)
+    assert not re.search(r"""(src|href|url\(|@import)[\s=("']*(https?:)?//""", text)
+    assert not page.named("script") and not page.named("link")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes and "sample-" in attributes["id"]]
+    targets = [attributes["href"][1:] for attributes in page.named("a")]
+    assert ids == targets == ["sample-0", "sample-1"]
+    assert "prefers-color-scheme" in text and 'name="viewport"' in text
+
+
+def test_page_escapes_what_people_and_models_wrote(tmp_path):
+    evil = "<script>alert(1)</script> & \"co\""
+    rollout = replace(step(1, 0.5).rollout.visualisation, text=f"new {evil}")
+    steps = (step(0, 0.1, f"old {evil}"), step(1, 0.5, rollout=replace(step(1, 0.5).rollout, visualisation=rollout),
+                                               score=Score(0.5, {evil: 0.5}, evil)))  # fmt: skip
+    text = report(tmp_path, outcome(Prompt(evil, evil, evil), steps=steps), settings={"note": evil})
+    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+    Page(text)
+
+
+def test_headline_of_one_sample(tmp_path):
+    text = report(tmp_path, outcome(stop="threshold"), oracle=True, prompt_count=1)
+    headline = re.sub(r"<[^>]+>|\s+", " ", text[text.index("<header>") : text.index("</header>")])
+    headline = re.sub(r" +", " ", headline)
+    assert "a red star left of a blue circle" in headline and "Score 0.25 → 0.75" in headline
+    assert "Stopped: a score above the threshold. Cost: 2 pictures, 20 token-steps, 2 reward calls" in headline
+    assert "oracle" in headline and "unfinished" not in headline and "nano" in headline
+    assert len(Page(text).named("details")[0]) == 1, "a single sample is unfolded"
+
+
+def test_an_honest_run_is_not_called_oracle_and_an_unfinished_one_says_so(tmp_path):
+    text = report(tmp_path, outcome(), prompt_count=3)
+    assert "oracle</span>" not in text
+    assert "1 of 3 samples" in text
+
+
+def test_text_changes_show_as_a_diff_and_equal_texts_are_not_repeated(tmp_path):
+    steps = (step(0, 0.1, "a red star"), step(1, 0.2, "a blue star"), step(2, 0.3, "a blue star"), step(3, 0.4, None))
+    text = report(tmp_path, outcome(steps=steps))
+    assert "<del>red </del><ins>blue </ins>star" in text
+    assert text.count("text unchanged") == 1 and text.count("drawn from the bare prompt") == 1
+
+
+def test_settings_marks_and_facts_are_on_the_page(tmp_path):
+    bad = step(1, None, repetition=0.8, text_changed=True)
+    text = report(tmp_path, outcome(steps=(step(0, 0.1), bad), best=0, returned=0))
+    for expected in ("learning_rate</td><td>0.03", "⚠ text collapse", "⚠ unscored", "1 of 4 free", "no shape found",
+                     "near ties", "distance 0.25", "unscored: 1"):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_the_released_presets_last_picture_is_told_from_the_best(tmp_path):
+    text = report(tmp_path, outcome(scores=(0.2, 0.9, 0.4), best=1, returned=2))
+    assert "The returned picture is that of step 2 (0.40), not the best" in text
+    assert "Best: 0.90" in text
+
+
+def test_many_samples_show_steps_of_the_first_fifty_only(tmp_path):
+    many = [outcome(Prompt(f"prompt {number:03d}"), (0.2, 0.4, 0.6)) for number in range(53)]
+    text = report(tmp_path, *many, prompt_count=53)
+    page = Page(text)
+    assert len(page.named("img")) == 50 * (2 + 3) + 3 * 2
+    assert len(page.named("svg")) == 50 + 1
+    assert len(page.named("details")) == 54 and not any("open" in found for found in page.named("details"))
+    assert text.index("<table>", text.index("Samples</h2>")) < text.index("<details>")
+
+
+def test_large_pictures_are_embedded_small_and_not_pixelated(tmp_path):
+    big = Rollout(None, ImageTrace((1,)), picture(3, side=640))
+    text = report(tmp_path, outcome(steps=(step(0, 0.5, rollout=big),)))
+    assert "data:image/jpeg;base64," in text and 'class="pixelated"' not in text
+
+
+def test_a_missing_picture_is_said(tmp_path):
+    report(tmp_path, outcome())
+    next(tmp_path.glob("images/*/001.png")).unlink()
+    text = write_report(tmp_path).read_text()
+    assert text.count("picture missing") == 2
+
+
+def test_json_and_csv_hold_the_same_numbers(tmp_path):
+    report(tmp_path, outcome(judged={1: Score(0.6)}), outcome(GREEN, (None,), best=None))
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert numbers["returned"]["mean"] == 0.75 and numbers["returned"]["scored"] == 1
+    assert numbers["digest"] == config().digest and numbers["config"]["settings"]["learning_rate"] == 0.03
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    rows.sort(key=lambda row: row["category"])
+    assert [row["returned_score"] for row in rows] == ["", "0.75"] and rows[1]["judged_returned"] == "0.6"
+    assert rows[1]["pictures"] == "2" and rows[0]["judged_returned"] == ""
+
+
+def test_csv_quotes_what_needs_it():
+    (row,) = csv.DictReader(io.StringIO(to_csv([record(Prompt('a "b", c\nd'))]).decode(), newline=""))
+    assert row["prompt"] == 'a "b", c\nd'
+
+
+def test_report_of_nothing_says_what_to_do(tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        write_report(tmp_path)
+    RunStore(tmp_path).open(config()).close()
+    with pytest.raises(UsageError, match="no finished sample"):
+        write_report(tmp_path)
+
+
+def test_a_report_can_be_written_while_the_run_goes_on_and_leaves_no_leftovers(tmp_path):
+    with RunStore(tmp_path).open(config()) as store:
+        store.write(outcome())
+        assert write_report(tmp_path) == tmp_path / "report.html"
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".*.partial"))

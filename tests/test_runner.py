@@ -1,0 +1,182 @@
+"""The runner: several jobs at once, and nothing finished is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from outcomes import config, outcome
+
+from milr.runs.runner import Job, Tally, jobs_of, run
+from milr.runs.store import RunStore
+from milr.types import JudgeError, Outcome, Prompt
+
+PROMPTS = [Prompt(f"prompt {number}") for number in range(6)]
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with RunStore(tmp_path / "run").open(config()) as opened:
+        yield opened
+
+
+async def search_one(prompt: Prompt, sample: int) -> Outcome:
+    await asyncio.sleep(0)
+    return outcome(prompt, sample=sample)
+
+
+def texts(store: RunStore) -> set[str]:
+    return {record.prompt.text for record in store.records()}
+
+
+def test_every_job_is_done_and_told(store):
+    events = []
+    tally = asyncio.run(run(jobs_of(PROMPTS, 2), store=store, search_one=search_one, in_flight=3,
+                            on_event=events.append))  # fmt: skip
+    assert tally == Tally(total=12, found=0, made=12)
+    assert len(store.records()) == 12
+    assert Counter(event.kind for event in events) == {"started": 12, "finished": 12}
+    finished = [event for event in events if event.kind == "finished"]
+    assert [event.done for event in finished] == list(range(1, 13)) and {event.total for event in finished} == {12}
+    assert all(event.outcome.prompt == event.job.prompt for event in finished)
+
+
+def test_samples_of_a_prompt_come_after_all_prompts():
+    assert jobs_of(PROMPTS[:2], 2) == [Job(PROMPTS[0], 0), Job(PROMPTS[1], 0), Job(PROMPTS[0], 1), Job(PROMPTS[1], 1)]
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 4])
+def test_in_flight_is_reached_and_not_exceeded(store, in_flight):
+    flying, most = 0, 0
+
+    async def counted(prompt: Prompt, sample: int) -> Outcome:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.01)
+        flying -= 1
+        return outcome(prompt, sample=sample)
+
+    asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=counted, in_flight=in_flight))
+    assert most == in_flight
+
+
+def test_resuming_skips_what_is_finished(store):
+    asyncio.run(run(jobs_of(PROMPTS[:4]), store=store, search_one=search_one))
+    asked, events = [], []
+
+    async def noted(prompt: Prompt, sample: int) -> Outcome:
+        asked.append(prompt)
+        return outcome(prompt, sample=sample)
+
+    tally = asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=noted, on_event=events.append))
+    assert sorted(prompt.text for prompt in asked) == ["prompt 4", "prompt 5"]
+    assert tally == Tally(total=6, found=4, made=2)
+    assert Counter(event.kind for event in events) == {"found": 4, "started": 2, "finished": 2}
+
+
+def test_a_prompt_given_twice_is_searched_once(store):
+    tally = asyncio.run(run(jobs_of([PROMPTS[0], PROMPTS[0]]), store=store, search_one=search_one))
+    assert tally == Tally(total=1, found=0, made=1)
+
+
+def test_a_failing_job_does_not_lose_those_in_flight_and_starts_no_more(store):
+    asked, events = [], []
+
+    async def failing(prompt: Prompt, sample: int) -> Outcome:
+        asked.append(prompt.text)
+        await asyncio.sleep(0)
+        if prompt is PROMPTS[1]:
+            raise JudgeError("the judge is gone")
+        await asyncio.sleep(0.02)
+        return outcome(prompt, sample=sample)
+
+    with pytest.raises(JudgeError, match="the judge is gone"):
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=failing, in_flight=3, on_event=events.append))
+    assert asked == ["prompt 0", "prompt 1", "prompt 2"]
+    assert texts(store) == {"prompt 0", "prompt 2"}
+    (failed,) = [event for event in events if event.kind == "failed"]
+    assert failed.job.prompt is PROMPTS[1] and isinstance(failed.error, JudgeError)
+    assert asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one)).made == 4
+
+
+def test_of_several_failures_the_first_is_raised_and_counts_the_others(store):
+    async def failing(prompt: Prompt, sample: int) -> Outcome:
+        await asyncio.sleep(0.01 * int(prompt.text[-1]))
+        raise JudgeError(prompt.text)
+
+    with pytest.raises(JudgeError, match="prompt 0") as failure:
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=failing, in_flight=3))
+    assert failure.value.__notes__ == ["2 more samples in flight failed after this one."]
+
+
+def test_a_search_that_cancels_itself_is_a_failure_and_not_silence(store):
+    async def gives_up(prompt: Prompt, sample: int) -> Outcome:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="cancelled from within"):
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=gives_up))
+
+
+def test_cancelling_keeps_the_finished_and_drops_the_rest(store):
+    async def slow_after_two(prompt: Prompt, sample: int) -> Outcome:
+        if prompt not in PROMPTS[:2]:
+            await asyncio.sleep(60)
+        return outcome(prompt, sample=sample)
+
+    async def main() -> None:
+        enough = asyncio.Event()
+        running = asyncio.create_task(run(jobs_of(PROMPTS), store=store, search_one=slow_after_two, in_flight=2,
+                                          on_event=lambda event: event.done == 2 and enough.set()))  # fmt: skip
+        await enough.wait()
+        running.cancel()
+        await running
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert texts(store) == {"prompt 0", "prompt 1"}
+
+
+def test_cancelling_waits_for_a_record_that_is_being_written(store):
+    write, loop_seen = store.write, asyncio.Event()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def slow_write(made: Outcome) -> None:
+            loop.call_soon_threadsafe(loop_seen.set)
+            time.sleep(0.1)
+            write(made)
+
+        store.write = slow_write
+        running = asyncio.create_task(run(jobs_of(PROMPTS[:1]), store=store, search_one=search_one))
+        await loop_seen.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert store.finished(PROMPTS[0], 0), "the run ended before its record was whole"
+
+    asyncio.run(main())
+
+
+def test_ctrl_c_inside_a_search_comes_through_and_keeps_the_finished(store):
+    async def interrupted(prompt: Prompt, sample: int) -> Outcome:
+        if prompt is PROMPTS[2]:
+            raise KeyboardInterrupt
+        return outcome(prompt, sample=sample)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=interrupted, in_flight=1))
+    assert texts(store) == {"prompt 0", "prompt 1"}
+
+
+def test_a_full_disk_is_a_failure_of_the_job(store, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("milr.runs.files.os.replace", full)
+    with pytest.raises(Exception, match="No space left on device"):
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one))
