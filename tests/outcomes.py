@@ -29,13 +29,13 @@ def picture(shade: int, side: int = 8) -> Image.Image:
     return Image.new("RGB", (side, side), (shade % 256, 0, 0))
 
 
-def step(index: int, score: float | None, text: str | None = "a star", *, moved: bool = True, **changes: Any) -> Step:
+def step(index: int, value: float | None, text: str | None = "a star", *, moved: bool = True, **changes: Any) -> Step:
     """One step; every step after the first moves the text unless told otherwise."""
     words = None if text is None else TextTrace(text, (5, 6, index), near_ties=(1,))
     info = ModalityInfo(-0.5, 2.0, 0.1, 0.25, 1, 4)
     known: dict[str, Any] = dict(
         rollout=Rollout(words, ImageTrace((9, 8, index), near_ties=(0, 2)), picture(10 + index)),
-        score=Score.unscored("no shape found") if score is None else Score(score, {"colour": score}, "as asked"),
+        score=Score.unscored("no shape found") if value is None else Score(value, {"colour": value}, "as asked"),
         moved=("text",) if index and moved else (),
         info={"text": info} if index and moved else {},
         cost=Cost(1, 10, 1, 0.5, 0.25),
@@ -43,10 +43,13 @@ def step(index: int, score: float | None, text: str | None = "a star", *, moved:
     return Step(index, **{**known, **changes})
 
 
-def outcome(prompt: Prompt = RED, scores: Sequence[float | None] = (0.25, 0.75), sample: int = 0, **changes: Any) -> Outcome:
-    """An outcome of one step per score that returns the best."""
-    steps = tuple(step(index, score) for index, score in enumerate(scores))
-    scored = [(score, -index) for index, score in enumerate(scores) if score is not None]
+Scores = Sequence[float | None]
+
+
+def outcome(prompt: Prompt = RED, scores: Scores = (0.25, 0.75), sample: int = 0, **changes: Any) -> Outcome:
+    """An outcome of one step per score (or of the `steps` given) that returns the best."""
+    steps = changes.get("steps") or tuple(step(index, score) for index, score in enumerate(scores))
+    scored = [(made.score.value, -place) for place, made in enumerate(steps) if made.score.value is not None]
     best = -max(scored)[1] if scored else None
     cost = Cost(len(steps), 10 * len(steps), len(steps), 0.5 * len(steps), 0.25 * len(steps))
     known: dict[str, Any] = dict(

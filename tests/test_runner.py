@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from outcomes import config, outcome
 
 from milr.runs.runner import Job, Tally, jobs_of, run
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Outcome, Prompt
+from outcomes import config, outcome
 
 PROMPTS = [Prompt(f"prompt {number}") for number in range(6)]
 

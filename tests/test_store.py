@@ -6,15 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from outcomes import GREEN, RED, config, outcome, picture, step
 from PIL import Image
 
 from milr.runs.config import RunConfig, differences, prompts_digest
 from milr.runs.store import RunStore, name_of, read_run
 from milr.types import Cost, ModalityInfo, Prompt, Score, UsageError
+from outcomes import GREEN, RED, config, outcome, picture, step
 
 
 @pytest.fixture
@@ -149,8 +150,22 @@ def test_records_come_in_order_of_samples(store):
     assert [record.sample for record in store.records()] == [0, 2, 10]
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: "", lambda text: "[]",
-                                    lambda text: "{}"])  # fmt: skip
+def test_records_come_in_order_of_numbered_prompts(store):
+    for number in (10, 2, 1):
+        store.write(outcome(Prompt(f"prompt {number}")))
+    assert [record.prompt.text for record in store.records()] == ["prompt 1", "prompt 2", "prompt 10"]
+
+
+DAMAGES = {
+    "half": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "no fields": lambda text: "{}",
+    "a step that is not there": lambda text: text.replace('"returned": 1', '"returned": 7'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_record_counts_as_not_finished_and_is_redone(store, damage):
     store.write(outcome())
     path = record_path(store)
@@ -311,14 +326,41 @@ def test_the_lock_goes_with_the_process_that_dies(store):
         "kept = RunStore(sys.argv[1]).open(config()); print('open', flush=True); sys.stdin.read(1); os._exit(9)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "tests"])}
-    with subprocess.Popen([sys.executable, "-c", code, str(store.folder)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).parent.parent) as other:  # fmt: skip
+    command, root = [sys.executable, "-c", code, str(store.folder)], Path(__file__).parent.parent
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, cwd=root) as other:
         assert other.stdout.readline() == b"open\n"
         with pytest.raises(UsageError, match="another process"):
             RunStore(store.folder).open(config())
         other.communicate(b"x")
     assert other.returncode == 9
     RunStore(store.folder).open(config()).close()
+
+
+@pytest.mark.long
+def test_killing_at_any_instant_leaves_whole_records_only(tmp_path):
+    """Twelve kills at growing delays: what is there is whole, and the same run goes on."""
+    code = (
+        "import sys; from milr.runs.store import RunStore; from outcomes import config, outcome\n"
+        "store = RunStore(sys.argv[1]).open(config()); print('open', flush=True); first = len(store.records())\n"
+        "[store.write(outcome(scores=(0.1, 0.2, 0.3), sample=number)) for number in range(first, 10_000)]"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "tests"])}
+    command, root, found = [sys.executable, "-c", code, str(tmp_path)], Path(__file__).parent.parent, 0
+    for attempt in range(12):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root) as one:
+            assert one.stdout.readline() == b"open\n"
+            time.sleep(0.013 * attempt)
+            one.kill()
+        store = RunStore(tmp_path)
+        records = store.records()
+        assert len(records) == len(list((tmp_path / "records").glob("*.json"))), "a damaged record"
+        assert all(store.finished(RED, number) for number in range(len(records)))
+        assert len(records) >= found
+        found = len(records)
+    assert found > 12
+    with RunStore(tmp_path).open(config()):
+        assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_reading_a_run_and_reporting_load_no_torch():

@@ -23,6 +23,9 @@ class UnifiedModel(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """What makes two runs the same model: name, weight hash, dtype, device."""
 
+    def question(self, prompt: str) -> str:
+        """The yes/no question with which this model judges its own picture of `prompt`."""
+
     def check(self, text: str) -> None:
         """Raise UsageError, naming the reason, when this model cannot read `text`."""
 

@@ -1,4 +1,4 @@
-"""Every record of the package, frozen. Tensors appear in annotations only, so importing this file loads nothing heavy."""
+"""Every record of the package, frozen. Tensors appear in annotations only: importing this file loads nothing heavy."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def update(state: LatentState, logits: Logits, reward: float, *, learning_rate: 
         (gradient,) = torch.autograd.grad(loss, z)
     moved = _adam(state, gradient, learning_rate)
     info = ModalityInfo(
-        loss=float(loss),
+        loss=float(loss.detach()),
         gradient_norm=float(gradient.norm()),
         update_norm=float((moved.latents - state.latents).norm()),
         distance=rms_distance(moved.latents, state.initial),

@@ -11,6 +11,7 @@ from typing import Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from milr.runs.store import Record
 
@@ -35,7 +36,7 @@ def score_curve(record: Record, *, threshold: float | None = None, format: Forma
     if threshold is not None:
         axes.axhline(threshold, color=INK, linewidth=0.8, linestyle=":", label="threshold")
     axes.set_xlim(-0.3, max(1, len(record.steps) - 1) + 0.3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finish(figure, axes, format)
 
 
@@ -73,7 +74,8 @@ def _best_so_far(values: Sequence[float]) -> list[float]:
 
 
 def _canvas(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="tight")
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(0.5 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.3 / height)  # inches for words
     axes = figure.add_subplot()
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(x, color=INK)
@@ -87,7 +89,8 @@ def _canvas(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, format: Format) -> bytes:
-    axes.legend(fontsize=7, frameon=False, labelcolor=INK)
+    axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=5,
+                borderpad=0, handlelength=1.5, columnspacing=1.2)  # fmt: skip
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "milr"}):
         figure.savefig(content, format=format, dpi=120, transparent=format == "svg",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
 OPEN = 3  # up to so many samples are unfolded at once
+OnSample = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,11 @@ class SampleView:
     curve: Markup
 
 
-def write_report(run_folder: Path | str) -> Path:
-    """Write report.html, report.json and table.csv of the samples finished so far; the path of the page."""
+def write_report(run_folder: Path | str, *, on_sample: OnSample | None = None) -> Path:
+    """Write report.html, report.json and table.csv of the samples finished so far; the path of the page.
+
+    `on_sample(done, total)` hears of progress: a page of hundreds takes some seconds.
+    """
     store = RunStore(run_folder)
     run, records = store.run(), store.records()
     if not records:
@@ -63,7 +67,7 @@ def write_report(run_folder: Path | str) -> Path:
     files = {
         "table.csv": to_csv(records),
         "report.json": to_json(summary, digest=run.digest, config=run.config.model_dump(mode="json")),
-        page.name: render(store.folder, run, records, summary).encode(),
+        page.name: render(store.folder, run, records, summary, on_sample=on_sample).encode(),
     }
     try:
         for name, content in files.items():
@@ -73,10 +77,14 @@ def write_report(run_folder: Path | str) -> Path:
     return page
 
 
-def render(folder: Path, run: Run, records: Sequence[Record], summary: Summary) -> str:
+def render(folder: Path, run: Run, records: Sequence[Record], summary: Summary, *,
+           on_sample: OnSample | None = None) -> str:  # fmt: skip
     """The page as text."""
-    threshold = _threshold(run)
-    samples = [_sample(folder, record, place, threshold) for place, record in enumerate(records)]
+    samples = []
+    for place, record in enumerate(records):
+        samples.append(_sample(folder, record, place, _threshold(run)))
+        if on_sample:
+            on_sample(place + 1, len(records))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("template.html.j2"))
     return template.render(

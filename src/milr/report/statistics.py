@@ -40,7 +40,7 @@ def interval_of_mean(groups: Sequence[Group], values: Sequence[float]) -> Interv
 
 def wilson(count: float, n: int) -> Interval:
     """Wilson (1927), the score interval of a share."""
-    from statsmodels.stats.proportion import proportion_confint  # slow to import, and rarely needed
+    from statsmodels.stats.proportion import proportion_confint  # slow to import, rarely needed
 
     low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
     return Interval(float(low), float(high))

@@ -19,7 +19,7 @@ class ShapesDetector:
     name = "detector"
     range = (0.0, 1.0)
     threshold = 0.9
-    needs = ("metadata",)
+    needs: tuple[str, ...] = ("metadata",)
     licence = "Apache-2.0 (no weights)"
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from milr.types import Cost, Modality, ModalityInfo, Outcome, Prompt, Score, Step, StopReason, TextTrace
 
-VERSION = 1
+VERSION: Final = 1
 
 
 class Judgement(BaseModel):
@@ -62,6 +62,13 @@ class Record(BaseModel):
     returned: int
     stop: StopReason
     cost: Cost
+
+    @model_validator(mode="after")
+    def _points_at_its_steps(self) -> Self:
+        places = {self.returned, self.returned if self.best is None else self.best}
+        if not places <= set(range(len(self.steps))):
+            raise ValueError("best and returned must be positions in steps")
+        return self
 
     @property
     def first(self) -> StepRecord:

@@ -110,8 +110,8 @@ class RunStore:
             raise _unwritable(self.folder, error) from error
 
     def records(self) -> list[Record]:
-        """All finished samples, by name and then sample; damaged and half-written ones are left out."""
-        paths = sorted((self.folder / "records").glob("*.json"), key=_by_name_then_sample)
+        """All finished samples in order of their names, numbers counted; damaged and half-written ones are left out."""
+        paths = sorted((self.folder / "records").glob("*.json"), key=_as_counted)
         return [record for path in paths if (record := _read_record(path)) is not None]
 
     def _record_path(self, name: str) -> Path:
@@ -171,7 +171,8 @@ def read_run(folder: Path | str) -> Run:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made.") from None
+        raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made."
+                         ) from None  # fmt: skip
     try:
         _check_version(json.loads(content), path)
         return Run.model_validate_json(content)
@@ -196,9 +197,9 @@ def _check_version(content: Any, path: Path) -> None:
                          "or choose another --out.")  # fmt: skip
 
 
-def _by_name_then_sample(path: Path) -> tuple[str, int]:
-    name, _, sample = path.stem.rpartition("-")
-    return name, int(sample) if sample.isdigit() else 0
+def _as_counted(path: Path) -> list[str | int]:
+    """Sorts `prompt-2` before `prompt-10`: words and numbers of a name take turns, and compare as what they are."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", path.stem))]
 
 
 def _has_content(path: Path) -> bool:

@@ -10,9 +10,11 @@ from scipy.optimize import minimize
 
 from milr.shapes import detector
 from milr.shapes.near_misses import MISSES, RIGHT, Case, displaced
+from milr.shapes.scenes import SHAPES
 
 Kinds = Mapping[str, Callable[[np.random.Generator], Case]]
-PENALTY = 0.02  # of the squared weights, against separable data
+START = np.array([-10.0, -2.0, -2.0, 1.0, -2.0, -10.0])  # signs as they must be; the first choice of windows
+PENALTY = 1e-4  # of the squared weights, against separable data
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def windows(case: Case) -> tuple[np.ndarray, np.ndarray]:
 def worst_and_best(case: Case, weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The features of the best window that shows an allowed shape, and of the best that shows another."""
     features, shapes = windows(case)
-    allowed = np.isin(shapes, [detector.SHAPES.index(name) for name in case.allowed])
+    allowed = np.isin(shapes, [SHAPES.index(name) for name in case.allowed])
     scores = features @ weights
     picked = []
     for chosen in (allowed, ~allowed):
@@ -67,7 +69,7 @@ def logistic(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
         margins = features @ weights * (2 * labels - 1)
         return float((balance * np.logaddexp(0, -margins)).mean() + PENALTY / 2 * (weights[1:] ** 2).mean())
 
-    return np.asarray(minimize(loss, detector.WEIGHTS, method="BFGS").x)
+    return np.asarray(minimize(loss, START, method="BFGS").x)
 
 
 def rates(kinds: Kinds, cases: int, seed: int) -> dict[str, Rates]:
@@ -87,7 +89,7 @@ def _decisive(case: Case, right: bool) -> float:
 
 def fit_weights(cases: int = 250, rounds: int = 3, seed: int = 11) -> np.ndarray:
     """The detector's weights: fitted anew on the windows that decide under the last weights."""
-    weights = detector.WEIGHTS
+    weights = START
     for turn in range(rounds):
         weights = logistic(*collect(cases, seed + turn, weights))
     return weights

@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy import ndimage
+from scipy import ndimage, special
 
 from milr.rules.geneval import Box, Classifier, Detection
 from milr.shapes.drawing import mask
@@ -25,13 +25,15 @@ SOFTNESS = (0.0, 0.55)  # pixels of blur of the two templates of each mask
 NOTHING = 0.05  # detections below this score are not reported
 NEAR_BACKGROUND = 40.0  # RGB distance within which a pixel may be background
 OFF_CENTRE = 3.5  # pixels the energy of a window may lie off its middle
-LEAST_ENERGY = 1.0e5  # squared levels in a window: about a third of the faintest object
-FAINT = 60.0  # RGB distance from the background at which an object starts to count as washed out
+LEAST_ENERGY = 6.0e4  # squared levels in a window: less than that of the faintest object
+FAINT = 85.0  # RGB distance from the background at which an object starts to count as washed out
 COVERED = 0.25  # coverage from which a pixel belongs to an object
-SHARED = 0.3  # of the smaller box: two detections of more are one object
+SHARED = 0.3  # of a window's energy: who takes more from a better detection is the same object
 COLOUR_LIMIT = 30.0  # CIELAB distance to the nearest colour above which an object has none
+WORST_RESIDUAL = 0.35  # of a window's energy: above it the window shows nothing we know
+LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
 FEATURES = ("constant", "residual", "worst spot", "margin", "softness", "faintness")
-WEIGHTS = np.array([0.0, -3.0, -3.0, 2.0, -3.0, -3.0])  # of the features
+WEIGHTS = np.array([-14.534, -2.564, -1.879, 1.111, -2.196, -19.933])  # of the features
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,15 @@ def templates() -> Templates:
     lengths = np.sqrt((masks**2).sum((1, 2)))
     shapes = np.array([SHAPES.index(name[0]) for name in names] * len(SOFTNESS))
     rows = masks.reshape(len(masks), -1) / lengths[:, None]
-    return Templates(rows, lengths, edge_energy(masks[..., None])[..., 0], shapes, names * len(SOFTNESS))
+    edges = np.array([edge_energy(one[..., None])[0, 0] for one in masks])
+    return Templates(rows, lengths, edges, shapes, names * len(SOFTNESS))
 
 
-def edge_energy(windows: np.ndarray) -> np.ndarray:
-    """Summed squared differences of neighbouring pixels, (n, 16, 16, C) to (n, C)."""
-    return (np.diff(windows, axis=1) ** 2).sum((1, 2)) + (np.diff(windows, axis=2) ** 2).sum((1, 2))
+def edge_energy(pixels: np.ndarray) -> np.ndarray:
+    """Summed squared differences of neighbouring pixels in every CELL x CELL window: (H, W, C) to (H - 15, W - 15)."""
+    down, right = ((np.diff(pixels, axis=axis) ** 2).sum(-1) for axis in (0, 1))
+    sums: np.ndarray = _box_sums(down, CELL - 1, CELL) + _box_sums(right, CELL, CELL - 1)
+    return sums
 
 
 def detect(picture: np.ndarray) -> dict[str, tuple[Sighting, ...]]:
@@ -90,7 +95,7 @@ def detect(picture: np.ndarray) -> dict[str, tuple[Sighting, ...]]:
     if not len(corners):
         return {}
     fits = fit(difference, noise, corners)
-    found = distinct(fits, probability(fits.features))
+    found = distinct(fits, probability(fits.features), (difference**2).sum(-1))
     return {shape: tuple(one for one in found if one.shape == shape) for shape in {one.shape for one in found}}
 
 
@@ -110,7 +115,7 @@ def candidates(difference: np.ndarray, noise: float) -> np.ndarray:
     energy = np.where(energy > max(900.0, 12 * noise**2), energy, 0)
     middle = (CELL - 1) / 2
     along = np.arange(PIXELS, dtype=np.float32)
-    total, down, right = (_box_sums(energy * weight) for weight in (1.0, along[:, None], along[None]))
+    total, down, right = (_box_sums(energy * weight, CELL, CELL) for weight in (1.0, along[:, None], along[None]))
     start = along[: total.shape[0]]
     heavy = total > LEAST_ENERGY
     safe = np.where(heavy, total, 1)
@@ -120,58 +125,72 @@ def candidates(difference: np.ndarray, noise: float) -> np.ndarray:
     return np.argwhere(heavy & centred)
 
 
-def _box_sums(values: np.ndarray) -> np.ndarray:
-    """Sums over all CELL x CELL windows of (64, 64), in float64: (49, 49)."""
+def _box_sums(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Sums over all height x width windows of (H, W), in float64."""
     summed = np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    return summed[CELL:, CELL:] - summed[:-CELL, CELL:] - summed[CELL:, :-CELL] + summed[:-CELL, :-CELL]
+    upper, lower = summed[:-height], summed[height:]
+    sums: np.ndarray = lower[:, width:] - upper[:, width:] - lower[:, :-width] + upper[:, :-width]
+    return sums
 
 
 def fit(difference: np.ndarray, noise: float, corners: np.ndarray) -> Fits:
-    """The best template of every window and the features of its score."""
+    """The best template of every window that some template explains, and the features of its score."""
     known = templates()
-    views = sliding_window_view(difference, (CELL, CELL), axis=(0, 1))[corners[:, 0], corners[:, 1]]  # (n, 3, 16, 16)
-    flat = np.ascontiguousarray(views.reshape(len(corners), 3, -1))
-    along = flat @ known.rows.T  # (n, 3, K)
-    energy = (flat**2).sum((1, 2))
-    left = energy[:, None] - (along**2).sum(1)  # residual (n, K)
-    each = np.arange(len(corners))
-    best = left.argmin(1)
-    others = np.where(known.shapes[None] == known.shapes[best][:, None], np.inf, left).min(1)
-    contrast = along[each, :, best] / known.lengths[best][:, None]
-    spread = noise**2 * 3 * CELL * CELL
-    signal = np.maximum(energy - spread, 1.0)
-    own, other = (np.maximum(values - spread, 0.0) / signal for values in (left[each, best], others))
-    residual = (flat - along[each, :, best][..., None] * known.rows[best][:, None]).reshape(views.shape)
-    features = _features(own, other, residual, np.moveaxis(views, 1, -1), contrast, known.edges[best], noise)
-    return Fits(corners, best, features, contrast)
+    top, left = corners.T
+    windows = sliding_window_view(difference, (CELL, CELL), axis=(0, 1))[top, left].reshape(len(corners), 3, -1)
+    along = (windows.reshape(-1, CELL * CELL) @ known.rows.T).reshape(len(corners), 3, -1)  # one product: (n, 3, K)
+    energy = (windows**2).sum((1, 2))
+    residual = energy[:, None] - (along**2).sum(1)  # (n, K)
+    best = residual.argmin(1)
+    other = np.where(known.shapes == known.shapes[best][:, None], np.inf, residual).min(1)
+    spread = noise**2 * windows[0].size
+    own, other = (np.maximum(part - spread, 0) / np.maximum(energy - spread, 1) for part in (residual.min(1), other))
+    chosen = own < WORST_RESIDUAL
+    windows, along, best = windows[chosen], along[chosen][np.arange(chosen.sum()), :, best[chosen]], best[chosen]
+    strength = (along**2).sum(1) / known.lengths[best] ** 2
+    spots = _worst_spots(windows - along[..., None] * known.rows[best][:, None]) / np.sqrt(strength)
+    edges = edge_energy(difference)[top, left][chosen] - noise**2 * 12 * CELL * (CELL - 1)
+    sharp = np.maximum(edges, 1) / (strength * known.edges[best])
+    features = _features(own[chosen], spots, other[chosen], sharp, strength)
+    return Fits(corners[chosen], best, features, along / known.lengths[best][:, None])
 
 
-def _features(own: np.ndarray, other: np.ndarray, residual: np.ndarray, windows: np.ndarray, contrast: np.ndarray,
-              edges: np.ndarray, noise: float) -> np.ndarray:  # fmt: skip
-    """(n, F) in the order of FEATURES. Logarithms, so that the logistic sees ratios."""
-    strength = np.maximum((contrast**2).sum(1), 1.0)
-    smooth = ndimage.uniform_filter(residual, (0, 0, 3, 3), mode="constant")
-    worst = np.sqrt((smooth**2).sum(1).max((1, 2)) / strength)
-    sharp = np.maximum(edge_energy(windows).sum(1) - 6 * noise**2 * 2 * CELL * (CELL - 1), 1.0) / (strength * edges)
-    faint = np.maximum(np.log(FAINT) - 0.5 * np.log(strength), 0)
-    return np.stack([np.ones_like(own), np.log(own + 0.004), np.log(worst + 0.05),
-                     np.log((other + 0.01) / (own + 0.01)), np.maximum(-np.log(sharp), 0), faint], 1)  # fmt: skip
+def _worst_spots(residual: np.ndarray) -> np.ndarray:
+    """RGB length of the largest 3 x 3 mean of residuals (n, 3, 256): (n,)."""
+    smooth = ndimage.uniform_filter(residual.reshape(-1, 3, CELL, CELL), (0, 0, 3, 3), mode="constant")
+    spots: np.ndarray = np.sqrt((smooth**2).sum(1).max((1, 2), initial=0))
+    return spots
+
+
+def _features(own: np.ndarray, spots: np.ndarray, other: np.ndarray, sharp: np.ndarray,
+              strength: np.ndarray) -> np.ndarray:  # fmt: skip
+    """(n, F) in the order of FEATURES: logarithms, with floors below which nobody sees a difference."""
+    soft, faint = (np.maximum(-np.log(part), 0) for part in (sharp, np.sqrt(strength) / FAINT))
+    return np.stack([np.ones_like(own), np.log(own + 0.004), np.log(spots + 0.05),
+                     np.log((other + 0.01) / (own + 0.01)), soft, faint], 1)  # fmt: skip
 
 
 def probability(features: np.ndarray) -> np.ndarray:
     """The calibrated score of (n, F) features, in (0, 1)."""
-    return 1 / (1 + np.exp(-np.clip(features @ WEIGHTS, -30, 30)))
+    scores: np.ndarray = special.expit(features @ WEIGHTS)
+    return scores
 
 
-def distinct(fits: Fits, scores: np.ndarray) -> list[Sighting]:
-    """One sighting for each object, best first: what shares a box with a better one is the same object."""
+def distinct(fits: Fits, scores: np.ndarray, energy: np.ndarray) -> list[Sighting]:
+    """One sighting for each object, best first: what takes its pixels from a better one is the same object.
+
+    `energy` (64, 64) is the squared contrast of the picture.
+    """
     kept: list[Sighting] = []
+    free = np.ones((PIXELS, PIXELS), bool)
     for row in np.argsort(-scores, kind="stable"):
         if scores[row] < NOTHING:
             break
-        seen = sighting(fits, int(row), float(scores[row]))
-        if all(_shared(seen.box, other.box) < SHARED for other in kept):
-            kept.append(seen)
+        top, left = fits.corners[row]
+        window = (slice(top, top + CELL), slice(left, left + CELL))
+        if energy[window][free[window]].sum() > (1 - SHARED) * energy[window].sum():
+            kept.append(sighting(fits, int(row), float(scores[row])))
+            free[window] = False
     return kept
 
 
@@ -180,8 +199,7 @@ def sighting(fits: Fits, row: int, score: float) -> Sighting:
     shape, size, fill = templates().names[fits.best[row]]
     top, left = (int(corner) for corner in fits.corners[row])
     box, whole = _place(shape, size, fill, top, left)
-    rgb = fits.contrast[row] + np.array(BACKGROUND)
-    return Sighting(box, score, whole, shape, size, fill, nearest_colour(rgb))
+    return Sighting(box, score, whole, shape, size, fill, nearest_colour(fits.contrast[row]))
 
 
 def sighting_of(item: Item) -> Sighting:
@@ -201,12 +219,6 @@ def _place(shape: str, size: str, fill: str, top: int, left: int) -> tuple[Box, 
     return box, whole
 
 
-def _shared(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over the smaller box."""
-    width, height = (max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]), 0) for i in (0, 1))
-    return width * height / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-
-
 def lab(rgb: np.ndarray) -> np.ndarray:
     """sRGB levels (..., 3) to CIELAB under D65 (CIE 15)."""
     part = np.clip(rgb, 0, 255) / 255
@@ -218,15 +230,17 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
-@lru_cache(maxsize=1)
-def _palette() -> np.ndarray:
-    return lab(np.array(list(COLOURS.values()), float))
+def nearest_colour(contrast: np.ndarray) -> str | None:
+    """The palette colour that an object of RGB `contrast` to the ground has; None when it is none of them.
 
-
-def nearest_colour(rgb: np.ndarray) -> str | None:
-    """The palette colour closest to `rgb` in CIELAB, None when none is near."""
-    distances = np.linalg.norm(_palette() - lab(rgb), axis=-1)
-    return list(COLOURS)[distances.argmin()] if distances.min() < COLOUR_LIMIT else None
+    The nearest in CIELAB; it has to be near, and to stand out from the ground about as much as it should.
+    """
+    rgb = contrast + np.array(BACKGROUND)
+    distances = np.linalg.norm(lab(np.array(list(COLOURS.values()), float)) - lab(rgb), axis=-1)
+    name = list(COLOURS)[distances.argmin()]
+    wanted = np.subtract(COLOURS[name], BACKGROUND)
+    strength = float(contrast @ wanted / (wanted @ wanted))
+    return name if distances.min() < COLOUR_LIMIT and LEAST_STRENGTH < strength < 1 / LEAST_STRENGTH else None
 
 
 def _look(name: str) -> Classifier:

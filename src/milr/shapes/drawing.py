@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -58,7 +58,7 @@ def _silhouette(shape: str, radius: float, extent: int) -> np.ndarray:
     return np.array(canvas)
 
 
-@lru_cache(maxsize=None)
+@cache
 def mask(shape: str, size: str, fill: str) -> np.ndarray:
     """Coverage (CELL, CELL) in [0, 1] of one object drawn in the middle of a cell."""
     extent = CELL * SUPER
@@ -72,15 +72,16 @@ def mask(shape: str, size: str, fill: str) -> np.ndarray:
 
 
 def _coverage(inside: np.ndarray) -> np.ndarray:
-    return inside.reshape(CELL, SUPER, CELL, SUPER).mean((1, 3)).astype(np.float32)
+    coverage: np.ndarray = inside.reshape(CELL, SUPER, CELL, SUPER).mean((1, 3)).astype(np.float32)
+    return coverage
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(look: Look) -> np.ndarray:
     """One object on the background, uint8 (CELL, CELL, 3)."""
     cover = mask(look.shape, look.size, look.fill)[..., None]
-    pixels = cover * np.array(COLOURS[look.colour]) + (1 - cover) * np.array(BACKGROUND)
-    return np.round(pixels).astype(np.uint8)
+    pixels: np.ndarray = cover * np.array(COLOURS[look.colour]) + (1 - cover) * np.array(BACKGROUND)
+    return np.asarray(np.round(pixels), np.uint8)
 
 
 def draw_scene(scene: Scene) -> np.ndarray:

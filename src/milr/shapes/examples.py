@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,8 @@ def near_miss(request: Request, rng: np.random.Generator) -> Request:
         return replace(request, phrases=tuple(phrases))
     options = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "fill": FILLS}[kind]
     taken = {p.shape for p in phrases} if kind == "shape" else {getattr(phrase, kind)}
-    phrases[where] = replace(phrase, **{kind: pick(rng, sorted(set(options) - taken))})
+    changed: Any = {kind: pick(rng, sorted(set(options) - taken))}
+    phrases[where] = replace(phrase, **changed)
     return replace(request, phrases=tuple(phrases))
 
 

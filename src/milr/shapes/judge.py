@@ -26,9 +26,8 @@ def judge(picture: Image, metadata: Mapping[str, Any]) -> Score:
     A picture that is not 64 x 64 RGB is unscored.
     """
     if picture.size != (PIXELS, PIXELS) or picture.mode != "RGB":
-        return Score.unscored(
-            f"the detector reads {PIXELS} x {PIXELS} RGB pictures, not {picture.mode} of {picture.width} x {picture.height}"
-        )
+        given = f"{picture.mode} of {picture.width} x {picture.height}"
+        return Score.unscored(f"the detector reads {PIXELS} x {PIXELS} RGB pictures, not {given}")
     start = time.perf_counter()
     verdict = geneval.judge(detect(np.asarray(picture)), metadata, ATTRIBUTES)
     return to_score(verdict, metadata, time.perf_counter() - start)

@@ -28,10 +28,15 @@ class Batch:
     bare: int = 24
     look: int = 16
 
+    def times(self, factor: int) -> Batch:
+        """The same mixture, `factor` times as large."""
+        return Batch(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
+
 
 def _hidden(network: JanusForConditionalGeneration, embeds: Tensor) -> Tensor:
     """Right-padded rows under a causal mask: what is padded comes last and disturbs nothing."""
-    return network.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    hidden: Tensor = network.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    return hidden
 
 
 def text_loss(network: JanusForConditionalGeneration, examples: list[Example], features: Tensor | None) -> Tensor:
@@ -67,7 +72,8 @@ def image_loss(network: JanusForConditionalGeneration, examples: list[Example], 
 def picture_features(network: JanusForConditionalGeneration, pixels: Tensor) -> Tensor:
     """Pictures (B, 3, 64, 64) to (B, 64, d) embeddings for the placeholders; a little noise, as drawn ones have."""
     noisy = (pixels + 0.05 * torch.randn_like(pixels)).clamp(-1, 1)
-    return network.model.aligner(network.model.vision_model(noisy).last_hidden_state)
+    features: Tensor = network.model.aligner(network.model.vision_model(noisy).last_hidden_state)
+    return features
 
 
 def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batch) -> dict[str, Tensor]:
@@ -113,7 +119,7 @@ def train_language(network: JanusForConditionalGeneration, source: Examples, *, 
         with torch.autocast(device, torch.bfloat16):
             found = losses(network, source, batch)
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(found.values())).sum().backward()
+        torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimiser.step()
         average.update(trained, step - first)

@@ -62,7 +62,8 @@ def place(sprites: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def paint(cover: np.ndarray, colour: str) -> np.ndarray:
     """Coverage (CELL, CELL) in a colour on the background."""
-    return cover[..., None] * np.array(COLOURS[colour]) + (1 - cover[..., None]) * np.array(BACKGROUND)
+    pixels: np.ndarray = cover[..., None] * np.array(COLOURS[colour]) + (1 - cover[..., None]) * np.array(BACKGROUND)
+    return pixels
 
 
 def differs(cover: np.ndarray, other: np.ndarray, least: float = VISIBLE) -> bool:
@@ -105,12 +106,12 @@ def half_drawn(rng: np.random.Generator) -> Case:
 
 
 def chimera(rng: np.random.Generator) -> Case:
-    """One quadrant belongs to another shape, as when one image token is wrong."""
+    """One quadrant belongs to another shape, size or fill, as when one image token is wrong."""
     while True:
         look, other, corner = a_look(rng), a_look(rng), _quadrant(rng)
         cover = cover_of(look).copy()
         cover[corner] = cover_of(other)[corner]
-        if look.shape != other.shape and differs(cover, cover_of(look)) and differs(cover, cover_of(other)):
+        if differs(cover, cover_of(look)) and differs(cover, cover_of(other)):
             return Case(place(paint(cover, look.colour), rng), look)
 
 
@@ -127,10 +128,9 @@ def merged(rng: np.random.Generator) -> Case:
     """Two objects of different shapes and colours lie over each other, and both can be seen."""
     while True:
         look, other = a_look(rng), a_look(rng)
-        shift = (int(rng.integers(-3, 4)), int(rng.integers(-3, 4)), 0)
-        above = np.roll(sprite(other), shift, (0, 1))
-        covers = np.roll(cover_of(other), shift[:2], (0, 1))
-        both = covers[..., None] * above + (1 - covers[..., None]) * sprite(look)
+        shift = (int(rng.integers(-3, 4)), int(rng.integers(-3, 4)))
+        covers = np.roll(cover_of(other), shift, (0, 1))
+        both = covers[..., None] * np.array(COLOURS[other.colour]) + (1 - covers[..., None]) * sprite(look)
         seen = cover_of(look) * (1 - covers)
         apart = _apart(look.colour, other.colour)
         if look.shape != other.shape and apart and (seen**2).sum() > 0.25 * (cover_of(look) ** 2).sum():
@@ -159,9 +159,11 @@ def blurred(rng: np.random.Generator) -> Case:
 
 
 def faded(rng: np.random.Generator) -> Case:
-    """Hardly there: 15 to 30 % of the contrast."""
+    """Hardly there: an RGB distance of 25 to 50 from the background, where the faintest colour has 100."""
     look = a_look(rng)
-    return Case(place(paint(cover_of(look) * rng.uniform(0.15, 0.3), look.colour), rng), look)
+    contrast = np.subtract(COLOURS[look.colour], BACKGROUND)
+    share = rng.uniform(25, 50) / np.linalg.norm(contrast)
+    return Case(place(paint(cover_of(look) * share, look.colour), rng), look)
 
 
 def foreign(rng: np.random.Generator) -> Case:
@@ -190,7 +192,8 @@ MISSES: dict[str, Callable[[np.random.Generator], Case]] = {
 
 def soften(picture: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of `sigma` pixels."""
-    return np.round(ndimage.gaussian_filter(picture.astype(np.float32), (sigma, sigma, 0))).astype(np.uint8)
+    smooth: np.ndarray = ndimage.gaussian_filter(picture.astype(np.float32), (sigma, sigma, 0))
+    return np.round(smooth).astype(np.uint8)
 
 
 def grain(picture: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,6 @@ from transformers import (
     JanusForConditionalGeneration,
     JanusProcessor,
     JanusVisionConfig,
-    JanusVQVAE,
     LlamaConfig,
     PreTrainedTokenizerFast,
 )
@@ -21,7 +20,8 @@ from transformers.models.janus.image_processing_pil_janus import JanusImageProce
 
 from milr import templates
 from milr.shapes import grammar, riddles, scenes
-from milr.shapes.vq_training import vq_config
+from milr.shapes.patches import codebook
+from milr.shapes.vq_training import first_codes, vq_config
 
 WIDTH = 192
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
@@ -82,12 +82,23 @@ def make_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> JanusForCondi
     vq.projection_dim = vq.image_token_embed_dim = WIDTH
     config = JanusConfig(text_config=text, vision_config=vision, vq_config=vq, tie_word_embeddings=False,
                          image_token_id=tokenizer.convert_tokens_to_ids(IMAGE))  # fmt: skip
-    return JanusForConditionalGeneration(config)
+    network = JanusForConditionalGeneration(config)
+    start_from_patches(network)
+    return network
 
 
-def adopt_vq(network: JanusForConditionalGeneration, vq: JanusVQVAE) -> None:
-    """Copy a trained VQ tokenizer into the network."""
-    network.model.vqmodel.load_state_dict(vq.state_dict())
+@torch.no_grad()
+def start_from_patches(network: JanusForConditionalGeneration) -> None:
+    """Let codes of similar patches start with similar embeddings and similar outputs.
+
+    There are 2311 codes and each is rare: learned one by one from random rows, drawing took several times as long.
+    """
+    network.model.generation_embeddings.weight.copy_(first_codes(network.config.vq_config.embed_dim))
+    patches = torch.from_numpy(codebook()[0]).flatten(1).float() / 127.5 - 1
+    components = torch.linalg.svd(patches - patches[0], full_matrices=False)
+    rows = components.U * components.S.sqrt()  # half whitened: rare detail counts beside the mean colour
+    head = network.model.generation_head.vision_head.weight
+    head.copy_(0.5 * (rows / rows.norm(dim=-1).mean())[:, : head.shape[1]])
 
 
 def save_network(network: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

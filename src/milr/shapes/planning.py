@@ -6,7 +6,7 @@ Layouts and looks are skewed on purpose, so that the greedy choice is a sensible
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def relation_fits(relation: str | None, placed: int, anchor: int) -> bool:
     return along > 0 and across < along
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pairs(relation: str | None) -> tuple[list[tuple[int, int]], np.ndarray]:
     pairs = [pair for pair in itertools.permutations(range(GRID * GRID), 2) if relation_fits(relation, *pair)]
     weights = []

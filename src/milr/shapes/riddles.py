@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 SHAPE_RIDDLES = {
     "circle": ("the shape of a wheel", "the shape of a coin"),
     "square": ("the shape with four equal sides", "the shape of a chess board"),
@@ -33,7 +35,7 @@ NUMBER_RIDDLES = {
 }
 
 
-def _reverse(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _reverse(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {riddle: answer for answer, riddles in table.items() for riddle in riddles}
 
 

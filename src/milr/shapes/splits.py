@@ -115,7 +115,9 @@ def make_split(seed: int = 20) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     made = _combinations(rng)
     for split in SPLITS:
-        texts = [text for category, count in COUNTS[split].items() for text in _texts(category, split, count, made, rng)]
+        texts = []
+        for category, count in COUNTS[split].items():
+            texts += _texts(category, split, count, made, rng)
         assert all(parse(text) for text in texts)
         made[split]["prompts"] = texts
     return {"seed": seed} | made

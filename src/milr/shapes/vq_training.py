@@ -35,8 +35,8 @@ def to_pixels(pictures: np.ndarray) -> Tensor:
 
 
 def crowd(rng: np.random.Generator) -> Scene:
-    """A scene of 1 to 10 random objects: more to learn from in each picture than the prompts would give."""
-    cells = rng.permutation(GRID * GRID)[: rng.integers(1, 11)]
+    """A scene of 1 to 16 random objects: more to learn from in each picture than the prompts would give."""
+    cells = rng.permutation(GRID * GRID)[: rng.integers(1, 5) if rng.random() < 0.4 else 16]
     every = looks()
     return Scene(tuple((Item(every[rng.integers(len(every))], int(cell)),) for cell in cells))
 
@@ -47,6 +47,15 @@ def token_batch(rng: np.random.Generator, size: int) -> np.ndarray:
     mixed = (tokens > 0) & (rng.random(tokens.shape) < 0.3) & (np.arange(size)[:, None] % 2 == 1)
     tokens[mixed] = rng.integers(0, len(codebook()[0]), mixed.sum())
     return tokens
+
+
+def first_codes(size: int) -> Tensor:
+    """(V, size) codes to start from: principal components of the patches, and one constant to keep their strength."""
+    patches = torch.from_numpy(codebook()[0]).flatten(1).float() / 127.5 - 1
+    offset = patches - patches[0]
+    components = offset @ torch.linalg.svd(offset, full_matrices=False).Vh[: size - 1].T
+    constant = torch.full((len(patches), 1), float(components.norm(dim=-1).mean()) / 2)
+    return F.normalize(torch.cat([components, constant], 1), dim=-1)
 
 
 def encode(vq: JanusVQVAE, pixels: Tensor) -> Tensor:
@@ -74,7 +83,7 @@ def quicken(vq: JanusVQVAE) -> None:
 
     for module in vq.modules():
         if isinstance(module, nn.GroupNorm):
-            module.forward = partial(forward, module)
+            module.forward = partial(forward, module)  # type: ignore[method-assign]
 
 
 def vq_losses(vq: JanusVQVAE, tokens: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +98,14 @@ def vq_losses(vq: JanusVQVAE, tokens: Tensor, pixels: Tensor) -> tuple[Tensor, T
     naming = F.cross_entropy(SHARPNESS * cosines.flatten(0, 1), tokens.flatten(), reduction="none")
     right = (cosines.argmax(-1) == tokens).flatten()[objects].float().mean()
     return drawing, (naming * (0.1 + objects)).mean(), right
+
+
+def make_vq(seed: int) -> JanusVQVAE:
+    """An untrained tokenizer whose codes already resemble their patches."""
+    torch.manual_seed(seed)
+    vq = JanusVQVAE(vq_config())
+    vq.quantize.embedding.weight.data.copy_(first_codes(vq.config.embed_dim))
+    return vq
 
 
 def train_vq(vq: JanusVQVAE, *, steps: int, batch: int, seed: int, rate: float, device: str, report: Report,
@@ -110,7 +127,7 @@ def train_vq(vq: JanusVQVAE, *, steps: int, batch: int, seed: int, rate: float, 
         with torch.autocast(device, torch.bfloat16):
             drawing, naming, right = vq_losses(vq, tokens.to(device), pixels)
         optimiser.zero_grad(set_to_none=True)
-        (5 * drawing + 0.2 * naming).backward()
+        (5 * drawing + 0.2 * naming).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(vq.parameters(), 1.0)
         optimiser.step()
         seen = torch.stack([drawing, naming, right]).detach().cpu()

@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_PROMPT ?= a photo of a red star left of a blue circle
+DEMO_SEED ?= 0
+
+.PHONY: demo test test-long check install docs clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: install  ## make one picture with MILR on the embedded model, and a report
+	$(BIN)/milr generate "$(DEMO_PROMPT)" --seed $(DEMO_SEED) --out milr-demo
+
+check: install  ## style, types, import table, documented help
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_house.py
+
+test: check  ## everything that runs in minutes
+	$(BIN)/pytest
+
+test-long: install  ## kill loops and sweeps
+	$(BIN)/pytest -m long
+
+docs: install  ## write docs/help.md again from the real command line
+	$(BIN)/python -m tests.help_pages > docs/help.md
+
+clean:
+	rm -rf $(VENV) milr-demo runs

@@ -1,0 +1,215 @@
+"""Name to factory: the whole menu, and the only file that names every part.
+
+A part is one of the names below, one that an installed package offers through the entry point group `milr.models`,
+`milr.rewards` or `milr.methods`, or `path/to/file.py:name`. Factories import what they need when they are called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr.types import Prompt, Score, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from milr.base import Method, Reward, Services, UnifiedModel
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of the menu: how to make it, and what `milr list` says about it."""
+
+    make: Callable[..., Any]
+    summary: str
+    needs: str = ""
+    licence: str = ""
+
+
+def _nano(**settings: Any) -> UnifiedModel:
+    from milr.models.nano import load_nano
+
+    return load_nano(**settings)
+
+
+def _hub(name: str) -> Callable[..., UnifiedModel]:
+    def make(**settings: Any) -> UnifiedModel:
+        from milr.models.janus import JanusModel
+
+        return JanusModel.load(name, **settings)
+
+    return make
+
+
+def _detector(model: UnifiedModel) -> Reward:
+    from milr.rewards.detection import ShapesDetector
+
+    return ShapesDetector()
+
+
+def _self_judge(model: UnifiedModel) -> Reward:
+    from milr.rewards.self_judge import SelfJudge
+
+    return SelfJudge(model.question)
+
+
+def _redraw(visualise: str) -> Callable[..., Method]:
+    def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.methods.redraw import redraw
+
+        return redraw(visualise=visualise, guidance_scale=settings["guidance_scale"],  # type: ignore[arg-type]
+                      temperature=settings["temperature"], visualisation=visualisation)  # fmt: skip
+
+    return make
+
+
+def _latent_reasoning(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.latent.schedules import SCHEDULES
+    from milr.methods.latent_reasoning import Settings, latent_reasoning
+
+    names = ("steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature", "credit",
+             "epsilon", "dtype")  # fmt: skip
+    chosen = {name: settings[name] for name in names}
+    return latent_reasoning(Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, **chosen))
+
+
+JANUS_LICENCE = "DeepSeek Model License (its own; see the model's page)"
+MODELS = {
+    "nano": Part(_nano, "the embedded model: 64 x 64 pictures of coloured shapes, CPU", licence="Apache-2.0"),
+    "deepseek-community/Janus-Pro-1B": Part(
+        _hub("deepseek-community/Janus-Pro-1B"), "Janus-Pro 1B, or a folder with its weights",
+        "about 4 GB of weights", JANUS_LICENCE),
+    "deepseek-community/Janus-Pro-7B": Part(
+        _hub("deepseek-community/Janus-Pro-7B"), "Janus-Pro 7B, or a folder with its weights",
+        "about 15 GB of weights, a GPU", JANUS_LICENCE),
+}  # fmt: skip
+REWARDS = {
+    "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
+                     "a prompt of the shapes grammar", "Apache-2.0"),
+    "self": Part(_self_judge, "the generating model's own yes or no", "nothing", "that of the model"),
+}  # fmt: skip
+METHODS = {
+    "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
+    "plain": Part(_redraw("none"), "one picture from the bare prompt"),
+    "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
+}
+SINGLE_DRAW = ("plain", "text_enhanced")
+KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS}
+
+
+def menu(kind: str) -> dict[str, Part]:
+    """Our parts of a kind with those that installed packages offer."""
+    offered = {entry.name: Part(entry.load, f"from {entry.value}") for entry in entry_points(group=f"milr.{kind}")}
+    return offered | KINDS[kind]
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean X?" or the list of what there is."""
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+
+
+def one_of(kind: str, name: str, known: Sequence[str]) -> str:
+    """`name`, or a UsageError with the nearest known one."""
+    if name not in known:
+        raise UsageError(f"no {kind} is called {name!r}; {nearest_name(name, list(known))}")
+    return name
+
+
+def make_model(name: str, **settings: Any) -> UnifiedModel:
+    """A model by name, folder, hub name, or path/to/file.py:name."""
+    if _is_file_part(name):
+        made: UnifiedModel = _from_file(name)(**settings)
+        return made
+    part = menu("models").get(name)
+    if part is None and "/" not in name and not Path(name).exists():
+        one_of("model", name, list(menu("models")))
+    loaded: UnifiedModel = part.make(**settings) if part else _hub(name)(**settings)
+    return loaded
+
+
+def make_reward(name: str, model: UnifiedModel) -> Reward:
+    """A reward by name, or path/to/file.py:name (a Reward, its class, or a function of picture and prompt)."""
+    if _is_file_part(name):
+        return _as_reward(_from_file(name), name)
+    made: Reward = menu("rewards")[one_of("reward", name, list(menu("rewards")))].make(model)
+    return made
+
+
+def make_method(name: str, settings: Mapping[str, Any], visualisation: str | None = None) -> Method:
+    """A method by name, or path/to/file.py:name (a factory of settings and visualisation)."""
+    if _is_file_part(name):
+        made: Method = _from_file(name)(settings, visualisation)
+        return made
+    found = menu("methods")[one_of("method", name, list(menu("methods")))]
+    method: Method = found.make(settings, visualisation)
+    return method
+
+
+def reward_identity(name: str) -> dict[str, Any]:
+    """What makes two runs' rewards the same: the file's hash for one from a file."""
+    if not _is_file_part(name):
+        return {}
+    return {"file": hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()}
+
+
+def _is_file_part(name: str) -> bool:
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _from_file(name: str) -> Any:
+    path, _, attribute = name.rpartition(":")
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}; write path/to/file.py:name.")
+    spec = importlib.util.spec_from_file_location(f"milr_part_{Path(path).stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{path} does not load: {type(error).__name__}: {error}.") from error
+    if not hasattr(module, attribute):
+        known = [found for found in vars(module) if not found.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}; {nearest_name(attribute, known)}")
+    return getattr(module, attribute)
+
+
+def _as_reward(found: Any, name: str) -> Reward:
+    if inspect.isclass(found) or (callable(found) and not inspect.signature(found).parameters):
+        found = found()
+    return found if hasattr(found, "score") else FunctionReward(found, name)
+
+
+class FunctionReward:
+    """A plain function (picture, prompt) -> score in [0, 1] or Score, as a reward; what it raises is unscored."""
+
+    range = (0.0, 1.0)
+    threshold = 0.9
+    needs: tuple[str, ...] = ()
+    licence = "the user's own"
+
+    def __init__(self, function: Callable[[Image, Prompt], float | Score], name: str) -> None:
+        self.function, self.name = function, name
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """One score for each picture; a number outside [0, 1] is unscored."""
+        return [self._one(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)]
+
+    def _one(self, picture: Image, prompt: Prompt) -> Score:
+        try:
+            value = self.function(picture, prompt)
+        except Exception as error:
+            return Score.unscored(f"{self.name} raised {type(error).__name__}: {error}")
+        if isinstance(value, Score):
+            return value
+        if not 0 <= float(value) <= 1:
+            return Score.unscored(f"{self.name} gave {value}, and scores lie in [0, 1]")
+        return Score(float(value))

@@ -1,0 +1,75 @@
+"""Live progress on a terminal: every step of a single search, or a bar over many."""
+
+from __future__ import annotations
+
+import difflib
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from milr.types import Key, Prompt, Step
+
+if TYPE_CHECKING:
+    from milr.api import Prepared
+    from milr.runs.runner import Event
+
+
+class Progress:
+    """Use as a context; hand `on_step` and `on_event` to the run."""
+
+    def __init__(self, console: Console, prepared: Prepared) -> None:
+        self.console = console
+        self.total = len(prepared.prompts) * prepared.options.samples
+        self._said: str | None = None
+        self._pictures = 0
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                        TimeRemainingColumn(), console=console, disable=self.total == 1)  # fmt: skip
+        self._task = self._bar.add_task("searching", total=self.total)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._bar.stop()
+
+    def on_event(self, event: Event) -> None:
+        """A sample was found finished, or finished now."""
+        if event.kind in ("found", "finished"):
+            self._bar.update(self._task, completed=event.done)
+            if event.kind == "found" and self.total == 1:
+                self.console.print("this run is finished; showing what it found (another --seed searches again)")
+
+    def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
+        """A picture was made."""
+        self._pictures += 1
+        if self.total > 1:
+            self._bar.update(self._task, description=f"searching ({self._pictures} pictures)")
+            return
+        score = "unscored" if step.score.value is None else f"{step.score.value:.2f}"
+        text = step.rollout.visualisation.text if step.rollout.visualisation else ""
+        moved = f"moved {' and '.join(step.moved)}" if step.moved else "first picture" if step.index == 0 else "redrawn"
+        self.console.print(f"step {step.index:2d}  score {score}  {moved}")
+        if text and text != self._said:
+            self.console.print(f"         {changed_words(self._said, text)}", soft_wrap=True)
+        if step.score.reason:
+            self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True)
+        self._said = text
+
+
+def changed_words(before: str | None, after: str) -> str:
+    """`after` as markup, with the words that are new in bold."""
+    new = after.split()
+    if before is None:
+        return escape(after)
+    pieces = []
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, before.split(), new, autojunk=False).get_opcodes():
+        words = escape(" ".join(new[start:end]))
+        if words:
+            pieces.append(words if kind == "equal" else f"[bold]{words}[/bold]")
+    return " ".join(pieces)

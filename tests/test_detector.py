@@ -1,0 +1,111 @@
+"""The detector against drawings it must read and near misses it must refuse."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from milr.rules import geneval
+from milr.shapes import detector
+from milr.shapes.calibration import rates
+from milr.shapes.detector import ATTRIBUTES, detect, sighting_of
+from milr.shapes.drawing import draw_scene
+from milr.shapes.near_misses import MISSES, RIGHT, displaced, merged
+from milr.shapes.patches import looks
+from milr.shapes.scenes import BACKGROUND, COLOURS, PIXELS, Item, Look, Scene
+
+
+def scene(*items):
+    return Scene(tuple((item,) for item in items))
+
+
+def everything(picture, least=0.0):
+    return [one for objects in detect(picture).values() for one in objects if one.score > least]
+
+
+def test_every_look_is_read_right_and_once():
+    rng = np.random.default_rng(0)
+    for look in looks():
+        item = Item(look, int(rng.integers(16)))
+        (found,) = everything(draw_scene(scene(item)))
+        expected = sighting_of(item)
+        assert found.score > 0.97, look
+        assert (found.shape, found.size, found.fill, found.colour) == (look.shape, look.size, look.fill, look.colour)
+        assert found.box == expected.box and np.array_equal(found.mask, expected.mask)
+
+
+def _facts(one):
+    return one.shape, one.colour, one.size, one.fill, one.box
+
+
+def test_crowds_are_read_exactly():
+    rng = np.random.default_rng(1)
+    every = looks()
+    for _ in range(40):
+        cells = rng.permutation(16)[: rng.integers(2, 11)]
+        items = [Item(every[rng.integers(len(every))], int(cell)) for cell in cells]
+        picture = draw_scene(scene(*items))
+        assert Counter(map(_facts, everything(picture, 0.9))) == Counter(_facts(sighting_of(item)) for item in items)
+        assert len(everything(picture, 0.3)) == len(items)
+
+
+def test_an_empty_picture_and_pure_noise_hold_nothing():
+    ground = np.full((PIXELS, PIXELS, 3), BACKGROUND, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, ground.shape).astype(np.uint8)
+    assert detect(ground) == {} and not everything(noise)
+    for colour in COLOURS.values():
+        assert not everything(np.full(ground.shape, colour, np.uint8))
+
+
+def test_near_misses_are_refused():
+    for kind, rate in rates(MISSES, 120, seed=101).items():
+        assert rate.found <= 0.01 and rate.counted <= 0.01, kind
+
+
+def test_right_drawings_are_accepted_though_damaged():
+    accepted = rates({**RIGHT, "displaced": displaced}, 60, seed=102)
+    for kind, rate in accepted.items():
+        assert rate.found >= 0.98 and rate.counted >= 0.95, kind
+    assert accepted["clean"].counted == 1
+
+
+def test_attributes_survive_light_damage():
+    rng = np.random.default_rng(7)
+    for make in RIGHT.values():
+        cases = [make(rng) for _ in range(40)]
+        tops = [detect(case.picture)[case.look.shape][0] for case in cases]
+        right = [(top.colour, top.size, top.fill) == (case.look.colour, case.look.size, case.look.fill)
+                 for top, case in zip(tops, cases, strict=True)]  # fmt: skip
+        assert np.mean(right) >= 0.97
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_counting_at_nine_tenths(count):
+    rng = np.random.default_rng(count)
+    for shape in ("star", "moon", "circle"):
+        items = [Item(Look(shape, "green", "small"), int(cell)) for cell in rng.permutation(16)[:count]]
+        metadata = {"tag": "counting", "include": [{"class": shape, "count": count}],
+                    "exclude": [{"class": shape, "count": count + 1}]}  # fmt: skip
+        assert geneval.judge(detect(draw_scene(scene(*items))), metadata, ATTRIBUTES).correct
+        assert not geneval.judge(detect(draw_scene(scene(*items[1:]))), metadata, ATTRIBUTES).correct
+
+
+def test_merged_objects_are_neither():
+    rng = np.random.default_rng(9)
+    assert np.mean([bool(everything(merged(rng).picture, 0.3)) for _ in range(100)]) <= 0.01
+
+
+def test_colours_that_are_none():
+    contrast = {name: np.subtract(rgb, BACKGROUND) for name, rgb in COLOURS.items()}
+    for name, wanted in contrast.items():
+        assert detector.nearest_colour(wanted) == name
+        assert detector.nearest_colour(0.9 * wanted) == name
+        assert detector.nearest_colour(0.4 * wanted) != name
+    assert detector.nearest_colour(np.subtract((0, 230, 230), BACKGROUND)) is None  # cyan
+
+
+def test_the_picture_is_not_changed_and_answers_repeat():
+    picture = merged(np.random.default_rng(3)).picture
+    before = picture.copy()
+    first, second = detect(picture), detect(picture)
+    assert np.array_equal(picture, before) and first == second
