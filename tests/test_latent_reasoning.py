@@ -450,10 +450,10 @@ class Slow:
         image, all_image = self.image(text, 0)
         z_text, z_image = all_text[: free[0]].clone(), all_image[: free[1]].clone()
         optimisers = [torch.optim.Adam([z.requires_grad_()], lr=LEARNING_RATE) for z in (z_text, z_image)]
+        heads = (self.network.lm_head, self.guided)
         rollouts = [(text, image)]
         for step, score in enumerate(scores, 1):
-            for z, ids, head, optimiser in zip((z_text, z_image), (text, image),
-                                               (self.network.lm_head, self.guided), optimisers, strict=True):  # fmt: skip
+            for z, ids, head, optimiser in zip((z_text, z_image), (text, image), heads, optimisers, strict=True):
                 with torch.enable_grad():
                     chosen = torch.tensor(ids[: len(z)])
                     log_p = head(z)[: len(chosen)].log_softmax(-1)[torch.arange(len(chosen)), chosen]

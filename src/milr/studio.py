@@ -1,8 +1,9 @@
 """The studio owns the model and the reward, and turns many methods' single requests into batches.
 
-A method awaits; its request joins a queue. When every running method waits for the studio, or a queue is full, the
-longest queue is run as one batch on the one worker thread. Randomness and results belong to requests, so who shares a
-batch with whom changes nothing but speed.
+A method awaits; its request joins a queue. When every running method waits for the studio, or a queue is full, one
+queue is run as one batch on the one worker thread: the quickest kind of work first, so that whoever lags behind catches
+up before the others draw without it. Randomness and results belong to requests, so who shares a batch with whom changes
+nothing but speed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PATIENCE = 0.05  # seconds a waiting queue lets a method dawdle outside the studio
+KINDS = ("compute", "render", "answer", "reason", "draw")  # quickest first
 Waiting = tuple[Any, "asyncio.Future[Any]"]
 OnBatch = Callable[[str, int, float], None]
 
@@ -34,8 +36,9 @@ class Studio:
         self.largest_batch = largest_batch
         self._on_batch = on_batch or (lambda kind, rows, seconds: None)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="milr-model")
-        self._queues: dict[str, list[Waiting]] = {"reason": [], "draw": [], "render": [], "answer": [], "compute": []}
+        self._queues: dict[str, list[Waiting]] = {kind: [] for kind in KINDS}
         self._running: asyncio.Task[None] | None = None
+        self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
         self._methods = 0
         self._waiting = 0
@@ -104,21 +107,34 @@ class Studio:
             raise
 
     def _pump(self) -> None:
-        """Start the longest queue's batch if everybody waits or it is full; else look again after a moment."""
+        """Decide about a batch as soon as everybody who is ready now has had a turn to ask."""
+        if not self._deciding:
+            self._deciding = True
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    def _decide(self) -> None:
+        """Start a batch if everybody waits or a queue is full; else look again after a moment."""
+        self._deciding = False
         if self._running or not any(self._queues.values()):
             return
-        kind = max(self._queues, key=lambda name: len(self._queues[name]))
-        if self._waiting >= self._methods or len(self._queues[kind]) >= self.largest_batch:
-            self._start(kind)
+        if self._waiting >= self._methods or self._full():
+            self._start()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._impatient)
 
     def _impatient(self) -> None:
         self._timer = None
         if not self._running and any(self._queues.values()):
-            self._start(max(self._queues, key=lambda name: len(self._queues[name])))
+            self._start()
 
-    def _start(self, kind: str) -> None:
+    def _full(self) -> str | None:
+        return next((kind for kind, queue in self._queues.items() if len(queue) >= self.largest_batch), None)
+
+    def _start(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        kind = self._full() or next(kind for kind, queue in self._queues.items() if queue)
         batch, self._queues[kind] = self._queues[kind][: self.largest_batch], self._queues[kind][self.largest_batch :]
         self._running = asyncio.get_running_loop().create_task(self._run(kind, batch))
 
@@ -138,9 +154,15 @@ class Studio:
         self._pump()
 
     def _work(self, kind: str, requests: Sequence[Any]) -> list[Any]:
-        """On the worker thread."""
+        """On the worker thread: a result for each request, or the error that its method shall get."""
         if kind == "compute":
             return [_attempt(function) for function in requests]
+        results = _attempt(lambda: self._of_model(kind, requests))
+        if isinstance(results, list) and len(results) != len(requests):
+            results = JudgeError(f"{self.model.name} gave {len(results)} results for {len(requests)} requests: {kind}.")
+        return results if isinstance(results, list) else [results] * len(requests)
+
+    def _of_model(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         if kind == "answer":
             pictures, questions = zip(*requests, strict=True)
             return list(self.model.answer(pictures, questions))
@@ -160,12 +182,16 @@ class _Services:
             return await self._studio.answer(picture, question)
         finally:
             self._studio._waiting += 1
+            self._studio._pump()
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
+    """The result, or the error, which is raised again in the method that asked."""
     try:
         return function()
-    except Exception as error:  # raised again in the method that asked
+    except StopIteration as error:  # which no future can hold
+        return RuntimeError(f"StopIteration: {error}")
+    except Exception as error:
         return error
 
 

@@ -13,7 +13,7 @@ from milr.shapes.near_misses import MISSES, RIGHT, Case, displaced
 from milr.shapes.scenes import SHAPES
 
 Kinds = Mapping[str, Callable[[np.random.Generator], Case]]
-START = np.array([-10.0, -2.0, -2.0, 1.0, -2.0, -10.0])  # signs as they must be; the first choice of windows
+START = np.array([-10.0, -2.0, -2.0, 1.0, -2.0, -10.0, -1.0])  # signs as they must be; the first choice of windows
 PENALTY = 1e-4  # of the squared weights, against separable data
 
 
@@ -62,14 +62,15 @@ def collect(cases: int, seed: int, weights: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def logistic(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Penalised logistic weights; both classes weigh the same."""
+    """Penalised logistic weights with the signs of `START`; both classes weigh the same."""
     balance = np.where(labels > 0, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
 
     def loss(weights: np.ndarray) -> float:
         margins = features @ weights * (2 * labels - 1)
         return float((balance * np.logaddexp(0, -margins)).mean() + PENALTY / 2 * (weights[1:] ** 2).mean())
 
-    return np.asarray(minimize(loss, START, method="BFGS").x)
+    signs = [(None, None), *((0, None) if start > 0 else (None, 0) for start in START[1:])]
+    return np.asarray(minimize(loss, START, method="L-BFGS-B", bounds=signs, options={"maxiter": 5000}).x)
 
 
 def rates(kinds: Kinds, cases: int, seed: int) -> dict[str, Rates]:

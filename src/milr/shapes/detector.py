@@ -30,10 +30,12 @@ FAINT = 85.0  # RGB distance from the background at which an object starts to co
 COVERED = 0.25  # coverage from which a pixel belongs to an object
 SHARED = 0.3  # of a window's energy: who takes more from a better detection is the same object
 COLOUR_LIMIT = 30.0  # CIELAB distance to the nearest colour above which an object has none
-WORST_RESIDUAL = 0.35  # of a window's energy: above it the window shows nothing we know
+STIFFNESS = 2.0  # pixels: how strongly a quarter's colour is drawn to the object's
+MOTTLING = 0.3  # weight of uneven colour when templates are compared
+WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows nothing we know
 LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
-FEATURES = ("constant", "residual", "worst spot", "margin", "softness", "faintness")
-WEIGHTS = np.array([-14.534, -2.564, -1.879, 1.111, -2.196, -19.933])  # of the features
+FEATURES = ("constant", "residual", "worst spot", "margin", "softness", "faintness", "mottling")
+WEIGHTS = np.array([-27.81, -2.443, 0.0, 1.601, 0.0, -17.899, -4.402])  # of the features
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class Sighting(Detection):
 
 @dataclass(frozen=True)
 class Templates:
-    """K masks: unit rows (K, 256), their lengths (K,), gradient energy (K,), and which shape each is (K,)."""
+    """K masks (K, 16, 16), the squared coverage of their quarters (4, K), gradient energy (K,), and shape (K,)."""
 
-    rows: np.ndarray
-    lengths: np.ndarray
+    masks: np.ndarray
+    weights: np.ndarray
     edges: np.ndarray
     shapes: np.ndarray
     names: tuple[tuple[str, str, str], ...]
@@ -67,6 +69,22 @@ class Fits:
     contrast: np.ndarray
 
 
+@dataclass(frozen=True)
+class Match:
+    """How the best template fits n windows: its index, the common contrast (n, 3), and shares of the energy.
+
+    `shape` is what it leaves when every quarter has its own colour, `mottled` what one colour leaves beyond that;
+    `margin` is by how much another shape leaves more, `spots` the worst 3 x 3 pixels, both as ratios.
+    """
+
+    best: np.ndarray
+    contrast: np.ndarray
+    shape: np.ndarray
+    mottled: np.ndarray
+    margin: np.ndarray
+    spots: np.ndarray
+
+
 @lru_cache(maxsize=1)
 def templates() -> Templates:
     """All masks of the drawn world, sharp and soft."""
@@ -74,11 +92,9 @@ def templates() -> Templates:
     drawn = np.stack([mask(*name) for name in names])
     soft = [ndimage.gaussian_filter(drawn, (0, sigma, sigma)) if sigma else drawn for sigma in SOFTNESS]
     masks = np.concatenate(soft)
-    lengths = np.sqrt((masks**2).sum((1, 2)))
     shapes = np.array([SHAPES.index(name[0]) for name in names] * len(SOFTNESS))
-    rows = masks.reshape(len(masks), -1) / lengths[:, None]
     edges = np.array([edge_energy(one[..., None])[0, 0] for one in masks])
-    return Templates(rows, lengths, edges, shapes, names * len(SOFTNESS))
+    return Templates(masks, (_quarters(masks) ** 2).sum(-1), edges, shapes, names * len(SOFTNESS))
 
 
 def edge_energy(pixels: np.ndarray) -> np.ndarray:
@@ -136,38 +152,65 @@ def _box_sums(values: np.ndarray, height: int, width: int) -> np.ndarray:
 def fit(difference: np.ndarray, noise: float, corners: np.ndarray) -> Fits:
     """The best template of every window that some template explains, and the features of its score."""
     known = templates()
-    top, left = corners.T
-    windows = sliding_window_view(difference, (CELL, CELL), axis=(0, 1))[top, left].reshape(len(corners), 3, -1)
-    along = (windows.reshape(-1, CELL * CELL) @ known.rows.T).reshape(len(corners), 3, -1)  # one product: (n, 3, K)
-    energy = (windows**2).sum((1, 2))
-    residual = energy[:, None] - (along**2).sum(1)  # (n, K)
-    best = residual.argmin(1)
-    other = np.where(known.shapes == known.shapes[best][:, None], np.inf, residual).min(1)
+    windows = sliding_window_view(difference, (CELL, CELL), axis=(0, 1))[corners[:, 0], corners[:, 1]]  # (n, 3, 16, 16)
+    along, energy = _along(windows), (windows**2).sum((1, 2, 3))
+    plain = energy[:, None] - (along.sum(0) ** 2).sum(1) / known.weights.sum(0)  # (n, K), under one colour
     spread = noise**2 * windows[0].size
-    own, other = (np.maximum(part - spread, 0) / np.maximum(energy - spread, 1) for part in (residual.min(1), other))
-    chosen = own < WORST_RESIDUAL
-    windows, along, best = windows[chosen], along[chosen][np.arange(chosen.sum()), :, best[chosen]], best[chosen]
-    strength = (along**2).sum(1) / known.lengths[best] ** 2
-    spots = _worst_spots(windows - along[..., None] * known.rows[best][:, None]) / np.sqrt(strength)
-    edges = edge_energy(difference)[top, left][chosen] - noise**2 * 12 * CELL * (CELL - 1)
-    sharp = np.maximum(edges, 1) / (strength * known.edges[best])
-    features = _features(own[chosen], spots, other[chosen], sharp, strength)
-    return Fits(corners[chosen], best, features, along / known.lengths[best][:, None])
+    chosen = plain.min(1) - spread < WORST_RESIDUAL * np.maximum(energy - spread, 1)
+    corners = corners[chosen]
+    match = _match(windows[chosen], along[:, chosen], plain[chosen], energy[chosen], spread)
+    edges = edge_energy(difference)[corners[:, 0], corners[:, 1]] - noise**2 * 12 * CELL * (CELL - 1)
+    return Fits(corners, match.best, _features(match, edges), match.contrast)
 
 
-def _worst_spots(residual: np.ndarray) -> np.ndarray:
-    """RGB length of the largest 3 x 3 mean of residuals (n, 3, 256): (n,)."""
-    smooth = ndimage.uniform_filter(residual.reshape(-1, 3, CELL, CELL), (0, 0, 3, 3), mode="constant")
+def _quarters(pixels: np.ndarray) -> np.ndarray:
+    """(n, ..., 16, 16) to its four token patches: (4, n, ..., 64)."""
+    *lead, _, _ = pixels.shape
+    patches = pixels.reshape(*lead, 2, CELL // 2, 2, CELL // 2)
+    return np.moveaxis(patches, (-4, -2), (0, 1)).reshape(4, *lead, -1)
+
+
+def _along(windows: np.ndarray) -> np.ndarray:
+    """Products of the quarters of windows (n, 3, 16, 16) with those of all templates: (4, n, 3, K)."""
+    quarters = _quarters(windows).reshape(4, 3 * len(windows), -1)
+    products = quarters @ _quarters(templates().masks).transpose(0, 2, 1)
+    return np.asarray(products.reshape(4, len(windows), 3, -1))
+
+
+def _match(windows: np.ndarray, along: np.ndarray, plain: np.ndarray, energy: np.ndarray, spread: float) -> Match:
+    """The best template of each window when every quarter may be a little off the common colour."""
+    known = templates()
+    weights, total, each = known.weights[:, None, None], known.weights.sum(0), np.arange(len(windows))
+    colours = (along + STIFFNESS * along.sum(0) / total) / (weights + STIFFNESS)  # (4, n, 3, K)
+    local = energy[:, None] - (2 * colours * along - colours**2 * weights).sum((0, 2))  # (n, K)
+    signal = np.maximum(energy - spread, 1)
+    cost = np.maximum(local + MOTTLING * (plain - local) - spread, 0) / signal[:, None]
+    best = cost.argmin(1)
+    other = np.where(known.shapes == known.shapes[best][:, None], np.inf, cost).min(1)
+    contrast = along[:, each, :, best].sum(1) / total[best][:, None]
+    strength = np.maximum((contrast**2).sum(1), 1)
+    shape = np.maximum(local[each, best] - spread, 0) / signal
+    mottled = (plain - local)[each, best] / (strength * total[best])
+    spots = _worst_spots(windows, known.masks[best], np.moveaxis(colours[:, each, :, best], 0, 1))
+    return Match(best, contrast, shape, mottled, (other + 0.01) / (cost[each, best] + 0.01), spots / np.sqrt(strength))
+
+
+def _worst_spots(windows: np.ndarray, masks: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """RGB length of the largest 3 x 3 mean of what masks (n, 16, 16) in colours (4, n, 3) leave of the windows."""
+    everywhere = np.moveaxis(colours.reshape(2, 2, -1, 3), (0, 1), (2, 3)).repeat(CELL // 2, 2).repeat(CELL // 2, 3)
+    residual = windows - everywhere * masks[:, None]
+    smooth = ndimage.uniform_filter(residual, (0, 0, 3, 3), mode="constant")
     spots: np.ndarray = np.sqrt((smooth**2).sum(1).max((1, 2), initial=0))
     return spots
 
 
-def _features(own: np.ndarray, spots: np.ndarray, other: np.ndarray, sharp: np.ndarray,
-              strength: np.ndarray) -> np.ndarray:  # fmt: skip
+def _features(match: Match, edges: np.ndarray) -> np.ndarray:
     """(n, F) in the order of FEATURES: logarithms, with floors below which nobody sees a difference."""
+    strength = np.maximum((match.contrast**2).sum(1), 1)
+    sharp = np.maximum(edges, 1) / (strength * templates().edges[match.best])
     soft, faint = (np.maximum(-np.log(part), 0) for part in (sharp, np.sqrt(strength) / FAINT))
-    return np.stack([np.ones_like(own), np.log(own + 0.004), np.log(spots + 0.05),
-                     np.log((other + 0.01) / (own + 0.01)), soft, faint], 1)  # fmt: skip
+    return np.stack([np.ones_like(soft), np.log(match.shape + 0.004), np.log(match.spots + 0.05),
+                     np.log(match.margin), soft, faint, np.log(match.mottled + 0.02)], 1)  # fmt: skip
 
 
 def probability(features: np.ndarray) -> np.ndarray:

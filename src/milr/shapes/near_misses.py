@@ -240,8 +240,21 @@ def worn(rng: np.random.Generator) -> Case:
     return _damaged(rng, damage)
 
 
+def redrawn(rng: np.random.Generator) -> Case:
+    """A right drawing as a tokenizer may give it back: every token's colour a little off, smooth noise, soft edges."""
+    look = a_look(rng)
+    shifts = rng.normal(0, 8, (2, 2, 3)).repeat(CELL // 2, 0).repeat(CELL // 2, 1)
+    strengths = rng.normal(1, 0.06, (2, 2, 1)).repeat(CELL // 2, 0).repeat(CELL // 2, 1)
+    contrast = np.subtract(COLOURS[look.colour], BACKGROUND) * strengths + shifts
+    picture = place(np.array(BACKGROUND) + cover_of(look)[..., None] * contrast, rng)
+    clouds = ndimage.gaussian_filter(rng.normal(0, 1, picture.shape), (1, 1, 0))
+    clouds *= rng.uniform(2, 8) / clouds.std()
+    worn_out = np.clip(soften(picture, float(rng.uniform(0, 0.5))) + clouds, 0, 255)
+    return Case(np.round(worn_out).astype(np.uint8), look, (look.shape,))
+
+
 RIGHT: dict[str, Callable[[np.random.Generator], Case]] = {
-    kind.__name__: kind for kind in (clean, soft, noisy, tinted, worn)
+    kind.__name__: kind for kind in (clean, soft, noisy, tinted, worn, redrawn)
 }
 
 

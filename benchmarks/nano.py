@@ -1,0 +1,114 @@
+"""What nano scores: `python benchmarks/nano.py --split test --seed 0` prints the table of docs/nano.md as Markdown.
+
+For each category: the VQ ceiling (drawings of right scenes, encoded and decoded), plain, text-enhanced (MILR's first
+picture: both draw it with the same noise), and MILR under a preset, all judged by the detector, which also guides the
+search: an oracle. Runs are kept under --out and resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from milr.api import Prepared, prepare, run
+from milr.models.nano import folder
+from milr.options import Options
+from milr.report.statistics import Interval, interval_of_mean
+from milr.report.summary import Summary, summarise
+from milr.runs.runner import Event
+from milr.runs.store import RunStore
+from milr.shapes.drawing import draw_scene
+from milr.shapes.grammar import CATEGORIES, parse
+from milr.shapes.judge import judge
+from milr.shapes.planning import imagine
+from milr.shapes.splits import prompts
+from milr.shapes.vq_training import encode, nearest, to_pixels
+from milr.types import Prompt
+
+COLUMNS = ("category", "prompts", "VQ ceiling", "plain", "text-enhanced", "MILR", "pictures", "text changed")
+
+
+@torch.no_grad()
+def ceiling(chosen: list[Prompt], seed: int, times: int = 4) -> dict[str, list[float]]:
+    """Scores of right scenes seen through the VQ tokenizer, by prompt text; `times` scenes for each prompt."""
+    from transformers import JanusForConditionalGeneration
+
+    network = JanusForConditionalGeneration.from_pretrained(folder(), dtype=torch.float32)
+    vq, rng = network.model.vqmodel, np.random.default_rng(seed)
+    found: dict[str, list[float]] = {}
+    for prompt in chosen:
+        request = parse(prompt.text)
+        assert request is not None
+        scenes = np.stack([draw_scene(imagine(request, rng)) for _ in range(times)])
+        drawn = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
+        pictures = ((drawn + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
+        scores = [judge(Image.fromarray(picture), prompt.metadata).value for picture in pictures]
+        found[prompt.text] = [score for score in scores if score is not None]
+    return found
+
+
+def _run(prepared: Prepared, out: Path) -> Summary:
+    typer.echo(f"{prepared.options.method}: {len(prepared.prompts)} prompts into {out}", err=True)
+    asyncio.run(run(prepared, out=out, on_event=_tell))
+    return summarise(RunStore(out).records(), threshold=prepared.threshold)
+
+
+def _tell(event: Event) -> None:
+    if event.kind == "finished" and (event.done % 20 == 0 or event.done == event.total):
+        typer.echo(f"  {event.done} of {event.total}", err=True)
+
+
+def _share(mean: float | None, interval: Interval | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.2f}" + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else "")
+
+
+def _row(name: str, chosen: list[Prompt], scores: dict[str, list[float]], plain: Summary, milr: Summary) -> list[str]:
+    groups = [prompt.text for prompt in chosen for _ in scores[prompt.text]]
+    values = [value for prompt in chosen for value in scores[prompt.text]]
+    changed = "-" if milr.text_changed is None else f"{milr.text_changed:.2f}"
+    columns = [plain.returned, milr.first, milr.returned]
+    return [name, str(len(chosen)), _share(float(np.mean(values)), interval_of_mean(groups, values)),
+            *(_share(scored.mean, scored.interval) for scored in columns), f"{milr.pictures:.1f}", changed]  # fmt: skip
+
+
+def main(
+    split: str = "test",
+    seed: int = 0,
+    samples: int = 1,
+    preset: str = "paper-scaled",
+    steps: int = 20,
+    learning_rate: Annotated[float | None, typer.Option(help="None: the preset's.")] = None,
+    every: Annotated[int, typer.Option(help="Only every n-th prompt.")] = 1,
+    out: Path = Path("runs/nano"),
+) -> None:
+    """Measure and print the table."""
+    torch.set_num_threads(1)
+    chosen = prompts(split)[::every]
+    texts = [prompt.text for prompt in chosen]
+    options = Options(seed=seed, samples=samples, preset=preset, steps=steps, learning_rate=learning_rate, in_flight=64)
+    name = f"{split}-{seed}-{samples}-{every}"
+    plain = _run(prepare(texts, replace(options, method="plain")), out / f"{name}-plain")
+    milr = _run(prepare(texts, options), out / f"{name}-{preset}-{steps}-{learning_rate or 'preset'}")
+    scores = ceiling(chosen, seed)
+    typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    for category in CATEGORIES:
+        members = [prompt for prompt in chosen if prompt.category == category]
+        row = _row(category, members, scores, plain.categories[category], milr.categories[category])
+        typer.echo("| " + " | ".join(row) + " |")
+    typer.echo("| " + " | ".join(_row("all", chosen, scores, plain, milr)) + " |")
+    cost = milr.cost
+    typer.echo(f"\nMILR: {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.model_seconds:.0f} s model, "
+               f"{cost.reward_seconds:.0f} s reward; stops {dict(milr.stops)}; free tokens {milr.free_tokens}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
