@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny_janus
 import torch
 
+import tiny_janus
 from milr.models.janus import JanusModel
 from milr.templates import NANO
 

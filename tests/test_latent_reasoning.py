@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from scripted import Recording, Scripted
 from torch import Tensor
 
 from milr.base import StudioFace
@@ -22,6 +21,7 @@ from milr.randomness import generator
 from milr.search import search
 from milr.templates import drawing
 from milr.types import Cost, DrawRequest, Key, Modality, Outcome, Prompt, ReasonRequest, Step
+from scripted import Recording, Scripted
 
 PROMPT = Prompt("a red star")
 KEY = Key(seed=5, prompt=PROMPT.text)
@@ -236,6 +236,17 @@ def test_the_whole_picture_is_what_the_model_draws_from_that_prefix_at_that_key(
         request = DrawRequest(drawing(PROMPT.text, step.rollout.visualisation.text), KEY.at(index), SCALE,
                               prefix=made.images()[index][:3] if index else ())  # fmt: skip
         assert tiny.draw([request])[0].ids == made.images()[index]
+
+
+def test_near_ties_of_the_prefix_are_on_record(tiny: JanusModel, monkeypatch: Any) -> None:
+    """Everything of the prefix is a tie when a lead must be huge."""
+    monkeypatch.setattr("milr.latent.prefix.NEAR_TIE", 1e9)
+    made = walk(tiny, settings("joint"), 0.25)
+    for index in changed_steps(made):
+        assert made.steps[index].rollout.image.near_ties[:3] == (0, 1, 2)
+        visualisation = made.steps[index].rollout.visualisation
+        count = len(made.states[index].free["text"].tokens)
+        assert visualisation is not None and visualisation.near_ties[:count] == tuple(range(count))
 
 
 def test_alt_forces_an_image_prefix_from_unchanged_latents_where_only_the_text_moved(tiny: JanusModel) -> None:

@@ -63,6 +63,15 @@ def test_the_gradient_at_a_temperature_is_divided_by_it() -> None:
     assert torch.allclose(found, ADVANTAGE * P_MINUS_E / 4.0, atol=1e-12, rtol=0)
 
 
+def test_the_gradient_of_a_nearly_sure_token_is_not_lost_in_rounding() -> None:
+    """p(e) = 1 - 1e-9: in float32 that is 1, and the gradient of e would be 0 or sixty times too large."""
+    rest = math.log(1e-9 / 2)
+    logits = torch.tensor([[0.0, rest, rest]], requires_grad=True)
+    (found,) = gradient(reinforce(log_prob(logits, torch.tensor([0])), -1.0), logits)
+    assert found.dtype == torch.float32
+    assert found[0].tolist() == pytest.approx([1e-9, -5e-10, -5e-10], rel=1e-4)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1.0, 5.0])
 def test_through_guidance_each_of_the_pair_gets_its_share(scale: float) -> None:
     """l = w l_c + (1 - w) l_u, and l is LOGITS whatever the unconditional logits are."""

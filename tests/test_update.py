@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from milr.latent.prefix import greedy_prefix
+from milr.latent.prefix import greedy_prefix, sampled_prefix
 from milr.latent.update import LatentState, execute, start, update
 from milr.policy import guided_logits
+from milr.randomness import NoiseStream
+from milr.types import Key
 
 WIDTH, VOCAB, FREE = 6, 9, 4
 TOKENS = (3, 0, 8, 5)  # of TEXT's argmax (see below) only some
@@ -239,6 +241,20 @@ def test_an_update_works_where_gradients_are_switched_off() -> None:
 
 def test_greedy_prefix_ends_with_the_first_end_of_text() -> None:
     logits = torch.eye(5)[[3, 1, 4, 1]]
-    assert greedy_prefix(logits, end_of_text=0) == (3, 1, 4, 1)
-    assert greedy_prefix(logits, end_of_text=1) == (3, 1)
-    assert greedy_prefix(logits, end_of_text=3) == (3,)
+    assert greedy_prefix(logits, end_of_text=0) == ((3, 1, 4, 1), ())
+    assert greedy_prefix(logits, end_of_text=1) == ((3, 1), ())
+    assert greedy_prefix(logits, end_of_text=3) == ((3,), ())
+
+
+def test_prefixes_tell_their_near_ties() -> None:
+    logits = torch.eye(5)[[3, 1, 4]]
+    logits[0, 2] = logits[2, 0] = 1 - 1e-5
+    assert greedy_prefix(logits, end_of_text=0) == ((3, 1, 4), (0, 2))
+    assert greedy_prefix(logits, end_of_text=1) == ((3, 1), (0,))  # place 2 is not executed
+    noise = [NoiseStream(Key(0, "p"), "image", 5)]
+    rows = torch.stack([noise[0].at(place) for place in range(3)])
+    even = rows.log()  # log (p / E) is the same for every token
+    assert sampled_prefix(even, Key(0, "p"), 1.0)[1] == (0, 1, 2)
+    even[1, 2] += 1.0
+    ids, ties = sampled_prefix(even, Key(0, "p"), 1.0)
+    assert (ids[1], ties) == (2, (0, 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,10 +169,21 @@ async def run(prepared: Prepared, *, out: str | Path | None = None, on_step: OnS
                 async with limit:
                     return await prepared.search_one(studio, prompt, sample, on_step)
 
-            return list(await asyncio.gather(*(one(job.prompt, job.sample) for job in jobs)))
+            return await _all_or_none([one(job.prompt, job.sample) for job in jobs])
         return await _run_stored(prepared, studio, Path(out), on_step, on_event)
     finally:
         studio.close()
+
+
+async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    """All outcomes in order; when one search fails, the others are ended before its error is raised."""
+    tasks = [asyncio.ensure_future(search) for search in searches]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _run_stored(prepared: Prepared, studio: Studio, out: Path, on_step: OnStep | None,

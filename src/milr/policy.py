@@ -15,9 +15,14 @@ def guided_logits(conditional: Tensor, unconditional: Tensor, guidance_scale: fl
 
 
 def log_prob(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
-    """log p(token) under softmax(logits / temperature): logits (T, V), tokens (T,), result (T,)."""
+    """log p(token) under softmax(logits / temperature): logits (T, V), tokens (T,), result (T,).
+
+    In double precision where the device has it: at p near 1 the gradient p - 1 is lost in float32, and Adam would make
+    full steps of what rounding left.
+    """
     assert logits.ndim == 2 and tokens.shape == logits.shape[:1], (logits.shape, tokens.shape)
-    chosen = torch.log_softmax(logits / temperature, dim=-1)
+    exact = logits.float() if logits.device.type == "mps" else logits.double()
+    chosen = torch.log_softmax(exact / temperature, dim=-1)
     return chosen.gather(-1, tokens[:, None]).squeeze(-1)
 
 

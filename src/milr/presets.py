@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,9 +60,9 @@ def _check(values: Mapping[str, Any]) -> None:
         if not 0 < values[name] <= 1:
             raise UsageError(f"{name} is a share of the tokens, above 0 and at most 1, not {values[name]}.")
     for name in ("steps", "learning_rate", "l2"):
-        if values[name] < 0:
-            raise UsageError(f"{name} cannot be negative; it is {values[name]}.")
-    if values["temperature"] <= 0:
+        if not 0 <= values[name] < math.inf:
+            raise UsageError(f"{name} must be a number from 0 up; it is {values[name]}.")
+    if not 0 < values["temperature"] < math.inf:
         raise UsageError(f"temperature must be above 0; it is {values['temperature']}.")
     scale = values["guidance_scale"]
     if scale is not None and not 0 <= scale <= 100:

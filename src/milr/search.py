@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,8 +40,7 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
     steps: list[Step] = []
     stop: StopReason = "steps"
     cost = Cost()
-    async with studio.method():
-        walk = method(studio, prompt, key)
+    async with studio.method(), aclosing(method(studio, prompt, key)) as walk:  # type: ignore[type-var]
         async for step in walk:
             steps.append(step)
             cost += step.cost
@@ -49,7 +49,6 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
             reason = _reason_to_stop(steps, threshold, budget.spent(cost, time.monotonic() - began))
             if reason:
                 stop = reason
-                await walk.aclose()  # type: ignore[attr-defined]
                 break
     best = best_step(steps)
     returned = len(steps) - 1 if returns == "last" or best is None else best

@@ -5,20 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from milr.randomness import NoiseStream, choose
+from milr.randomness import NEAR_TIE, NoiseStream, choose
 from milr.types import Key
 
+Prefix = tuple[tuple[int, ...], tuple[int, ...]]
+"""Ids, and the positions of near ties among them."""
 
-def greedy_prefix(logits: Tensor, end_of_text: int) -> tuple[int, ...]:
+
+def greedy_prefix(logits: Tensor, end_of_text: int) -> Prefix:
     """(n, V) text logits to ids: argmax, up to and with an end of text inside the prefix."""
-    ids: list[int] = logits.argmax(-1).tolist()
-    return tuple(ids[: ids.index(end_of_text) + 1] if end_of_text in ids else ids)
+    tokens, leads = choose(logits, torch.zeros(len(logits), device=logits.device))
+    ids: list[int] = tokens.tolist()
+    return _prefix(ids[: ids.index(end_of_text) + 1] if end_of_text in ids else ids, leads)
 
 
-def sampled_prefix(logits: Tensor, key: Key, temperature: float) -> tuple[int, ...]:
+def sampled_prefix(logits: Tensor, key: Key, temperature: float) -> Prefix:
     """(n, V) guided image logits to ids, drawn with the noise that the request's own first n positions would use."""
     noise = NoiseStream(key, "image", logits.shape[-1])
     rows = torch.stack([noise.at(position) for position in range(len(logits))]).to(logits.device)
     temperatures = torch.full((len(logits),), temperature, device=logits.device)
-    ids: list[int] = choose(logits, temperatures, rows)[0].tolist()
-    return tuple(ids)
+    tokens, leads = choose(logits, temperatures, rows)
+    return _prefix(tokens.tolist(), leads)
+
+
+def _prefix(ids: list[int], leads: Tensor) -> Prefix:
+    ties = [position for position, lead in enumerate(leads[: len(ids)].tolist()) if lead < NEAR_TIE]
+    return tuple(ids), tuple(ties)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from milr.base import Method, StudioFace
-from milr.latent.prefix import greedy_prefix, sampled_prefix
+from milr.latent.prefix import Prefix, greedy_prefix, sampled_prefix
 from milr.latent.schedules import Schedule
 from milr.latent.update import Credit, LatentState, execute, start, update
 from milr.methods.rollout import draw_and_score, make_step
@@ -114,13 +114,13 @@ class _Run:
         if "text" in moved:
             free["text"], info["text"], text, written = await self._move_text(state, free["text"], index)
         prefix: tuple[int, ...] = ()
+        ties: tuple[int, ...] = ()
         if "image" in free:
-            before = info.get("image")
-            free["image"], before, prefix = await self._move_image(state, free["image"], index, "image" in moved)
-            if before is not None:
-                info["image"] = before
+            free["image"], told, (prefix, ties) = await self._move_image(state, free["image"], index, "image" in moved)
+            info |= {"image": told} if told else {}
         draw = self._draw_request(text, index, prefix)
         rollout, score = await draw_and_score(self.studio, self.prompt, text, draw)
+        rollout = replace(rollout, image=replace(rollout.image, near_ties=(*ties, *rollout.image.near_ties)))
         changed = text.ids != state.text.ids
         step = make_step(index, rollout, score, written=written, moved=moved, info=info, text_changed=changed)
         return _State(text, state.image, free, score), step
@@ -133,28 +133,29 @@ class _Run:
         def logits(latents: torch.Tensor) -> torch.Tensor:
             return self.model.text_logits(state.text, latents)
 
-        def move() -> tuple[LatentState, ModalityInfo, tuple[int, ...]]:
+        def move() -> tuple[LatentState, ModalityInfo, Prefix]:
             moved, info = self._update("text", latent, logits, state.score)
             with torch.no_grad():
                 return moved, info, greedy_prefix(logits(moved.latents), self.model.end_of_text)
 
-        moved, info, prefix = await self.studio.compute(move)
+        moved, info, (prefix, ties) = await self.studio.compute(move)
         moved, changed = execute(moved, prefix)
         info = replace(info, tokens_changed=changed)
         if not changed:
             return moved, info, state.text, None
         text = await self.studio.reason(ReasonRequest(self.prompt.text, self.key.at(index), prefix=prefix))
+        text = replace(text, near_ties=(*ties, *text.near_ties))
         return moved, info, text, text
 
     async def _move_image(
         self, state: _State, latent: LatentState, index: int, moves: bool
-    ) -> tuple[LatentState, ModalityInfo | None, tuple[int, ...]]:
+    ) -> tuple[LatentState, ModalityInfo | None, Prefix]:
         """Update the image latents where they move, then sample the prefix from them in any case."""
 
         def logits(latents: torch.Tensor) -> torch.Tensor:
             return self.model.image_logits(state.image, latents, self.guidance_scale)
 
-        def move() -> tuple[LatentState, ModalityInfo | None, tuple[int, ...]]:
+        def move() -> tuple[LatentState, ModalityInfo | None, Prefix]:
             moved, info = latent, None
             if moves:
                 moved, info = self._update("image", latent, logits, state.score)
@@ -163,7 +164,7 @@ class _Run:
             return moved, info, prefix
 
         moved, info, prefix = await self.studio.compute(move)
-        moved, changed = execute(moved, prefix)
+        moved, changed = execute(moved, prefix[0])
         return moved, replace(info, tokens_changed=changed) if info else None, prefix
 
     def _update(

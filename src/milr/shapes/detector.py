@@ -1,9 +1,10 @@
 """The classical detector of the embedded world: a 64 x 64 picture to scored detections of every shape.
 
-Every 16 x 16 window that may hold one whole object is fitted, by least squares and with one free colour, with all
-(shape, size, fill) masks, sharp and slightly soft. How well the best mask explains the window, how badly its worst
-spot fits, how much better it is than the best other shape, and how sharp the picture is there give the score, through
-a logistic whose weights `python -m milr.shapes.calibration` fitted on degraded drawings and near misses.
+Every 16 x 16 window that may hold one whole object is fitted, by least squares, with all (shape, size, fill) masks,
+sharp and slightly soft, in one free colour that may vary a little between the four token patches. How badly the worst
+spot of the best mask fits, how much better it is than the best other shape, how sharp, faint and unevenly coloured the
+window is give the score, through a logistic with the weights that `python -m milr.shapes.calibration` fits to damaged
+drawings and near misses.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ STIFFNESS = 2.0  # pixels: how strongly a quarter's colour is drawn to the objec
 MOTTLING = 0.3  # weight of uneven colour when templates are compared
 WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows nothing we know
 LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
-FEATURES = ("constant", "residual", "worst spot", "margin", "softness", "faintness", "mottling")
-WEIGHTS = np.array([-27.81, -2.443, 0.0, 1.601, 0.0, -17.899, -4.402])  # of the features
+FEATURES = ("constant", "worst spot", "margin", "softness", "faintness", "mottling")
+WEIGHTS = np.array([-27.633, -6.497, 3.553, -3.702, -38.447, -6.401])  # as `python -m milr.shapes.calibration` prints
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,14 @@ class Fits:
 
 @dataclass(frozen=True)
 class Match:
-    """How the best template fits n windows: its index, the common contrast (n, 3), and shares of the energy.
+    """How the best template fits n windows: its index, the common contrast (n, 3), and three ratios (n,).
 
-    `shape` is what it leaves when every quarter has its own colour, `mottled` what one colour leaves beyond that;
-    `margin` is by how much another shape leaves more, `spots` the worst 3 x 3 pixels, both as ratios.
+    `mottled` is how far the worst quarter is off the common colour, `margin` how much more another shape leaves
+    unexplained, and `spots` the worst 3 x 3 pixels that are left when each quarter has its own colour.
     """
 
     best: np.ndarray
     contrast: np.ndarray
-    shape: np.ndarray
     mottled: np.ndarray
     margin: np.ndarray
     spots: np.ndarray
@@ -189,10 +189,10 @@ def _match(windows: np.ndarray, along: np.ndarray, plain: np.ndarray, energy: np
     other = np.where(known.shapes == known.shapes[best][:, None], np.inf, cost).min(1)
     contrast = along[:, each, :, best].sum(1) / total[best][:, None]
     strength = np.maximum((contrast**2).sum(1), 1)
-    shape = np.maximum(local[each, best] - spread, 0) / signal
-    mottled = (plain - local)[each, best] / (strength * total[best])
-    spots = _worst_spots(windows, known.masks[best], np.moveaxis(colours[:, each, :, best], 0, 1))
-    return Match(best, contrast, shape, mottled, (other + 0.01) / (cost[each, best] + 0.01), spots / np.sqrt(strength))
+    own = colours[:, each, :, best]  # (n, 4, 3)
+    mottled = np.sqrt(((own - contrast[:, None]) ** 2).sum(2).max(1) / strength)
+    spots = _worst_spots(windows, known.masks[best], np.moveaxis(own, 1, 0))
+    return Match(best, contrast, mottled, (other + 0.01) / (cost[each, best] + 0.01), spots / np.sqrt(strength))
 
 
 def _worst_spots(windows: np.ndarray, masks: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -209,8 +209,8 @@ def _features(match: Match, edges: np.ndarray) -> np.ndarray:
     strength = np.maximum((match.contrast**2).sum(1), 1)
     sharp = np.maximum(edges, 1) / (strength * templates().edges[match.best])
     soft, faint = (np.maximum(-np.log(part), 0) for part in (sharp, np.sqrt(strength) / FAINT))
-    return np.stack([np.ones_like(soft), np.log(match.shape + 0.004), np.log(match.spots + 0.05),
-                     np.log(match.margin), soft, faint, np.log(match.mottled + 0.02)], 1)  # fmt: skip
+    spots, margin, mottled = np.log(match.spots + 0.05), np.log(match.margin), np.log(match.mottled + 0.1)
+    return np.stack([np.ones_like(soft), spots, margin, soft, faint, mottled], 1)
 
 
 def probability(features: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from milr.shapes.drawing import draw_scene, mask, sprite
 from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, FILLS, GRID, PIXELS, SHAPES, SIZES, Item, Look, Scene
 
 VISIBLE = 0.12
-DISTINCT = 110.0  # RGB distance of two colours that nobody mixes up
+DISTINCT = 130.0  # RGB distance of two colours that nobody mixes up
 SUPER = 8
 FOREIGN: dict[str, list[tuple[float, float]]] = {  # corners in units of the radius, y down
     "pentagon": [(0, -1), (0.95, -0.31), (0.59, 0.81), (-0.59, 0.81), (-0.95, -0.31)],
@@ -241,16 +241,15 @@ def worn(rng: np.random.Generator) -> Case:
 
 
 def redrawn(rng: np.random.Generator) -> Case:
-    """A right drawing as a tokenizer may give it back: every token's colour a little off, smooth noise, soft edges."""
+    """A right drawing as a tokenizer may give it back: each token's colour a little off, and cloudy, soft edges."""
     look = a_look(rng)
-    shifts = rng.normal(0, 8, (2, 2, 3)).repeat(CELL // 2, 0).repeat(CELL // 2, 1)
-    strengths = rng.normal(1, 0.06, (2, 2, 1)).repeat(CELL // 2, 0).repeat(CELL // 2, 1)
-    contrast = np.subtract(COLOURS[look.colour], BACKGROUND) * strengths + shifts
-    picture = place(np.array(BACKGROUND) + cover_of(look)[..., None] * contrast, rng)
-    clouds = ndimage.gaussian_filter(rng.normal(0, 1, picture.shape), (1, 1, 0))
-    clouds *= rng.uniform(2, 8) / clouds.std()
-    worn_out = np.clip(soften(picture, float(rng.uniform(0, 0.5))) + clouds, 0, 255)
-    return Case(np.round(worn_out).astype(np.uint8), look, (look.shape,))
+    cover, contrast = cover_of(look), np.subtract(COLOURS[look.colour], BACKGROUND)
+    tokens = (contrast * rng.normal(1, 0.03, (2, 2, 1)) + rng.normal(0, 3, (2, 2, 3))).repeat(8, 0).repeat(8, 1)
+    clouds = ndimage.gaussian_filter(rng.normal(0, 1, (CELL, CELL, 3)), (0.8, 0.8, 0))
+    clouds *= rng.uniform(0.02, 0.12) * np.linalg.norm(contrast) / clouds.std() / np.sqrt(3)
+    near = ndimage.maximum_filter(cover, 3)[..., None]
+    picture = place(np.array(BACKGROUND) + cover[..., None] * tokens + near * clouds, rng)
+    return Case(soften(picture, float(rng.uniform(0, 0.45))), look, (look.shape,))
 
 
 RIGHT: dict[str, Callable[[np.random.Generator], Case]] = {

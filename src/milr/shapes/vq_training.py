@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -86,11 +86,23 @@ def quicken(vq: JanusVQVAE) -> None:
             module.forward = partial(forward, module)  # type: ignore[method-assign]
 
 
+@cache
+def code_weights() -> Tensor:
+    """(V,) how much a code's pixels count: the ground 1, objects the more, the less they stand out from it.
+
+    By plain error the shapes of pink and white objects, close to the ground's colour, would count least.
+    """
+    patches = torch.from_numpy(codebook()[0]).float().flatten(1, 2)
+    contrast = (patches - patches[0]).norm(dim=-1).amax(-1)
+    return torch.where(contrast > 0, 1 + 2 * (200 / contrast.clamp_min(1)).clamp(0.7, 2.5), torch.ones(()))
+
+
 def vq_losses(vq: JanusVQVAE, tokens: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Drawing error, naming loss, and the share of object tokens that the encoder names right."""
     codes = units(vq)[tokens].view(len(tokens), 8, 8, -1).permute(0, 3, 1, 2)
     drawn = vq.decoder(vq.post_quant_conv(codes)).float()
-    weight = 1 + 2 * (tokens > 0).view(-1, 1, 8, 8).float().repeat_interleave(8, 2).repeat_interleave(8, 3)
+    weight = code_weights().to(tokens.device)[tokens].view(-1, 1, 8, 8)
+    weight = weight.repeat_interleave(8, 2).repeat_interleave(8, 3)
     difference = (drawn - pixels).abs()
     drawing = (weight * (difference + 2 * difference.square())).mean()
     cosines = encode(vq, pixels) @ units(vq).detach().T

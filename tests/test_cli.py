@@ -1,0 +1,173 @@
+"""The command line as a user meets it: what is printed, what is written, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from milr import cli
+from milr.models import nano
+
+PROMPT = "a photo of a red star left of a blue circle"
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def milr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run the command line in a temporary folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["milr", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_generate_writes_picture_report_and_says_where(milr: Call, tmp_path: Path) -> None:
+    code, out, _ = milr("generate", PROMPT, "--steps", 1, "--out", "run")
+    assert code == 0
+    assert "oracle" in out and "report   run/report.html" in out
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    (picture,) = [line.split()[-1] for line in out.splitlines() if line.startswith("picture")]
+    assert (tmp_path / picture).is_file()
+
+
+def test_json_is_all_that_stdout_holds_and_repeats(milr: Call) -> None:
+    code, first, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 3, "--threshold", 1, "--out", "a", "--json")
+    assert code == 0
+    _, again, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 3, "--threshold", 1, "--out", "b", "--json")
+    assert json.loads(first)[0]["steps"] == json.loads(again)[0]["steps"]
+    assert len(json.loads(first)[0]["steps"]) == 3
+    _, other, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 4, "--threshold", 1, "--out", "c", "--json")
+    assert json.loads(first)[0]["steps"] != json.loads(other)[0]["steps"]
+
+
+def test_the_same_command_shows_a_finished_run(milr: Call, tmp_path: Path) -> None:
+    milr("generate", PROMPT, "--steps", 1)
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    code, out, _ = milr("generate", PROMPT, "--steps", 1)
+    assert code == 0 and "finished" in out
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+
+
+def test_many_prompts_with_samples(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red star\n\na photo of two hearts\na red star\n")
+    code, out, _ = milr("generate", "--prompts", "prompts.txt", "--samples", 2, "--steps", 0, "--out", "many")
+    assert code == 0
+    assert len(list((tmp_path / "many" / "records").glob("*.json"))) == 4  # two different prompts, two samples
+    assert "4 scored of 4" in out
+
+
+def test_supplied_visualisation_is_used(milr: Call) -> None:
+    said = "b1 red star , b3 blue circle : the red star is large and solid"
+    code, out, _ = milr("generate", PROMPT, "--visualisation", said, "--steps", 0, "--out", "v", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["steps"][0]["visualisation"] == said
+
+
+def test_other_prompts_are_judged_by_the_model_itself(milr: Call) -> None:
+    code, out, _ = milr("generate", "a star and a star", "--steps", 0, "--out", "s", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["reward"] == "self" and json.loads(out)[0]["oracle"] is False
+
+
+def test_a_reward_from_a_file(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def dark(picture, prompt):\n    return 0.25\n")
+    code, out, _ = milr("generate", PROMPT, "--reward", "mine.py:dark", "--steps", 1, "--out", "f", "--json")
+    assert code == 0
+    assert [step["score"] for step in json.loads(out)[0]["steps"]] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate"], "give one prompt"),
+        (["generate", "a star", "--prompts", "x.txt"], "give one prompt"),
+        (["generate", "  "], "empty"),
+        (["generate", "a star " * 300], "shorten"),
+        (["generate", "a dog left of a zebra"], "'dog', 'zebra'"),
+        (["generate", "a dog"], "Janus-Pro"),
+        (["generate", "a star", "--text-ratio", "0"], "text_ratio"),
+        (["generate", "a star", "--image-ratio", "1.5"], "image_ratio"),
+        (["generate", "a star", "--image-ratio", "nan"], "image_ratio"),
+        (["generate", "a star", "--learning-rate", "nan"], "learning_rate"),
+        (["generate", "a star", "--steps", "-1"], "steps"),
+        (["generate", "a star", "--seed", "-1"], "seed"),
+        (["generate", "a star", "--samples", "0"], "samples"),
+        (["generate", "a star", "--threshold", "2"], "threshold"),
+        (["generate", "a star", "--temperature", "0"], "temperature"),
+        (["generate", "a star", "--method", "latent_reasonin"], "did you mean 'latent_reasoning'"),
+        (["generate", "a star", "--reward", "detecter"], "did you mean 'detector'"),
+        (["generate", "a star", "--preset", "papper"], "did you mean 'paper'"),
+        (["generate", "a star", "--schedule", "jont"], "did you mean 'joint'"),
+        (["generate", "a star", "--model", "nanno"], "did you mean 'nano'"),
+        (["generate", "a star", "--role-tags", "pip"], "did you mean 'pipe'"),
+        (["generate", "a star", "--dtype", "float31"], "float31"),
+        (["generate", "a star", "--device", "gpu"], "gpu"),
+        (["generate", "a star", "--reasoning-prompt", "think"], "{prompt}"),
+        (["generate", "a star", "--visualisation", "a dog"], "dog"),
+        (["generate", "a star and a star", "--reward", "detector"], "--reward self"),
+        (["generate", "a star", "--reward", "nowhere.py:score"], "nowhere.py"),
+        (["generate", "--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["generate", "a star", "--steps", "many"], "many"),
+        (["report", "nowhere"], "nowhere"),
+        (["list", "modles"], "did you mean 'models'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(milr: Call, arguments: list[str], said: str, tmp_path: Path) -> None:
+    code, _, err = milr(*arguments)
+    assert code == 2, err
+    assert said in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_out_that_cannot_be_written(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = milr("generate", "a star", "--out", "file")
+    assert code == 2 and "file" in err and err.count("\n") == 1
+
+
+def test_an_out_that_holds_another_configuration(milr: Call) -> None:
+    milr("generate", "a star", "--steps", 0, "--out", "run")
+    code, _, err = milr("generate", "a star", "--steps", 0, "--seed", 7, "--out", "run")
+    assert code == 2 and "seed" in err and err.count("\n") == 1
+
+
+def test_missing_and_damaged_weights_exit_with_3(milr: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "weights"
+    shutil.copytree(nano.folder(), broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    monkeypatch.setattr(nano, "folder", lambda: broken)
+    code, _, err = milr("generate", "a star")
+    assert code == 3 and err.count("\n") == 1
+    shutil.rmtree(broken)
+    code, _, err = milr("generate", "a star")
+    assert code == 3 and err.count("\n") == 1
+
+
+def test_list_and_doctor(milr: Call) -> None:
+    code, out, _ = milr("list")
+    assert code == 0 and "latent_reasoning" in out and "detector" in out and "Janus-Pro-7B" in out
+    code, out, _ = milr("doctor")
+    assert code == 0 and "model nano loads" in out
+
+
+def test_version(milr: Call) -> None:
+    from milr import __version__
+
+    assert milr("--version")[1] == f"milr {__version__}\n"

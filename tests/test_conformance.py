@@ -1,0 +1,241 @@
+"""Every part of the catalogue against its contract: one table over models, rewards and methods."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from milr import catalog
+from milr.base import Method, Reward, UnifiedModel
+from milr.models import nano
+from milr.models.janus import JanusModel
+from milr.presets import resolve
+from milr.search import Budget, search
+from milr.shapes.grammar import to_prompt
+from milr.studio import Studio
+from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, TextTrace
+
+HAS_NANO = (nano.folder() / "model.safetensors").is_file()
+needs_nano = pytest.mark.skipif(not HAS_NANO, reason="nano's weights are not here")
+MODELS = ["tiny", pytest.param("nano", marks=needs_nano)]
+KEY = Key(11, "a red star")
+TEXTS = ["a red star", "two green star"]
+
+
+@pytest.fixture(scope="session")
+def models(tiny: JanusModel) -> Callable[[str], UnifiedModel]:
+    """A model by name, loaded once."""
+    loaded: dict[str, UnifiedModel] = {"tiny": tiny}
+
+    def get(name: str) -> UnifiedModel:
+        if name not in loaded:
+            loaded[name] = catalog.make_model(name, device="cpu")
+        return loaded[name]
+
+    return get
+
+
+Models = Callable[[str], UnifiedModel]
+
+
+def parameters(function: Any) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def assert_satisfies(part: Any, protocol: type) -> None:
+    """All of the protocol's attributes, and its methods with its parameter names."""
+    assert isinstance(part, protocol)
+    for name, declared in vars(protocol).items():
+        if inspect.isfunction(declared) and not name.startswith("_"):
+            assert parameters(getattr(part, name)) == parameters(declared), name
+
+
+# Models
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_satisfies_its_contract(models: Models, name: str) -> None:
+    model = models(name)
+    assert_satisfies(model, UnifiedModel)
+    assert model.image_tokens > 0 and model.guidance_scale > 0 and isinstance(model.end_of_text, int)
+    json.dumps(dict(model.identity()))
+    assert set(model.identity()) >= {"name", "weights", "dtype", "device"}
+    assert "a red star" in model.question("a red star")
+    assert model.decode_text(model.encode_text("a red star")) == "a red star"
+
+
+def traces(model: UnifiedModel) -> tuple[list[TextTrace], list[ImageTrace]]:
+    texts = model.reason([ReasonRequest(text, KEY, max_tokens=6, keep=None, temperature=1.0) for text in TEXTS])
+    draws = [DrawRequest(text, KEY, model.guidance_scale, keep=2) for text in TEXTS]
+    return texts, model.draw(draws)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_gives_the_same_for_the_same_keys(models: Models, name: str) -> None:
+    model = models(name)
+    (texts, images), (texts_again, images_again) = traces(model), traces(model)
+    assert [text.ids for text in texts] == [text.ids for text in texts_again]
+    assert [image.ids for image in images] == [image.ids for image in images_again]
+    pictures = model.render([image.ids for image in images])
+    assert [one.tobytes() for one in pictures] == [one.tobytes() for one in model.render([i.ids for i in images])]
+    questions = [model.question(text) for text in TEXTS]
+    answers = model.answer(pictures, questions)
+    assert [(one.text, one.yes) for one in answers] == [
+        (one.text, one.yes) for one in model.answer(pictures, questions)
+    ]
+    assert all(0 <= answer.yes <= 1 for answer in answers)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_keeps_what_was_asked_and_leaves_its_input_alone(models: Models, name: str) -> None:
+    model = models(name)
+    weights = weights_of(model)
+    texts, images = traces(model)
+    pictures = model.render([image.ids for image in images])
+    before = [picture.tobytes() for picture in pictures]
+    model.answer(pictures, [model.question(text) for text in TEXTS])
+    assert [picture.tobytes() for picture in pictures] == before
+    for text, image in zip(texts, images, strict=True):
+        assert text.latents is not None and image.latents is not None
+        assert text.latents.shape[0] == len(text.ids) and text.latents.dtype == torch.float32
+        assert image.latents.shape[:2] == (2, 2) and len(image.ids) == model.image_tokens
+    assert weights_of(model) == weights
+
+
+def weights_of(model: Any) -> float:
+    return float(sum(parameter.double().abs().sum() for parameter in model.network.parameters()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Models, name: str) -> None:
+    model = models(name)
+    (text,) = model.reason([ReasonRequest(TEXTS[0], KEY, max_tokens=6, keep=None)])
+    (image,) = model.draw([DrawRequest(TEXTS[0], KEY, model.guidance_scale, keep=4, count=4, temperature=0.0)])
+    assert text.latents is not None and image.latents is not None
+    kept = text.latents.clone(), image.latents.clone()
+    z, pair = text.latents.requires_grad_(), image.latents.requires_grad_()
+    spoken, drawn = model.text_logits(text, z), model.image_logits(image, pair, model.guidance_scale)
+    assert tuple(spoken.argmax(-1).tolist()) == text.ids
+    assert tuple(drawn.argmax(-1).tolist()) == image.ids
+    assert spoken.dtype == drawn.dtype == torch.float32
+    gradients = torch.autograd.grad(spoken.logsumexp(-1).sum() + drawn.logsumexp(-1).sum(), (z, pair))
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)
+    assert torch.equal(z, kept[0]) and torch.equal(pair, kept[1])
+
+
+# Rewards
+
+
+@pytest.mark.parametrize("name", catalog.REWARDS)
+def test_a_reward_satisfies_its_contract(models: Models, name: str) -> None:
+    reward = catalog.make_reward(name, models("tiny"))
+    assert_satisfies(reward, Reward)
+    assert reward.name == name and reward.licence
+    assert reward.range == (0.0, 1.0) and 0 <= reward.threshold <= 1
+
+
+@pytest.mark.parametrize("name", catalog.REWARDS)
+def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, name: str) -> None:
+    prompt = to_prompt("a photo of a red star")
+    assert prompt is not None
+    picture = Image.new("RGB", (64, 64), (120, 130, 140))
+    picture.paste((200, 0, 0), (20, 20, 40, 40))
+    before, said = picture.tobytes(), json.dumps(prompt.metadata, default=str)
+    first, again = (judged(models("tiny"), name, picture, prompt) for _ in range(2))
+    assert (first.value, first.parts, first.reason) == (again.value, again.parts, again.reason)
+    assert first.value is None or 0 <= first.value <= 1
+    assert all(0 <= part <= 1 for part in first.parts.values())
+    assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said
+
+
+def judged(model: UnifiedModel, name: str, picture: Image.Image, prompt: Prompt) -> Score:
+    async def go() -> Score:
+        studio = Studio(model, catalog.make_reward(name, model))
+        try:
+            return await studio.score(picture, prompt)
+        finally:
+            studio.close()
+
+    return asyncio.run(asyncio.wait_for(go(), 30))
+
+
+# Methods
+
+
+def outcome(model: UnifiedModel, name: str, **overrides: Any) -> Outcome:
+    settings = resolve("default", model.image_tokens, {"steps": 1, "text_ratio": 0.2, **overrides})
+    method = catalog.make_method(name, settings)
+
+    async def go() -> Outcome:
+        studio = Studio(model, catalog.make_reward("self", model))
+        try:
+            return await search(studio, Prompt(KEY.prompt), KEY, method, threshold=None, budget=Budget(pictures=2))
+        finally:
+            studio.close()
+
+    return asyncio.run(asyncio.wait_for(go(), 60))
+
+
+methods = pytest.mark.parametrize(
+    ("name", "model"),
+    [pytest.param(method, *(model.values if hasattr(model, "values") else [model]), marks=getattr(model, "marks", ()))
+     for method, model in itertools.product(catalog.METHODS, MODELS)],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", catalog.METHODS)
+def test_a_method_has_the_parameters_of_its_contract(name: str) -> None:
+    method = catalog.make_method(name, resolve("default", 64, {}))
+    assert parameters(method) == parameters(Method.__call__) == ["studio", "prompt", "key"]
+
+
+@methods
+def test_a_method_repeats_itself_and_counts_its_steps(models: Models, name: str, model: str) -> None:
+    weights = weights_of(models(model))
+    first, again = outcome(models(model), name), outcome(models(model), name)
+    assert [step.index for step in first.steps] == [0, 1]
+    assert tokens(first) == tokens(again)
+    assert [step.score.value for step in first.steps] == [step.score.value for step in again.steps]
+    assert first.steps[0].moved == () and not first.steps[0].text_changed
+    assert all(step.cost.pictures == 1 and step.cost.token_steps > 0 for step in first.steps)
+    assert all(len(step.rollout.image.ids) == models(model).image_tokens for step in first.steps)
+    assert weights_of(models(model)) == weights  # no weight of any model is ever changed
+
+
+@methods
+def test_what_is_frozen_keeps_its_tokens_and_pictures_differ(models: Models, name: str, model: str) -> None:
+    found = outcome(models(model), name, learning_rate=0.0, guidance_scale=1.0)
+    assert len({text for text, _ in tokens(found)}) == 1
+    assert len({image for _, image in tokens(found)}) == 2
+    for step in found.steps:
+        assert all(info.update_norm == info.distance == 0.0 for info in step.info.values())
+
+
+def test_all_methods_with_a_text_share_their_first_picture(models: Models) -> None:
+    firsts = {name: tokens(outcome(models("tiny"), name))[0] for name in catalog.METHODS}
+    assert firsts["latent_reasoning"] == firsts["text_enhanced"]
+    assert firsts["plain"][0] is None
+
+
+def tokens(found: Outcome) -> list[tuple[tuple[int, ...] | None, tuple[int, ...]]]:
+    texts = [step.rollout.visualisation for step in found.steps]
+    return [(text.ids if text else None, step.rollout.image.ids) for text, step in zip(texts, found.steps, strict=True)]
+
+
+# The menu
+
+
+@pytest.mark.parametrize("kind", catalog.KINDS)
+def test_every_line_of_the_menu_says_what_it_is(kind: str) -> None:
+    parts: Mapping[str, catalog.Part] = catalog.menu(kind)
+    assert parts and all(part.summary and callable(part.make) for part in parts.values())
+    if kind != "methods":
+        assert all(part.licence for part in parts.values())

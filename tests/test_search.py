@@ -1,0 +1,183 @@
+"""The run loop over scripted steps: when it stops, what is best, what is returned, and that the method is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from PIL import Image
+
+from milr.base import Reward, UnifiedModel
+from milr.search import Budget, best_step, search
+from milr.studio import Studio
+from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
+
+PROMPT, KEY = Prompt("a red star"), Key(3, "a red star", sample=2)
+COST = Cost(pictures=1, token_steps=20, reward_calls=2, model_seconds=0.5, reward_seconds=0.25)
+
+
+def step(index: int, value: float | None) -> Step:
+    rollout = Rollout(None, ImageTrace((index,)), Image.new("RGB", (2, 2), (index, 0, 0)))
+    return Step(index, rollout, Score.unscored("no word") if value is None else Score(value), cost=COST)
+
+
+class Scripted:
+    """A method of the given scores; knows what it was called with and whether it was closed."""
+
+    def __init__(self, *values: float | None) -> None:
+        self.values = values
+        self.made = 0
+        self.closed = False
+
+    def __call__(self, studio: Any, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
+        self.called_with = (prompt, key)
+        return self._walk()
+
+    async def _walk(self) -> AsyncIterator[Step]:
+        try:
+            for index, value in enumerate(self.values):
+                self.made += 1
+                await asyncio.sleep(0)
+                yield step(index, value)
+        finally:
+            await asyncio.sleep(0)
+            self.closed = True
+
+
+def run(method: Any, **settings: Any) -> Outcome:
+    async def go() -> Outcome:
+        studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
+        try:
+            found = await search(studio, PROMPT, KEY, method, **({"threshold": 0.9} | settings))
+            assert studio._methods == 0
+            return found
+        finally:
+            studio.close()
+
+    return asyncio.run(asyncio.wait_for(go(), 5))
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "count", "stop"),
+    [
+        ((0.5, 0.9, 0.91, 1.0), {}, 3, "threshold"),  # 0.9 is not above 0.9
+        ((0.5, 0.9, 1.0), {"threshold": 1.0}, 3, "steps"),  # nothing is above 1
+        ((0.0, 0.1, 1.0), {"threshold": 0.0}, 2, "threshold"),
+        ((1.0, 1.0), {"threshold": None}, 2, "steps"),
+        ((0.5,) * 5, {"budget": Budget(pictures=3)}, 3, "budget"),
+        ((0.5,) * 5, {"budget": Budget(token_steps=60)}, 3, "budget"),
+        ((0.5,) * 5, {"budget": Budget(token_steps=61)}, 4, "budget"),
+        ((0.5,) * 5, {"budget": Budget(reward_calls=3)}, 2, "budget"),
+        ((0.5,) * 5, {"budget": Budget(seconds=0.0)}, 1, "budget"),
+        ((0.5,) * 5, {"budget": Budget(pictures=5)}, 5, "budget"),
+        ((0.5,) * 5, {"budget": Budget(pictures=6, seconds=3600.0)}, 5, "steps"),
+        ((0.5, 1.0), {"budget": Budget(pictures=2)}, 2, "threshold"),  # not "budget": the picture is good
+        ((None,) * 5, {}, 3, "judge_failed"),
+        ((0.5, None, None, 0.5, None, None, None, 0.5), {}, 7, "judge_failed"),
+        ((None, None, 1.0), {}, 3, "threshold"),
+        ((None, None), {}, 2, "steps"),
+        ((None,) * 5, {"budget": Budget(pictures=2)}, 2, "budget"),  # an unscored picture is charged
+    ],
+)
+def test_when_a_search_stops(values: tuple[Any, ...], settings: dict[str, Any], count: int, stop: str) -> None:
+    method = Scripted(*values)
+    found = run(method, **settings)
+    assert (len(found.steps), found.stop) == (count, stop)
+    assert method.made == count  # and no further picture was begun
+    assert method.closed
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [((0.5, 0.7, 0.7, 0.6), 1), ((0.0, None), 0), ((None, 0.0), 1), ((None, None), None), ((0.3, None, 0.2), 0)],
+)
+def test_the_best_is_the_first_highest_and_never_unscored(values: tuple[Any, ...], best: int | None) -> None:
+    assert best_step([step(index, value) for index, value in enumerate(values)]) == best
+    found = run(Scripted(*values))
+    assert found.best == best
+    assert found.returned == (len(values) - 1 if best is None else best)
+    assert found.picture is found.steps[found.returned].rollout.picture
+
+
+def test_the_last_is_returned_where_asked_and_the_best_is_still_known() -> None:
+    found = run(Scripted(0.5, 0.7, 0.6), returns="last")
+    assert (found.best, found.returned) == (1, 2)
+    assert found.score.value == 0.6 and found.first_score.value == 0.5
+
+
+def test_costs_add_up_and_the_outcome_says_whose_it_is() -> None:
+    method = Scripted(0.5, None, 0.6)
+    found = run(method)
+    assert found.cost == Cost(3, 60, 6, 1.5, 0.75)
+    assert (found.prompt, found.key) == (PROMPT, KEY) == method.called_with
+    assert [made.index for made in found.steps] == [0, 1, 2]
+    assert not found.judged
+
+
+def test_every_step_is_told_before_the_next_is_made() -> None:
+    method = Scripted(0.5, 0.6, 0.7)
+    told: list[tuple[Prompt, Key, int, int]] = []
+    run(method, on_step=lambda prompt, key, made: told.append((prompt, key, made.index, method.made)))
+    assert told == [(PROMPT, KEY, index, index + 1) for index in range(3)]
+
+
+def stop_listening(*_: Any) -> None:
+    raise UsageError("the page is gone")
+
+
+def test_the_method_is_closed_when_a_listener_raises() -> None:
+    method = Scripted(0.5, 0.6)
+
+    async def go() -> None:
+        studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
+        with pytest.raises(UsageError):
+            await search(studio, PROMPT, KEY, method, threshold=None, on_step=stop_listening)
+        assert method.closed and studio._methods == 0  # at once, not when the garbage is collected
+        studio.close()
+
+    asyncio.run(asyncio.wait_for(go(), 5))
+
+
+def test_an_error_of_the_method_is_raised_and_the_studio_forgets_it() -> None:
+    async def broken(studio: Studio, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
+        yield step(0, 0.5)
+        raise ZeroDivisionError("mine")
+
+    async def go() -> None:
+        studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
+        with pytest.raises(ZeroDivisionError):
+            await search(studio, PROMPT, KEY, cast(Any, broken), threshold=None)
+        assert studio._methods == 0
+        studio.close()
+
+    asyncio.run(asyncio.wait_for(go(), 5))
+
+
+def test_a_cancelled_search_closes_its_method() -> None:
+    closed: list[bool] = []
+
+    async def waits(studio: Studio, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
+        try:
+            yield step(0, 0.5)
+            await asyncio.sleep(3600)
+        finally:
+            closed.append(True)
+
+    async def go() -> None:
+        studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
+        task = asyncio.create_task(search(studio, PROMPT, KEY, cast(Any, waits), threshold=None))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() and closed == [True] and studio._methods == 0
+        studio.close()
+
+    asyncio.run(asyncio.wait_for(go(), 5))
+
+
+@pytest.mark.parametrize("limit", [None, 0, 1, 2])
+def test_a_budget_is_spent_when_it_is_reached(limit: int | None) -> None:
+    assert Budget(pictures=limit).spent(COST, 0.0) == (limit is not None and limit <= 1)
+    assert not Budget().spent(Cost(10**9, 10**9, 10**9), 1e9)
