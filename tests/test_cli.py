@@ -21,6 +21,7 @@ Call = Callable[..., tuple[int, str, str]]
 def milr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """Run the command line in a temporary folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["milr", *map(str, arguments)])
@@ -122,7 +123,7 @@ def test_a_reward_from_a_file(milr: Call, tmp_path: Path) -> None:
         (["generate", "a star and a star", "--reward", "detector"], "--reward self"),
         (["generate", "a star", "--reward", "nowhere.py:score"], "nowhere.py"),
         (["generate", "--prompts", "nowhere.txt"], "nowhere.txt"),
-        (["generate", "a star", "--steps", "many"], "many"),
+        (["generate", "a star", "--steps", "many"], "--steps"),
         (["report", "nowhere"], "nowhere"),
         (["list", "modles"], "did you mean 'models'"),
     ],

@@ -11,12 +11,12 @@ from typing import Any
 import huggingface_hub
 import numpy
 import pytest
-import tiny_janus
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import tiny_janus
 from milr.base import UnifiedModel
 from milr.models import nano
 from milr.models.janus import JanusModel

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from milr.base import StudioFace
 from milr.latent.schedules import SCHEDULES
+from milr.latent.update import update
 from milr.methods import latent_reasoning as method_file
 from milr.methods.latent_reasoning import Settings, _Run, _State, latent_reasoning
 from milr.methods.redraw import redraw
@@ -88,12 +89,14 @@ def outcome(model: JanusModel, method: Any, *scores: float | None, prompt: Promp
 # What moves
 
 
+TEXT: tuple[Modality, ...] = ("text",)
+IMAGE: tuple[Modality, ...] = ("image",)
 MOVED = {
-    "joint": [("text", "image")] * 4,
-    "alt": [("text",), ("image",)] * 2,
-    "t2v": [("text",)] * 2 + [("image",)] * 2,
-    "text": [("text",)] * 4,
-    "image": [("image",)] * 4,
+    "joint": [TEXT + IMAGE] * 4,
+    "alt": [TEXT, IMAGE] * 2,
+    "t2v": [TEXT] * 2 + [IMAGE] * 2,
+    "text": [TEXT] * 4,
+    "image": [IMAGE] * 4,
 }
 
 
@@ -179,13 +182,15 @@ def test_the_drawing_content_is_rebuilt_from_the_new_text(tiny: JanusModel) -> N
 
 
 def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, monkeypatch: Any) -> None:
-    """Place 1 of the prefix speaks the end at step 1 and nothing else afterwards."""
+    """Place 1 of the prefix speaks the end once its latents have moved, and nothing else afterwards."""
     logits = tiny.text_logits
+    start: list[Tensor] = []
 
     def ending(trace: Any, latents: Tensor) -> Tensor:
+        start.append(latents.detach().clone())
         found = logits(trace, latents)
         bonus = torch.zeros_like(found)
-        bonus[1, tiny.end_of_text] = 1000.0
+        bonus[1, tiny.end_of_text] = 0.0 if torch.equal(latents, start[0]) else 1000.0
         return found + bonus
 
     monkeypatch.setattr(tiny, "text_logits", ending)
@@ -309,7 +314,7 @@ def outcome_of_redraw(model: JanusModel, **changes: Any) -> Step:
 
 def test_an_update_uses_the_reward_of_the_picture_before_it(tiny: JanusModel, monkeypatch: Any) -> None:
     rewards: list[tuple[int, float]] = []
-    real = method_file.update
+    real = update
 
     def spy(state: Any, logits: Any, reward: float, **rest: Any) -> Any:
         rewards.append((state.latents.ndim, reward))
@@ -322,7 +327,7 @@ def test_an_update_uses_the_reward_of_the_picture_before_it(tiny: JanusModel, mo
 
 def test_the_credit_goes_to_the_tokens_of_the_picture_before(tiny: JanusModel, monkeypatch: Any) -> None:
     executed: list[tuple[int, ...]] = []
-    real = method_file.update
+    real = update
 
     def spy(state: Any, logits: Any, reward: float, **rest: Any) -> Any:
         if state.latents.ndim == 3:

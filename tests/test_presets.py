@@ -42,8 +42,8 @@ def test_the_default_departs_from_the_paper_only_in_what_measurements_may_favour
 
 @pytest.mark.parametrize(
     ("preset", "image_tokens", "free"),
-    [("paper", 576, 11), ("paper", 64, 1), ("paper-scaled", 576, 11), ("paper-scaled", 64, 11), ("paper-scaled", 16, 11),
-     ("paper-scaled", 11, 11), ("paper-scaled", 4, 4), ("released", 576, 11)],
+    [("paper", 576, 11), ("paper", 64, 1), ("paper-scaled", 576, 11), ("paper-scaled", 64, 11),
+     ("paper-scaled", 16, 11), ("paper-scaled", 11, 11), ("paper-scaled", 4, 4), ("released", 576, 11)],
 )  # fmt: skip
 def test_how_many_image_tokens_are_free(preset: str, image_tokens: int, free: int) -> None:
     assert free_tokens(resolve(preset, image_tokens, {})["image_ratio"], image_tokens) == free

@@ -260,7 +260,7 @@ def test_page_is_self_contained_and_well_formed(tmp_path):
 
 
 def test_page_escapes_what_people_and_models_wrote(tmp_path):
-    evil = "<script>alert(1)</script> & \"co\""
+    evil = '<script>alert(1)</script> & "co"'
     rollout = replace(step(1, 0.5).rollout.visualisation, text=f"new {evil}")
     steps = (step(0, 0.1, f"old {evil}"), step(1, 0.5, rollout=replace(step(1, 0.5).rollout, visualisation=rollout),
                                                score=Score(0.5, {evil: 0.5}, evil)))  # fmt: skip

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -147,7 +148,7 @@ def test_methods_in_several_stages_get_their_own_results(make: Make, echo: Echo,
             if (name + turn) % 3:
                 found.append(await studio.reason(cast(Any, (name, turn, "text"))))
             found.append(await studio.draw(cast(Any, (name, turn))))
-            found.append(await studio.compute(lambda turn=turn: (name, turn)))
+            found.append(await studio.compute(partial(tuple, (name, turn))))
             found.append(await studio.render(ImageTrace((name, turn))))
             found.append((await studio.answer(cast(Any, name), str(turn))).text)
             found.append((await studio.score(cast(Any, name), PROMPT)).value)
@@ -500,7 +501,7 @@ def test_a_broken_model_reaches_the_judge_that_asked(make: Make, echo: Echo, no_
     def broken(*arguments: Any) -> list[Any]:
         raise ValueError("the model broke")
 
-    echo.answer = broken  # type: ignore[method-assign]
+    echo.answer = broken  # type: ignore[assignment,method-assign]
 
     async def careful(picture: Any, services: Services) -> Score:
         try:

@@ -241,16 +241,25 @@ def test_an_update_works_where_gradients_are_switched_off() -> None:
 
 def test_greedy_prefix_ends_with_the_first_end_of_text() -> None:
     logits = torch.eye(5)[[3, 1, 4, 1]]
-    assert greedy_prefix(logits, end_of_text=0) == ((3, 1, 4, 1), ())
-    assert greedy_prefix(logits, end_of_text=1) == ((3, 1), ())
-    assert greedy_prefix(logits, end_of_text=3) == ((3,), ())
+    elsewhere = {"before": torch.eye(5)[[0, 0, 0, 0]], "executed": torch.tensor([0, 0, 0, 0])}
+    assert greedy_prefix(logits, 0, **elsewhere) == ((3, 1, 4, 1), ())
+    assert greedy_prefix(logits, 1, **elsewhere) == ((3, 1), ())
+    assert greedy_prefix(logits, 3, **elsewhere) == ((3,), ())
+
+
+def test_a_token_stays_as_long_as_its_argmax_does() -> None:
+    before, after = torch.eye(5)[[3, 1, 4]], torch.eye(5)[[3, 2, 4]]
+    supplied = torch.tensor([0, 0])  # not what the latents say, and the third was not executed
+    assert greedy_prefix(before, 9, before=before, executed=supplied)[0] == (0, 0, 4)
+    assert greedy_prefix(after, 9, before=before, executed=supplied)[0] == (0, 2, 4)
 
 
 def test_prefixes_tell_their_near_ties() -> None:
     logits = torch.eye(5)[[3, 1, 4]]
     logits[0, 2] = logits[2, 0] = 1 - 1e-5
-    assert greedy_prefix(logits, end_of_text=0) == ((3, 1, 4), (0, 2))
-    assert greedy_prefix(logits, end_of_text=1) == ((3, 1), (0,))  # place 2 is not executed
+    elsewhere = {"before": torch.eye(5)[[0, 0, 0]], "executed": torch.tensor([0, 0, 0])}
+    assert greedy_prefix(logits, 0, **elsewhere) == ((3, 1, 4), (0, 2))
+    assert greedy_prefix(logits, 1, **elsewhere) == ((3, 1), (0,))  # place 2 is not executed
     noise = [NoiseStream(Key(0, "p"), "image", 5)]
     rows = torch.stack([noise[0].at(place) for place in range(3)])
     even = rows.log()  # log (p / E) is the same for every token

@@ -185,7 +185,12 @@ def _from_file(name: str) -> Any:
 def _as_reward(found: Any, name: str) -> Reward:
     if inspect.isclass(found) or (callable(found) and not inspect.signature(found).parameters):
         found = found()
-    return found if hasattr(found, "score") else FunctionReward(found, name)
+    if hasattr(found, "score"):
+        reward: Reward = found
+        return reward
+    if not callable(found):
+        raise UsageError(f"{name} is no reward; it must be a Reward, or a function of picture and prompt.")
+    return FunctionReward(found, name)
 
 
 class FunctionReward:
@@ -206,10 +211,11 @@ class FunctionReward:
     def _one(self, picture: Image, prompt: Prompt) -> Score:
         try:
             value = self.function(picture, prompt)
+            number = value if isinstance(value, Score) else float(value)
         except Exception as error:
-            return Score.unscored(f"{self.name} raised {type(error).__name__}: {error}")
-        if isinstance(value, Score):
-            return value
-        if not 0 <= float(value) <= 1:
-            return Score.unscored(f"{self.name} gave {value}, and scores lie in [0, 1]")
-        return Score(float(value))
+            return Score.unscored(f"{self.name} gave no score: {type(error).__name__}: {error}")
+        if isinstance(number, Score):
+            return number
+        if not 0 <= number <= 1:
+            return Score.unscored(f"{self.name} gave {number}, and scores lie in [0, 1]")
+        return Score(number)

@@ -46,9 +46,13 @@ def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to draw.", show_default=False)] = None,
     prompts: Annotated[Path | None, typer.Option(help="A file of prompts, one a line (or JSON lines).")] = None,
     model: Annotated[str, typer.Option(help="A name from `milr list models`, a folder or a hub name.")] = "nano",
-    reward: Annotated[str | None, typer.Option(
-        help="What guides: a name from `milr list rewards`, or path/to/file.py:name. Default: the detector for prompts "
-             "of nano's world, else the model's own answer.")] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            help="What guides: a name from `milr list rewards`, or path/to/file.py:name. Default: the detector for prompts "
+            "of nano's world, else the model's own answer."
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help="A name from `milr list methods`.")] = "latent_reasoning",
     preset: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")] = "default",
     schedule: Annotated[str | None, typer.Option(help="What moves when: joint, alt, t2v, text or image.")] = None,

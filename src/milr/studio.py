@@ -182,7 +182,6 @@ class _Services:
             return await self._studio.answer(picture, question)
         finally:
             self._studio._waiting += 1
-            self._studio._pump()
 
 
 def _attempt(function: Callable[[], Any]) -> Any:

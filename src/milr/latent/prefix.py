@@ -12,10 +12,17 @@ Prefix = tuple[tuple[int, ...], tuple[int, ...]]
 """Ids, and the positions of near ties among them."""
 
 
-def greedy_prefix(logits: Tensor, end_of_text: int) -> Prefix:
-    """(n, V) text logits to ids: argmax, up to and with an end of text inside the prefix."""
+def greedy_prefix(logits: Tensor, end_of_text: int, *, before: Tensor, executed: Tensor) -> Prefix:
+    """(n, V) text logits to ids: argmax, up to and with an end of text inside the prefix.
+
+    `before` (n, V) are the logits that stood before the move and `executed` (m <= n,) the tokens used then: a token
+    stays as long as its argmax does, so latents that do not move leave a supplied text alone, too.
+    """
     tokens, leads = choose(logits, torch.zeros(len(logits), device=logits.device))
-    ids: list[int] = tokens.tolist()
+    still = tokens[: len(executed)] == before[: len(executed)].argmax(-1)
+    ids: list[int] = torch.cat(
+        [torch.where(still, executed, tokens[: len(executed)]), tokens[len(executed) :]]
+    ).tolist()
     return _prefix(ids[: ids.index(end_of_text) + 1] if end_of_text in ids else ids, leads)
 
 

@@ -136,7 +136,10 @@ class _Run:
         def move() -> tuple[LatentState, ModalityInfo, Prefix]:
             moved, info = self._update("text", latent, logits, state.score)
             with torch.no_grad():
-                return moved, info, greedy_prefix(logits(moved.latents), self.model.end_of_text)
+                before = logits(latent.latents)
+                prefix = greedy_prefix(logits(moved.latents), self.model.end_of_text, before=before,
+                                       executed=latent.tokens)  # fmt: skip
+            return moved, info, prefix
 
         moved, info, (prefix, ties) = await self.studio.compute(move)
         moved, changed = execute(moved, prefix)

@@ -47,6 +47,7 @@ class SpecialIds:
 
     @staticmethod
     def of(tokenizer: Any) -> SpecialIds:
+        """The ids that this tokenizer gives Janus's special strings; MissingError when it lacks one."""
         known = tokenizer.get_vocab()
         absent = [token for token in SPECIAL_TOKENS.values() if token not in known]
         if absent:

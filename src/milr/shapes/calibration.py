@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import typer
 from scipy.optimize import minimize
 
 from milr.shapes import detector
@@ -99,10 +100,10 @@ def fit_weights(cases: int = 250, rounds: int = 3, seed: int = 11) -> np.ndarray
 
 
 def main() -> None:
-    """Print new weights, and the rates under the committed ones."""
-    print("weights", [round(float(weight), 3) for weight in fit_weights()])
+    """Tell new weights, and the rates under the committed ones."""
+    typer.echo(f"weights {[round(float(weight), 3) for weight in fit_weights()]}")
     for name, rate in rates({**RIGHT, "displaced": displaced, **MISSES}, 400, seed=12).items():
-        print(f"{name:15s} above 0.3: {rate.found:7.2%}   above 0.9: {rate.counted:7.2%}")
+        typer.echo(f"{name:15s} above 0.3: {rate.found:7.2%}   above 0.9: {rate.counted:7.2%}")
 
 
 if __name__ == "__main__":

@@ -234,6 +234,7 @@ def tinted(rng: np.random.Generator) -> Case:
 
 def worn(rng: np.random.Generator) -> Case:
     """A right drawing with a little of everything: blur to 0.5, noise to 6 and tint to 8 levels."""
+
     def damage(picture: np.ndarray) -> np.ndarray:
         return tint(grain(soften(picture, float(rng.uniform(0, 0.5))), float(rng.uniform(0, 6)), rng), 8, rng)
 

@@ -160,5 +160,3 @@ def finish(vq: JanusVQVAE) -> None:
         if isinstance(module, nn.GroupNorm):
             vars(module).pop("forward", None)
     vq.eval()
-
-

@@ -1,0 +1,80 @@
+"""Real processes killed at random moments: the same command ends with the tokens and scores of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from milr.runs.store import RunStore
+from milr.shapes.splits import prompts
+
+KILLS = 20
+
+
+def command(prompts_file: Path, out: Path) -> list[str]:
+    """Twenty prompts, MILR with a few steps."""
+    return [sys.executable, "-m", "milr.cli", "generate", "--prompts", str(prompts_file), "--steps", "4",
+            "--in-flight", "6", "--out", str(out)]  # fmt: skip
+
+
+def results(out: Path) -> dict[str, object]:
+    """Everything that must not depend on interruptions, by prompt."""
+    return {
+        record.prompt.text: (record.stop, [(step.score, step.text_ids, step.image_ids, step.moved)
+                                           for step in record.steps])
+        for record in RunStore(out).records()
+    }  # fmt: skip
+
+
+@pytest.mark.long
+def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(prompt.text for prompt in prompts("development")[::7]) + "\n")
+    began = time.monotonic()
+    subprocess.run(command(file, tmp_path / "whole"), check=True, capture_output=True)
+    duration = time.monotonic() - began
+    whole = results(tmp_path / "whole")
+    assert len(whole) == 20
+
+    out, moment, kills = tmp_path / "killed", random.Random(4), 0
+    seen: dict[str, object] = {}
+    for _ in range(KILLS):
+        process = subprocess.Popen(command(file, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            _, err = process.communicate(timeout=moment.uniform(0.1, 0.5) * duration)
+            assert process.returncode == 0, err
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        now = results(out) if (out / "run.json").exists() else {}
+        assert seen.items() <= now.items(), "something finished was lost or changed"
+        seen = now
+    assert kills >= 3
+    finished = subprocess.run([*command(file, out), "--json"], check=True, capture_output=True, text=True)
+    assert len(json.loads(finished.stdout)) == 20
+    assert results(out) == whole
+    assert (out / "report.html").is_file()
+    assert not list(out.rglob("*.part")) and not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.long
+def test_a_keyboard_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(prompt.text for prompt in prompts("development")[::7]) + "\n")
+    process = subprocess.Popen(command(file, tmp_path / "run"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    while not (tmp_path / "run" / "run.json").exists() and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err and "Traceback" not in err
