@@ -107,7 +107,7 @@ def main(
     typer.echo("| " + " | ".join(_row("all", chosen, scores, plain, milr)) + " |")
     cost = milr.cost
     typer.echo(f"\nMILR: {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.model_seconds:.0f} s model, "
-               f"{cost.reward_seconds:.0f} s reward; stops {dict(milr.stops)}; free tokens {milr.free_tokens}")  # fmt: skip
+               f"{cost.reward_seconds:.0f} s reward; stops {dict(milr.stops)}; free {milr.free_tokens}")  # fmt: skip
 
 
 if __name__ == "__main__":

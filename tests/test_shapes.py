@@ -33,8 +33,11 @@ def test_free_text_is_read(text: str, request_: Request) -> None:
     assert parse(text) == request_
 
 
-@pytest.mark.parametrize("text", ["a dog", "a red blue star", "five stars", "a star near a circle", "", "a star a star",
-                                  "a red star left of a blue star", "the colour of grass", "as many as a cat has legs"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["a dog", "a red blue star", "five stars", "a star near a circle", "", "a star a star",
+     "a red star left of a blue star", "the colour of grass", "as many as a cat has legs"],
+)  # fmt: skip
 def test_other_text_is_not_read(text: str) -> None:
     assert parse(text) is None
 

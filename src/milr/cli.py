@@ -49,8 +49,8 @@ def generate(
     reward: Annotated[
         str | None,
         typer.Option(
-            help="What guides: a name from `milr list rewards`, or path/to/file.py:name. Default: the detector for prompts "
-            "of nano's world, else the model's own answer."
+            help="What guides: a name from `milr list rewards`, or path/to/file.py:name. Default: the detector for "
+            "prompts of nano's world, else the model's own answer."
         ),
     ] = None,
     method: Annotated[str, typer.Option(help="A name from `milr list methods`.")] = "latent_reasoning",

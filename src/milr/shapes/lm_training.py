@@ -23,10 +23,10 @@ EMA = 0.998
 class Batch:
     """How many examples of each task make one training step."""
 
-    reason: int = 16
-    planned: int = 32
+    reason: int = 8
+    planned: int = 40
     bare: int = 24
-    look: int = 16
+    look: int = 8
 
     def times(self, factor: int) -> Batch:
         """The same mixture, `factor` times as large."""

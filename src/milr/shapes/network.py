@@ -20,7 +20,7 @@ from transformers.models.janus.image_processing_pil_janus import JanusImageProce
 
 from milr import templates
 from milr.shapes import grammar, riddles, scenes
-from milr.shapes.patches import codebook
+from milr.shapes.patches import TOKENS, codebook, empty_tokens
 from milr.shapes.vq_training import first_codes, vq_config
 
 WIDTH = 192
@@ -93,12 +93,16 @@ def start_from_patches(network: JanusForConditionalGeneration) -> None:
 
     There are 2311 codes and each is rare: learned one by one from random rows, drawing took several times as long.
     """
-    network.model.generation_embeddings.weight.copy_(first_codes(network.config.vq_config.embed_dim))
+    size = network.config.vq_config.embed_dim
+    network.model.generation_embeddings.weight.copy_(first_codes(size))
+    places = torch.nn.functional.normalize(torch.randn(TOKENS, size), dim=-1)
+    network.model.generation_embeddings.weight[torch.from_numpy(empty_tokens())] = places
     patches = torch.from_numpy(codebook()[0]).flatten(1).float() / 127.5 - 1
     components = torch.linalg.svd(patches - patches[0], full_matrices=False)
     rows = components.U * components.S.sqrt()  # half whitened: rare detail counts beside the mean colour
     head = network.model.generation_head.vision_head.weight
     head.copy_(0.5 * (rows / rows.norm(dim=-1).mean())[:, : head.shape[1]])
+    head[torch.from_numpy(empty_tokens())] = 0.5 * torch.randn(TOKENS, head.shape[1]) / head.shape[1] ** 0.5
 
 
 def save_network(network: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

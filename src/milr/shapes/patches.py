@@ -42,7 +42,11 @@ def mosaic(patches: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def codebook() -> tuple[np.ndarray, dict[Look, np.ndarray]]:
-    """The patches (V, 8, 8, 3) uint8, the ground first, and the four codes (4,) of every look."""
+    """The patches (V, 8, 8, 3) uint8 and the four codes (4,) of every look.
+
+    The ground has a code of its own for each of the 64 places: code 0 is the first, the last 63 are the others. They
+    all look alike, and tell the transformer where it is; counting places by attention alone was learned very slowly.
+    """
     known: dict[str, list[tuple[int, np.ndarray]]] = {}
     ground = np.empty((PATCH, PATCH, 3), np.uint8)
     ground[:] = BACKGROUND
@@ -58,12 +62,24 @@ def codebook() -> tuple[np.ndarray, dict[Look, np.ndarray]]:
                 same.append((code, patch))
             ids.append(code)
         codes[look] = np.array(ids)
-    return np.stack(found), codes
+    return np.stack(found + [ground] * (TOKENS - 1)), codes
+
+
+def empty_tokens() -> np.ndarray:
+    """The 64 image tokens of a picture without objects."""
+    size = len(codebook()[0])
+    return np.array([0, *range(size - TOKENS + 1, size)])
+
+
+def holds_object(tokens: np.ndarray) -> np.ndarray:
+    """Where tokens (any shape) are not ground."""
+    held: np.ndarray = (tokens > 0) & (tokens < len(codebook()[0]) - TOKENS + 1)
+    return held
 
 
 def scene_tokens(scene: Scene) -> np.ndarray:
     """The 64 image tokens of a scene."""
-    grid = np.zeros((SIDE, SIDE), np.int64)
+    grid = empty_tokens().reshape(SIDE, SIDE)
     for item in scene.items:
         top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
         grid[top : top + PER_CELL, left : left + PER_CELL] = codebook()[1][item.look].reshape(PER_CELL, PER_CELL)

@@ -1,4 +1,4 @@
-"""Trains nano: `python -m milr.shapes.train --out FOLDER`. Seeded; on a CPU or a GPU; resumes from the folder's weights.
+"""Trains nano: `python -m milr.shapes.train --out FOLDER`. Seeded; on CPU or GPU; resumes from the folder's weights.
 
 Two parts, `vq` (the tokenizer) and `language` (thinking, drawing, looking), which may run at the same time in folders
 of their own: image tokens are looked up, not encoded, so neither needs the other. `join` puts both into one model.
@@ -54,7 +54,7 @@ def vq(out: Out, steps: int = 2200, batch: int = 16, rate: float = 2e-3, seed: i
 
 @app.command()
 def language(out: Out, steps: int = 2600, first: int = 0, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
-             times: Annotated[int, typer.Option(help="Batch size, in multiples of 88 examples.")] = 1,
+             times: Annotated[int, typer.Option(help="Batch size, in multiples of 80 examples.")] = 1,
              threads: int = 1) -> None:  # fmt: skip
     """Train thinking, drawing and looking from step FIRST of STEPS, on the weights in the folder if there are any."""
     torch.set_num_threads(threads)

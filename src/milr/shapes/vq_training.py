@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import JanusVQVAE, JanusVQVAEConfig
 
-from milr.shapes.patches import codebook, looks, mosaic, scene_tokens
+from milr.shapes.patches import codebook, holds_object, looks, mosaic, scene_tokens
 from milr.shapes.scenes import GRID, Item, Scene
 
 Report = Callable[[str], None]
@@ -44,7 +44,7 @@ def crowd(rng: np.random.Generator) -> Scene:
 def token_batch(rng: np.random.Generator, size: int) -> np.ndarray:
     """(size, 64) tokens: crowds, and in every second picture some objects' tokens replaced by any others."""
     tokens = np.stack([scene_tokens(crowd(rng)) for _ in range(size)])
-    mixed = (tokens > 0) & (rng.random(tokens.shape) < 0.3) & (np.arange(size)[:, None] % 2 == 1)
+    mixed = holds_object(tokens) & (rng.random(tokens.shape) < 0.3) & (np.arange(size)[:, None] % 2 == 1)
     tokens[mixed] = rng.integers(0, len(codebook()[0]), mixed.sum())
     return tokens
 
@@ -106,7 +106,7 @@ def vq_losses(vq: JanusVQVAE, tokens: Tensor, pixels: Tensor) -> tuple[Tensor, T
     difference = (drawn - pixels).abs()
     drawing = (weight * (difference + 2 * difference.square())).mean()
     cosines = encode(vq, pixels) @ units(vq).detach().T
-    objects = tokens.flatten() > 0
+    objects = (code_weights().to(tokens.device)[tokens] > 1).flatten()
     naming = F.cross_entropy(SHARPNESS * cosines.flatten(0, 1), tokens.flatten(), reduction="none")
     right = (cosines.argmax(-1) == tokens).flatten()[objects].float().mean()
     return drawing, (naming * (0.1 + objects)).mean(), right
