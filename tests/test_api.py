@@ -86,7 +86,7 @@ def test_in_flight_limits_how_many_searches_run(settings: dict[str, Any]) -> Non
 def test_a_list_of_one_is_a_list_and_doubles_are_asked_once(settings: dict[str, Any]) -> None:
     quick = settings | {"steps": 0}
     assert len(many(["a star"], **quick)) == 1
-    assert [outcome.prompt.text for outcome in many(["a star", "a red star", "a star"], **quick)] == PROMPTS[2::-2]
+    assert [outcome.prompt.text for outcome in many(["a star", "a red star", " a star "], **quick)] == PROMPTS[2::-2]
 
 
 def test_samples_are_independent_and_come_prompt_by_prompt(settings: dict[str, Any]) -> None:
@@ -228,10 +228,23 @@ def test_another_configuration_does_not_write_there(settings: dict[str, Any], tm
     one("a star", out=tmp_path / "run", in_flight=3, **quick)  # which is no part of what a run is
 
 
+def test_a_damaged_picture_is_made_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    quick = settings | {"steps": 1, "out": tmp_path / "run"}
+    first = one("a star", **quick)
+    (damaged, _) = sorted((tmp_path / "run" / "images").rglob("*.png"))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    assert one("a star", **quick).steps[0].rollout.picture.tobytes() == first.steps[0].rollout.picture.tobytes()
+
+
 # Rewards from files
 
 
 FORMS = """
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class Setting:
+    weight: float = 1.0
 from milr.types import Score
 calls = []
 def function(picture, prompt):
@@ -253,6 +266,16 @@ def nothing(picture, prompt):
 def whole(picture, prompt):
     return Score(0.5, {"part": 0.75}, "because")
 number = 5
+async def later(picture, prompt):
+    return 0.5
+def no_method(settings, visualisation):
+    return 5
+class Half:
+    async def score(self, pictures, prompts, services):
+        return [Score(0.5) for _ in pictures]
+class Needing:
+    def __init__(self, what):
+        pass
 """
 
 
@@ -290,10 +313,15 @@ def test_a_function_that_fails_leaves_the_picture_unscored(
     assert found.returned == 2
 
 
-@pytest.mark.parametrize("name", ["absent", "number"])
+@pytest.mark.parametrize("name", ["absent", "number", "Half", "Needing", "later"])
 def test_what_is_no_reward_is_told_at_once(settings: dict[str, Any], forms: Path, name: str) -> None:
     with pytest.raises(UsageError, match=name):
         one("a star", **(settings | {"reward": f"{forms}:{name}"}))
+
+
+def test_what_makes_no_method_is_told_at_once(settings: dict[str, Any], forms: Path) -> None:
+    with pytest.raises(UsageError, match="no_method"):
+        one("a star", **(settings | {"method": f"{forms}:no_method"}))
 
 
 # Bad usage
@@ -304,7 +332,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"reward": "selv"}, "self"), ({"seed": -1}, "seed"), ({"samples": 0}, "samples"), ({"in_flight": 0}, "in_flight"),
     ({"threshold": 1.5}, "threshold"), ({"text_ratio": 0.0}, "text_ratio"), ({"steps": -1}, "steps"),
     ({"model": "nanoo"}, "nano"), ({"reward": "detector"}, "--reward self"), ({"role_tags": "none"}, "pipe"),
-    ({"visualisation": "a purple dog"}, "purple"), ({"reward": "nowhere.py:judge"}, "nowhere.py"),
+    ({"visualisation": "a purple dog"}, "purple"), ({"visualisation": " "}, "the visualisation is empty"),
+    ({"reasoning_prompt": "a purple dog: {prompt}"}, "purple"), ({"reward": "nowhere.py:judge"}, "nowhere.py"),
 ]  # fmt: skip
 
 
@@ -316,7 +345,7 @@ def test_bad_usage_is_one_sentence(settings: dict[str, Any], change: dict[str, A
     assert word in said and "\n" not in said
 
 
-@pytest.mark.parametrize("prompts", [[], "", "a purple dog", ["a star", " "]])
+@pytest.mark.parametrize("prompts", [[], "", "a purple dog", ["a star", " "], "a \udcff star"])
 def test_prompts_that_cannot_be_read(settings: dict[str, Any], prompts: Any) -> None:
     with pytest.raises(UsageError):
         milr.generate(prompts, **settings)
@@ -339,6 +368,11 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
     lines.write_text("\ufeffa red star\n\n  a star  \n")
     objects.write_text('{"prompt": "a red star"}\n{"prompt": "a star", "id": 3}\n')
     assert read_prompts(lines) == read_prompts(objects) == ["a red star", "a star"]
+    objects.write_text('{"prompt": "a red\u2028star"}\r\n', encoding="utf-8", newline="")
+    assert read_prompts(objects) == ["a red\u2028star"]
+    objects.write_text('{"prompt": null}\n')
+    with pytest.raises(UsageError, match="line 1"):
+        read_prompts(objects)
     objects.write_text('{"prompt": "a red star"}\n{"text": "a star"}\n')
     with pytest.raises(UsageError, match="line 2"):
         read_prompts(objects)

@@ -92,6 +92,44 @@ def test_a_reward_from_a_file(milr: Call, tmp_path: Path) -> None:
     assert [step["score"] for step in json.loads(out)[0]["steps"]] == [0.25, 0.25]
 
 
+def test_a_folder_named_like_markup(milr: Call) -> None:
+    code, out, _ = milr("generate", "a star", "--steps", 0, "--out", "[red]x")
+    assert code == 0 and "report   [red]x/report.html" in out
+    assert milr("generate", "a star", "--steps", 0, "--out", "y[/b]")[0] == 0
+
+
+def test_when_nothing_could_be_judged(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def broken(picture, prompt):\n    raise ValueError('not today')\n")
+    code, out, err = milr("generate", "a star", "--reward", "mine.py:broken", "--out", "f", "--json")
+    assert code == 4 and "not today" in err.splitlines()[-1]
+    assert json.loads(out)[0]["stop"] == "judge_failed"
+
+
+def test_an_oracle_is_told_by_prompt(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "both.txt").write_text("a star\na star and a star\n")
+    _, out, _ = milr("generate", "--prompts", "both.txt", "--steps", 0, "--out", "both", "--json")
+    assert [found["oracle"] for found in json.loads(out)] == [True, False]
+    config = json.loads((tmp_path / "both" / "run.json").read_text())["config"]
+    assert config["report_metric"] == "detector" and config["oracle"] is False
+    milr("generate", "a star and a star", "--steps", 0, "--out", "self", "--json")
+    assert json.loads((tmp_path / "self" / "run.json").read_text())["config"]["report_metric"] == ""
+
+
+def test_an_interrupt_says_how_to_go_on(milr: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    code, _, err = milr("generate", "a star")
+    assert code == 130 and err == "milr: interrupted; the same command goes on from here.\n"
+
+
+def test_a_missing_package_exits_with_3(milr: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "milr.doctor", None)
+    code, _, err = milr("doctor")
+    assert code == 3 and "milr.doctor" in err and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

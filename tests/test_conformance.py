@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from milr.presets import resolve
 from milr.search import Budget, search
 from milr.shapes.grammar import to_prompt
 from milr.studio import Studio
-from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, TextTrace
+from milr.types import DrawRequest, ImageTrace, Key, MissingError, Outcome, Prompt, ReasonRequest, Score, TextTrace
 
 HAS_NANO = (nano.folder() / "model.safetensors").is_file()
 needs_nano = pytest.mark.skipif(not HAS_NANO, reason="nano's weights are not here")
@@ -239,3 +240,12 @@ def test_every_line_of_the_menu_says_what_it_is(kind: str) -> None:
     assert parts and all(part.summary and callable(part.make) for part in parts.values())
     if kind != "methods":
         assert all(part.licence for part in parts.values())
+
+
+def test_a_part_that_a_package_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = EntryPoint("offered", "builtins:slice", "milr.methods")
+    broken = EntryPoint("broken", "milr.nowhere:thing", "milr.methods")
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [offered, broken] if group == "milr.methods" else [])
+    assert catalog.make_method("offered", {}, "a text") == slice({}, "a text")
+    with pytest.raises(MissingError, match="broken"):
+        catalog.make_method("broken", {})

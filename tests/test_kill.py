@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from milr.runs.files import PARTIAL
 from milr.runs.store import RunStore
 from milr.shapes.splits import prompts
 
@@ -62,7 +63,7 @@ def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
     assert len(json.loads(finished.stdout)) == 20
     assert results(out) == whole
     assert (out / "report.html").is_file()
-    assert not list(out.rglob("*.part")) and not list(out.rglob("*.tmp"))
+    assert not list(out.rglob(f"*{PARTIAL}"))
 
 
 @pytest.mark.long

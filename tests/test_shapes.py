@@ -69,16 +69,17 @@ def test_every_category_reads_back_and_its_scenes_are_right(category: str) -> No
         assert scene_verdict(scene, metadata(request, said)).correct, (said, scene)
 
 
-def test_near_misses_are_wrong_unless_nothing_changed() -> None:
+def test_near_misses_are_wrong_but_for_one_in_a_hundred() -> None:
     rng = np.random.default_rng(3)
-    wrong = 0
+    wrong = lucky = 0
     for _ in range(400):
         request, text = sampling.training_prompt(rng, splits.held_out)
         shown = near_miss(request, rng)
         verdict = scene_verdict(planning.imagine(shown, rng), metadata(request, text))
-        assert verdict.correct == (shown == request), (text, shown)
+        assert verdict.correct or shown != request, (text, shown)
         wrong += not verdict.correct
-    assert wrong > 300
+        lucky += verdict.correct and shown != request  # an open colour swapped in, a diagonal that is both relations
+    assert wrong > 300 and lucky <= 4
 
 
 def test_split_file_is_what_its_seed_makes() -> None:

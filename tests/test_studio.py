@@ -65,6 +65,8 @@ class Echo:
 class Judge:
     """A reward that does what the test says."""
 
+    name = "scripted"
+
     def __init__(self, judging: Callable[[Any, Services], Awaitable[Score]]) -> None:
         self.judging = judging
 
@@ -519,18 +521,31 @@ def test_a_broken_model_reaches_the_judge_that_asked(make: Make, echo: Echo, no_
     assert [score.reason for score in within(5, go())] == ["the model broke"] * 2
 
 
-@pytest.mark.parametrize("error", [UsageError, MissingError, KeyError])
-def test_other_errors_of_a_judge_are_raised(make: Make, no_timer: None, error: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ("error", "raised"), [(UsageError, UsageError), (MissingError, MissingError), (KeyError, JudgeError)]
+)
+def test_other_errors_of_a_judge_are_raised(
+    make: Make, no_timer: None, error: type[Exception], raised: type[Exception]
+) -> None:
     async def wrong(picture: Any, services: Services) -> Score:
         raise error("use another judge")
 
     async def go() -> None:
         studio = make(wrong)
         (found,) = await all_of(studio, scores(1))
-        assert isinstance(found, error)
+        assert isinstance(found, raised) and "use another judge" in str(found)
         await nobody_is_counted(studio)
 
     within(5, go())
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.5, 1.5])
+def test_a_score_outside_its_range_is_unscored(make: Make, no_timer: None, value: float) -> None:
+    async def odd(picture: Any, services: Services) -> Score:
+        return Score(value)
+
+    (found,) = within(5, all_of(make(odd), scores(1)))
+    assert found.value is None and str(value) in found.reason
 
 
 def test_a_judgement_is_timed_unless_it_timed_itself(make: Make, no_timer: None) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from milr.runs.records import Record, StepRecord
     from milr.runs.runner import OnEvent
 
+BY_PROMPT = "detector or self"  # the default reward of prompts of both kinds
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -41,6 +43,10 @@ class Prepared:
         """Whether the search reward is also what judges the result, for every prompt."""
         return self.reward_name == "detector"
 
+    def guided_by_its_judge(self, prompt: Prompt) -> bool:
+        """Whether this prompt's search reward is also what judges its result."""
+        return self.oracle or (self.reward_name == BY_PROMPT and prompt.metadata is not None)
+
     def config(self) -> RunConfig:
         """The identity of the run."""
         from milr.runs.config import RunConfig, prompts_digest
@@ -51,7 +57,7 @@ class Prepared:
             prompts_digest=prompts_digest(self.prompts), prompt_count=len(self.prompts), model=self.model.name,
             model_identity=dict(self.model.identity()), reward=self.reward_name,
             reward_identity=catalog.reward_identity(self.reward_name), oracle=self.oracle,
-            report_metric="detector" if all(prompt.metadata for prompt in self.prompts) else self.reward_name,
+            report_metric="detector" if any(prompt.metadata for prompt in self.prompts) else "",
             method=options.method, preset=options.preset,
             settings={**self.settings, **spoken, "threshold": self.threshold}, seed=options.seed,
             samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
@@ -67,7 +73,7 @@ class Prepared:
 
     def _judged(self, outcome: Outcome) -> Outcome:
         """With the report metric's word on every picture, where it is another judge than the search reward."""
-        if outcome.prompt.metadata is None or self.oracle:
+        if outcome.prompt.metadata is None or self.guided_by_its_judge(outcome.prompt):
             return outcome
         from milr.shapes.judge import judge
 
@@ -96,7 +102,9 @@ def prepare(texts: Sequence[str], options: Options) -> Prepared:
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = _read(texts, model)
     if options.visualisation is not None:
-        model.check(options.visualisation)
+        _check(options.visualisation, model, "visualisation")
+    if options.reasoning_prompt is not None:
+        _check(options.reasoning_prompt.replace("{prompt}", prompts[0].text), model, "reasoning prompt")
     reward_name = options.reward or _default_reward(prompts)
     reward = _make_reward(reward_name, model)
     method = catalog.make_method(options.method, settings, options.visualisation)
@@ -107,26 +115,38 @@ def prepare(texts: Sequence[str], options: Options) -> Prepared:
 
 
 def _read(texts: Sequence[str], model: UnifiedModel) -> tuple[Prompt, ...]:
-    """Prompts the model can read, each once; those of the shapes grammar with their metadata, for nano's pictures."""
+    """Prompts the model can read, trimmed, each once; those of nano's grammar with their metadata, for its pictures."""
     from milr.shapes.grammar import to_prompt
 
     found: dict[str, Prompt] = {}
-    for text in texts:
-        model.check(text)
+    for text in map(str.strip, texts):
+        _check(text, model, "prompt")
         known = to_prompt(text) if model.name == "nano" else None
         found.setdefault(text, known or Prompt(text))
     return tuple(found.values())
 
 
+def _check(text: str, model: UnifiedModel, what: str) -> None:
+    """UsageError, about `what`, where the model cannot read `text`."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"the {what} is not valid Unicode; write it in UTF-8.")
+    if what != "prompt" and not text.strip():
+        raise UsageError(f"the {what} is empty; leave it out, or write one.")
+    try:
+        model.check(text)
+    except UsageError as error:
+        raise UsageError(str(error).replace("the prompt", f"the {what}", 1)) from error
+
+
 def _default_reward(prompts: Sequence[Prompt]) -> str:
     known = {prompt.metadata is not None for prompt in prompts}
-    return "detector or self" if len(known) == 2 else "detector" if True in known else "self"
+    return BY_PROMPT if len(known) == 2 else "detector" if True in known else "self"
 
 
 def _make_reward(name: str, model: UnifiedModel) -> Reward:
     from milr.rewards.by_prompt import ByPrompt
 
-    if name == "detector or self":
+    if name == BY_PROMPT:
         return ByPrompt(*(catalog.make_reward(part, model) for part in ("detector", "self")))
     return catalog.make_reward(name, model)
 
@@ -217,8 +237,12 @@ def restore(record: Record, folder: Path) -> Outcome:
 def _restore_step(step: StepRecord, folder: Path) -> Step:
     from PIL import Image
 
-    with Image.open(folder / step.picture) as file:
-        picture = file.convert("RGB")
+    try:
+        with Image.open(folder / step.picture) as file:
+            picture = file.convert("RGB")
+    except (OSError, SyntaxError) as error:  # PIL says SyntaxError of a broken chunk
+        raise UsageError(f"{folder / step.picture} is damaged: delete it, and the same command makes it again."
+                         ) from error  # fmt: skip
     text = None if step.visualisation is None else TextTrace(step.visualisation, step.text_ids,
                                                              near_ties=step.text_near_ties)  # fmt: skip
     rollout = Rollout(text, ImageTrace(step.image_ids, near_ties=step.image_near_ties), picture)

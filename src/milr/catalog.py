@@ -10,13 +10,14 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.types import Prompt, Score, UsageError
+from milr.types import MilrError, MissingError, Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,8 +108,23 @@ KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "meth
 
 def menu(kind: str) -> dict[str, Part]:
     """Our parts of a kind with those that installed packages offer."""
-    offered = {entry.name: Part(entry.load, f"from {entry.value}") for entry in entry_points(group=f"milr.{kind}")}
+    offered = {entry.name: Part(_offered(entry), f"from {entry.value}") for entry in entry_points(group=f"milr.{kind}")}
     return offered | KINDS[kind]
+
+
+def _offered(entry: EntryPoint) -> Callable[..., Any]:
+    """The factory that another package offers, loaded when it is called."""
+
+    def make(*arguments: Any, **settings: Any) -> Any:
+        try:
+            factory = entry.load()
+        except Exception as error:
+            raise MissingError(
+                f"{entry.name} ({entry.value}) does not load: {type(error).__name__}: {error}."
+            ) from error
+        return factory(*arguments, **settings)
+
+    return make
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str:
@@ -127,7 +143,7 @@ def one_of(kind: str, name: str, known: Sequence[str]) -> str:
 def make_model(name: str, **settings: Any) -> UnifiedModel:
     """A model by name, folder, hub name, or path/to/file.py:name."""
     if _is_file_part(name):
-        made: UnifiedModel = _from_file(name)(**settings)
+        made: UnifiedModel = _call(name, _from_file(name), **settings)
         return made
     part = menu("models").get(name)
     if part is None and "/" not in name and not Path(name).exists():
@@ -147,7 +163,11 @@ def make_reward(name: str, model: UnifiedModel) -> Reward:
 def make_method(name: str, settings: Mapping[str, Any], visualisation: str | None = None) -> Method:
     """A method by name, or path/to/file.py:name (a factory of settings and visualisation)."""
     if _is_file_part(name):
-        made: Method = _from_file(name)(settings, visualisation)
+        made: Method = _call(name, _from_file(name), settings, visualisation)
+        if not callable(made) or inspect.iscoroutinefunction(made):
+            raise UsageError(
+                f"{name} makes no method; it must return an async generator function of studio, prompt, key."
+            )
         return made
     found = menu("methods")[one_of("method", name, list(menu("methods")))]
     method: Method = found.make(settings, visualisation)
@@ -169,9 +189,11 @@ def _from_file(name: str) -> Any:
     path, _, attribute = name.rpartition(":")
     if not Path(path).is_file():
         raise UsageError(f"there is no file {path}; write path/to/file.py:name.")
-    spec = importlib.util.spec_from_file_location(f"milr_part_{Path(path).stem}", path)
+    mark = hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"milr_part_{Path(path).stem}_{mark}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -182,14 +204,27 @@ def _from_file(name: str) -> Any:
     return getattr(module, attribute)
 
 
+def _call(name: str, factory: Any, *arguments: Any, **settings: Any) -> Any:
+    """What a factory from a file makes; its own errors in one sentence."""
+    try:
+        return factory(*arguments, **settings)
+    except MilrError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name} cannot be made: {type(error).__name__}: {error}.") from error
+
+
 def _as_reward(found: Any, name: str) -> Reward:
-    if inspect.isclass(found) or (callable(found) and not inspect.signature(found).parameters):
-        found = found()
+    if inspect.isclass(found) or (inspect.isfunction(found) and not inspect.signature(found).parameters):
+        found = _call(name, found)
     if hasattr(found, "score"):
+        absent = [field for field in ("name", "range", "threshold", "needs", "licence") if not hasattr(found, field)]
+        if absent:
+            raise UsageError(f"{name} is no whole reward; it lacks {', '.join(absent)} (see milr.base.Reward).")
         reward: Reward = found
         return reward
-    if not callable(found):
-        raise UsageError(f"{name} is no reward; it must be a Reward, or a function of picture and prompt.")
+    if not callable(found) or inspect.iscoroutinefunction(found):
+        raise UsageError(f"{name} is no reward; it must be a Reward, or a plain function of picture and prompt.")
     return FunctionReward(found, name)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from milr import __version__, catalog
 from milr.options import Options, read_prompts
 from milr.presets import PRESETS
-from milr.types import MilrError, Outcome, UsageError
+from milr.types import JudgeError, MilrError, Outcome, UsageError
 
 if TYPE_CHECKING:
     from milr.api import Prepared
@@ -94,7 +94,7 @@ def _run(texts: list[str], options: Options, out: Path | None, as_json: bool) ->
     from milr.api import default_folder, prepare, run
     from milr.progress import Progress
 
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False, markup=False)
     with console.status("loading the model"):
         _calm_threads(options)
         prepared = prepare(texts, options)
@@ -106,6 +106,9 @@ def _run(texts: list[str], options: Options, out: Path | None, as_json: bool) ->
         typer.echo(json.dumps([_as_json(outcome, folder, prepared) for outcome in outcomes], indent=1))
     else:
         _tell(console, outcomes, folder, prepared)
+    if all(outcome.best is None for outcome in outcomes):
+        why = outcomes[0].steps[-1].score.reason
+        raise JudgeError(f"no picture could be judged ({why}): mend the reward, or choose another --reward and --out.")
 
 
 def _calm_threads(options: Options) -> None:
@@ -169,7 +172,7 @@ def _as_json(outcome: Outcome, folder: Path, prepared: Prepared) -> dict[str, An
     return {
         "prompt": outcome.prompt.text, "sample": outcome.key.sample, "seed": outcome.key.seed,
         "first_score": outcome.first_score.value, "score": outcome.score.value, "returned": outcome.returned,
-        "stop": outcome.stop, "reward": prepared.reward_name, "oracle": prepared.oracle,
+        "stop": outcome.stop, "reward": prepared.reward_name, "oracle": prepared.guided_by_its_judge(outcome.prompt),
         "picture": str(_picture_path(outcome, folder)), "report": str(folder / "report.html"),
         "cost": dataclasses.asdict(outcome.cost), "steps": steps,
     }  # fmt: skip
@@ -187,7 +190,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 def list_parts(kind: Annotated[str | None, typer.Argument(help="models, rewards or methods.")] = None) -> None:
     """Show what can be chosen."""
     kinds = [catalog.one_of("kind", kind, list(catalog.KINDS))] if kind else list(catalog.KINDS)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for name in kinds:
         table = Table(name, "what it is", "needs", "licence", box=None, padding=(0, 2, 0, 0))
         for part, entry in catalog.menu(name).items():
@@ -201,7 +204,7 @@ def doctor() -> None:
     """Check what runs on this machine."""
     from milr.doctor import findings
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     lines = findings()
     for line in lines:
         console.print(f"{'ok     ' if line.ok else 'missing'}  {line.what}", soft_wrap=True)
@@ -216,9 +219,13 @@ def main() -> None:
     except MilrError as error:
         typer.echo(f"milr: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("milr: interrupted; the same command goes on from here.", err=True)
-        sys.exit(130)
+    except ModuleNotFoundError as error:
+        typer.echo(f"milr: the package {error.name} is missing; install milr again.", err=True)
+        sys.exit(3)
+    except SystemExit as stop:  # typer makes of an interrupt an exit with 130
+        if stop.code == 130:
+            typer.echo("milr: interrupted; the same command goes on from here.", err=True)
+        raise
 
 
 if __name__ == "__main__":

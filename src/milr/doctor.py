@@ -20,8 +20,9 @@ PACKAGES = ("torch", "transformers", "safetensors", "pydantic", "typer", "jinja2
 
 
 def findings() -> list[Finding]:
-    """Every check, the necessary ones first."""
-    return [*(_package(name) for name in PACKAGES), _nano(), _cuda()]
+    """Every check, the necessary ones first; only packages, where one is missing."""
+    packages = [_package(name) for name in PACKAGES]
+    return [*packages, _nano(), _cuda()] if all(package.ok for package in packages) else packages
 
 
 def _package(name: str) -> Finding:

@@ -59,7 +59,7 @@ class Options:
 def read_prompts(path: Path) -> list[str]:
     """Prompts from a file: one a line, or JSON lines with a "prompt" field. Empty lines are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every Unicode line separator
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read prompts from {path}: {getattr(error, 'strerror', None) or error}.") from error
     texts = [_prompt_of(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
@@ -72,6 +72,9 @@ def _prompt_of(line: str, path: Path, number: int) -> str:
     if path.suffix != ".jsonl":
         return line.strip()
     try:
-        return str(json.loads(line)["prompt"])
+        text = json.loads(line)["prompt"]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{path}, line {number}: not a JSON object with a "prompt" field.') from error
+    if not isinstance(text, str):
+        raise UsageError(f"{path}, line {number}: the prompt is no text.")
+    return text.strip()

@@ -56,9 +56,10 @@ class Progress:
         moved = f"moved {' and '.join(step.moved)}" if step.moved else "first picture" if step.index == 0 else "redrawn"
         self.console.print(f"step {step.index:2d}  score {score}  {moved}")
         if text and text != self._said:
-            self.console.print(f"         {changed_words(self._said, text)}", soft_wrap=True)
+            self.console.print(f"         {changed_words(self._said, text)}", soft_wrap=True, markup=True)
         if step.score.reason:
-            self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True)
+            self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True,
+                               markup=True)  # fmt: skip
         self._said = text
 
 

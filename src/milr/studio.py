@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from milr.base import Reward, UnifiedModel
@@ -74,16 +75,20 @@ class Studio:
         return await self._ask("compute", function)
 
     async def score(self, picture: Image, prompt: Prompt) -> Score:
-        """Judge a picture; a judge that breaks gives an unscored score with the reason."""
+        """Judge a picture; unscored where the judge gives up (JudgeError). What else it raises ends the run, named."""
         began = time.perf_counter()
         self._waiting += 1
         self._pump()
         try:
             (score,) = await self.reward.score([picture], [prompt], _Services(self))
-        except MilrError as error:
-            if not isinstance(error, JudgeError):
-                raise
+            score = _checked(score, self.reward)
+        except JudgeError as error:
             score = Score.unscored(str(error))
+        except MilrError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise JudgeError(f"the reward {self.reward.name} broke ({why}); mend it, or choose another.") from error
         finally:
             self._waiting -= 1
         return score if score.seconds else _timed(score, time.perf_counter() - began)
@@ -192,6 +197,13 @@ def _attempt(function: Callable[[], Any]) -> Any:
         return RuntimeError(f"StopIteration: {error}")
     except Exception as error:
         return error
+
+
+def _checked(score: Score, reward: Reward) -> Score:
+    """`score`, or unscored where its value is no number in [0, 1]."""
+    if score.value is None or 0 <= score.value <= 1:
+        return score
+    return replace(score, value=None, reason=f"{reward.name} gave {score.value}, and scores lie in [0, 1]")
 
 
 def _timed(score: Score, seconds: float) -> Score:

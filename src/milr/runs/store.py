@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Judgement", "Record", "Run", "RunConfig", "RunStore", "Sitting", "StepRecord", "name_of", "read_run",
            "write_atomically"]  # fmt: skip
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
 
 
@@ -96,7 +97,7 @@ class RunStore:
     def finished(self, prompt: Prompt, sample: int) -> bool:
         """Whether the sample has a whole record and all its pictures."""
         record = _read_record(self._record_path(name_of(prompt, sample)))
-        return record is not None and all(_has_content(self.folder / step.picture) for step in record.steps)
+        return record is not None and all(_is_whole(self.folder / step.picture) for step in record.steps)
 
     def write(self, outcome: Outcome) -> None:
         """Keep a finished sample: its pictures, then its record, which marks it as finished."""
@@ -202,9 +203,12 @@ def _as_counted(path: Path) -> list[str | int]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", path.stem))]
 
 
-def _has_content(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
+    """Whether the PNG at `path` is there up to its last chunk."""
     try:
-        return path.stat().st_size > 0
+        with open(path, "rb") as file:
+            file.seek(-len(_PNG_END), os.SEEK_END)
+            return file.read() == _PNG_END
     except OSError:
         return False
 

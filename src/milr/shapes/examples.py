@@ -134,16 +134,17 @@ def tokens(examples: Sequence[Example]) -> Tensor:
 
 
 def image_weights(examples: Sequence[Example]) -> Tensor:
-    """Loss weights (B, 64): objects count fully, ground little.
+    """Loss weights (B, 64): most for the first token of an object, which alone must be read off the text.
 
     Without a visualisation the first token of a cell decides whether an object stands there: both outcomes weigh the
     same, or objects would be drawn too often.
     """
-    weights = np.full((len(examples), SIDE, SIDE), 0.1, np.float32)
+    weights = np.full((len(examples), SIDE, SIDE), 0.05, np.float32)
     for row, example in enumerate(examples):
         if not example.planned:
             weights[row, ::PER_CELL, ::PER_CELL] = 1.0
         for item in example.scene.items if example.scene else ():
             top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
-            weights[row, top : top + PER_CELL, left : left + PER_CELL] = 1.0
+            weights[row, top : top + PER_CELL, left : left + PER_CELL] = 0.4
+            weights[row, top, left] = 4.0 if example.planned else 1.0
     return torch.from_numpy(weights.reshape(len(examples), TOKENS))

@@ -16,17 +16,17 @@ from milr.shapes.patches import TOKENS
 from milr.shapes.vq_training import to_pixels
 
 Report = Callable[[str], None]
-EMA = 0.998
+EMA = 0.98  # a longer memory lags far behind weights that still learn fast
 
 
 @dataclass(frozen=True)
 class Batch:
     """How many examples of each task make one training step."""
 
-    reason: int = 8
-    planned: int = 40
+    reason: int = 6
+    planned: int = 44
     bare: int = 24
-    look: int = 8
+    look: int = 6
 
     def times(self, factor: int) -> Batch:
         """The same mixture, `factor` times as large."""
@@ -104,7 +104,7 @@ class Average:
 
 def train_language(network: JanusForConditionalGeneration, source: Examples, *, steps: int, batch: Batch, rate: float,
                    report: Report, save: Callable[[dict[str, Tensor]], None], first: int = 0) -> None:  # fmt: skip
-    """Train in place from step `first` of the schedule; `save` receives the averaged weights every 250 steps."""
+    """Train in place from step `first` of the schedule; `save` receives the averaged weights every 50 steps."""
     device = network.device.type
     network.requires_grad_(True)
     network.model.vqmodel.requires_grad_(False)
@@ -126,7 +126,7 @@ def train_language(network: JanusForConditionalGeneration, source: Examples, *, 
         seen = {name: seen.get(name, loss.item()) * 0.97 + loss.item() * 0.03 for name, loss in found.items()}
         if step % 50 == 0 or step == steps - 1:
             report(f"language {step}/{steps} " + " ".join(f"{name} {loss:.4f}" for name, loss in seen.items()))
-        if step % 250 == 249:
+        if step % 50 == 49:
             save(average.weights)
     save(average.weights)
     network.load_state_dict(average.weights, strict=False)

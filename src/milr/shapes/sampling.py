@@ -97,8 +97,8 @@ def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
 
 DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (single_object, two_object, counting, colors, position,
                                                            color_attr, color_position, binding, knowledge)}  # fmt: skip
-SHARES = {"single_object": 0.06, "two_object": 0.12, "counting": 0.14, "colors": 0.08, "position": 0.14,
-          "color_attr": 0.14, "color_position": 0.12, "binding": 0.12, "knowledge": 0.08}  # fmt: skip
+SHARES = {"single_object": 0.10, "two_object": 0.10, "counting": 0.18, "colors": 0.18, "position": 0.10,
+          "color_attr": 0.10, "color_position": 0.10, "binding": 0.07, "knowledge": 0.07}  # fmt: skip
 
 
 def varied(text: str, rng: np.random.Generator) -> str:
