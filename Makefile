@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_PROMPT ?= a photo of a red star left of a blue circle
 DEMO_SEED ?= 0
 
-.PHONY: demo test test-long check install docs clean
+.PHONY: demo test test-long check lint install docs clean
 
 install: $(VENV)/.installed
 
@@ -18,13 +18,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## make one picture with MILR on the embedded model, and a report
 	$(BIN)/milr generate "$(DEMO_PROMPT)" --seed $(DEMO_SEED) --out milr-demo
 
-check: install  ## style, types, import table, documented help
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+lint: install  ## style and types
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+check: lint  ## lint, the import table, the documented help
 	$(BIN)/pytest tests/test_house.py
 
-test: check  ## everything that runs in minutes
+test: lint  ## everything that runs in minutes
 	$(BIN)/pytest
 
 test-long: install  ## kill loops and sweeps

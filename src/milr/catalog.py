@@ -102,6 +102,7 @@ METHODS = {
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
     "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
 }
+DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
 SINGLE_DRAW = ("plain", "text_enhanced")
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS}
 
@@ -175,10 +176,12 @@ def make_method(name: str, settings: Mapping[str, Any], visualisation: str | Non
 
 
 def reward_identity(name: str) -> dict[str, Any]:
-    """What makes two runs' rewards the same: the file's hash for one from a file."""
-    if not _is_file_part(name):
-        return {}
-    return {"file": hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()}
+    """What makes two runs' rewards the same: a hash of the file, or of the sources of the detector and its rules."""
+    if _is_file_part(name):
+        files = [Path(name.rpartition(":")[0])]
+    else:
+        files = [Path(__file__).parent / part for part in DETECTOR_SOURCES] if "detector" in name else []
+    return {"sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()} if files else {}
 
 
 def _is_file_part(name: str) -> bool:

@@ -30,7 +30,6 @@ STOPS = {
     "steps": "all steps were taken",
     "budget": "the budget was spent",
     "judge_failed": "three pictures in a row could not be judged",
-    "exhausted": "the method had nothing left to try",
 }
 
 

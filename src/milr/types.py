@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Modality = Literal["text", "image"]
-StopReason = Literal["threshold", "steps", "budget", "judge_failed", "exhausted"]
+StopReason = Literal["threshold", "steps", "budget", "judge_failed"]
 
 
 class MilrError(Exception):

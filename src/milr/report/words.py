@@ -15,7 +15,6 @@ STOPS: dict[StopReason, str] = {
     "steps": "stopped: all steps were taken",
     "budget": "stopped: the budget was spent",
     "judge_failed": "stopped: the judge failed three times in a row",
-    "exhausted": "stopped: the method had nothing left to try",
 }
 
 

@@ -134,17 +134,16 @@ def tokens(examples: Sequence[Example]) -> Tensor:
 
 
 def image_weights(examples: Sequence[Example]) -> Tensor:
-    """Loss weights (B, 64): most for the first token of an object, which alone must be read off the text.
+    """Loss weights (B, 64): most for the first token of a cell, which decides what stands there, if anything.
 
-    Without a visualisation the first token of a cell decides whether an object stands there: both outcomes weigh the
-    same, or objects would be drawn too often.
+    Both outcomes weigh the same without a visualisation, and not very differently with one: where only objects
+    counted, they were drawn too often, and guidance multiplied that.
     """
     weights = np.full((len(examples), SIDE, SIDE), 0.05, np.float32)
+    weights[:, ::PER_CELL, ::PER_CELL] = 1.0
     for row, example in enumerate(examples):
-        if not example.planned:
-            weights[row, ::PER_CELL, ::PER_CELL] = 1.0
         for item in example.scene.items if example.scene else ():
             top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
             weights[row, top : top + PER_CELL, left : left + PER_CELL] = 0.4
-            weights[row, top, left] = 4.0 if example.planned else 1.0
+            weights[row, top, left] = 2.0 if example.planned else 1.0
     return torch.from_numpy(weights.reshape(len(examples), TOKENS))
