@@ -64,7 +64,7 @@ def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
             assert process.returncode == 0, err
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.communicate()
             kills += 1
         now = results(out) if (out / "run.json").exists() else {}
         assert seen.items() <= now.items(), "something finished was lost or changed"

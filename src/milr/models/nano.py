@@ -9,6 +9,10 @@ from milr.templates import NANO, RoleTags
 from milr.types import MissingError
 
 
+GUIDANCE = 2.0
+"""The scale at which nano draws best (docs/nano.md)."""
+
+
 def folder() -> Path:
     """Where the embedded weights live."""
     return Path(__file__).with_name("nano_weights")
@@ -21,7 +25,7 @@ def load_nano(
     role_tags: RoleTags | None = None,
     reasoning_prompt: str | None = None,
     question: str | None = None,
-    guidance_scale: float = 5.0,
+    guidance_scale: float = GUIDANCE,
 ) -> JanusModel:
     """The embedded model; "auto" is float32 on the CPU, where it is fast enough and its published numbers come from."""
     if not (folder() / "config.json").is_file():
