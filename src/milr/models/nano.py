@@ -8,7 +8,6 @@ from milr.models.janus import JanusModel
 from milr.templates import NANO, RoleTags
 from milr.types import MissingError
 
-
 GUIDANCE = 2.0
 """The scale at which nano draws best (docs/nano.md)."""
 
