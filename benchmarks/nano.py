@@ -96,7 +96,7 @@ def main(
     texts = [prompt.text for prompt in chosen]
     options = Options(seed=seed, samples=samples, preset=preset, steps=steps, learning_rate=learning_rate, in_flight=64)
     name = f"{split}-{seed}-{samples}-{every}"
-    plain = _run(prepare(texts, replace(options, method="plain")), out / f"{name}-plain")
+    plain = _run(prepare(texts, replace(options, method="plain", learning_rate=None)), out / f"{name}-plain")
     milr = _run(prepare(texts, options), out / f"{name}-{preset}-{steps}-{learning_rate or 'preset'}")
     scores = ceiling(chosen, seed)
     typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")

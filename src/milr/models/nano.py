@@ -8,7 +8,7 @@ from milr.models.janus import JanusModel
 from milr.templates import NANO, RoleTags
 from milr.types import MissingError
 
-GUIDANCE = 2.0
+GUIDANCE = 1.5
 """The scale at which nano draws best (docs/nano.md)."""
 
 
