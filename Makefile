@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT ?= a photo of a red star left of a blue circle
-DEMO_SEED ?= 0
+DEMO_SEED ?= 1
 
 .PHONY: demo test test-long check lint install docs clean
 

@@ -13,8 +13,8 @@ from milr.runs.store import RunStore
 
 
 def main(runs: list[Path], out: Path = Path("docs/before-after.png")) -> None:
-    """One row for each sample: before, after, and what was asked for."""
-    shown = [(run, record) for run in runs for record in RunStore(run).records()]
+    """One row for each sample whose picture changed: before, after, and what was asked for."""
+    shown = [(run, record) for run in runs for record in RunStore(run).records() if record.returned > 0]
     figure = Figure(figsize=(7, 2.2 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(shown), 2, squeeze=False)

@@ -36,7 +36,7 @@ RELEASED = PAPER | {
 }
 SCALED = PAPER | {"image_ratio": None}  # as many free image tokens as Janus-Pro has
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "default": SCALED,
+    "default": SCALED,  # no learning rate did better on nano's development prompts (docs/nano.md)
     "paper": PAPER,
     "paper-scaled": SCALED,
     "released": RELEASED,
