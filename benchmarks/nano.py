@@ -87,6 +87,7 @@ def main(
     preset: str = "paper-scaled",
     steps: int = 20,
     learning_rate: Annotated[float | None, typer.Option(help="None: the preset's.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="None: nano's own.")] = None,
     every: Annotated[int, typer.Option(help="Only every n-th prompt.")] = 1,
     out: Path = Path("runs/nano"),
 ) -> None:
@@ -94,10 +95,19 @@ def main(
     torch.set_num_threads(1)
     chosen = prompts(split)[::every]
     texts = [prompt.text for prompt in chosen]
-    options = Options(seed=seed, samples=samples, preset=preset, steps=steps, learning_rate=learning_rate, in_flight=64)
-    name = f"{split}-{seed}-{samples}-{every}"
+    options = Options(
+        seed=seed,
+        samples=samples,
+        preset=preset,
+        steps=steps,
+        learning_rate=learning_rate,
+        guidance_scale=guidance_scale,
+        in_flight=64,
+    )
+    name = f"{split}-{seed}-{samples}-{every}-{guidance_scale or 'own'}"
     plain = _run(prepare(texts, replace(options, method="plain", learning_rate=None)), out / f"{name}-plain")
-    milr = _run(prepare(texts, options), out / f"{name}-{preset}-{steps}-{learning_rate or 'preset'}")
+    rate = "preset" if learning_rate is None else learning_rate
+    milr = _run(prepare(texts, options), out / f"{name}-{preset}-{steps}-{rate}")
     scores = ceiling(chosen, seed)
     typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     for category in CATEGORIES:
