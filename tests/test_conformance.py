@@ -16,7 +16,6 @@ from PIL import Image
 
 from milr import catalog
 from milr.base import Method, Reward, UnifiedModel
-from milr.models import nano
 from milr.models.janus import JanusModel
 from milr.presets import resolve
 from milr.search import Budget, search
@@ -24,9 +23,7 @@ from milr.shapes.grammar import to_prompt
 from milr.studio import Studio
 from milr.types import DrawRequest, ImageTrace, Key, MissingError, Outcome, Prompt, ReasonRequest, Score, TextTrace
 
-HAS_NANO = (nano.folder() / "model.safetensors").is_file()
-needs_nano = pytest.mark.skipif(not HAS_NANO, reason="nano's weights are not here")
-MODELS = ["tiny", pytest.param("nano", marks=needs_nano)]
+MODELS = ["tiny", "nano"]
 KEY = Key(11, "a red star")
 TEXTS = ["a red star", "two green star"]
 

@@ -91,7 +91,7 @@ def make_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> JanusForCondi
 def start_from_patches(network: JanusForConditionalGeneration) -> None:
     """Let codes of similar patches start with similar embeddings and similar outputs.
 
-    There are 2311 codes and each is rare: learned one by one from random rows, drawing took several times as long.
+    There are over two thousand codes and each is rare; from random rows every one would be learned on its own.
     """
     size = network.config.vq_config.embed_dim
     network.model.generation_embeddings.weight.copy_(first_codes(size))

@@ -45,7 +45,7 @@ def codebook() -> tuple[np.ndarray, dict[Look, np.ndarray]]:
     """The patches (V, 8, 8, 3) uint8 and the four codes (4,) of every look.
 
     The ground has a code of its own for each of the 64 places: code 0 is the first, the last 63 are the others. They
-    all look alike, and tell the transformer where it is; counting places by attention alone was learned very slowly.
+    all look alike, and tell the transformer where it is, which it would otherwise have to count.
     """
     known: dict[str, list[tuple[int, np.ndarray]]] = {}
     ground = np.empty((PATCH, PATCH, 3), np.uint8)
