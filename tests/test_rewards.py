@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from milr.base import Reward
-from milr.rewards.detection import ShapesDetector
+from milr.rewards.detection import held_out_judge, shapes_detector
 from milr.rewards.self_judge import SelfJudge
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import to_prompt
@@ -34,27 +34,28 @@ def scores(reward, pictures, prompts, services=None):
     return asyncio.run(reward.score(pictures, prompts, services or Answering()))
 
 
-@pytest.mark.parametrize("reward", [ShapesDetector(), SelfJudge(str.upper)])
+@pytest.mark.parametrize("reward", [shapes_detector(), held_out_judge(), SelfJudge(str.upper)])
 def test_they_are_rewards(reward):
     assert isinstance(reward, Reward)
     assert reward.range == (0.0, 1.0) and reward.threshold == 0.9 and reward.licence
 
 
-def test_the_detector_scores_each_picture_by_its_own_prompt():
+@pytest.mark.parametrize("make", [shapes_detector, held_out_judge])
+def test_a_judge_of_shapes_scores_each_picture_by_its_own_prompt(make):
     prompts = [to_prompt("a red star"), to_prompt("a blue star"), to_prompt("a striped star")]
-    found = scores(ShapesDetector(), [STAR] * 3, prompts)
+    found = scores(make(), [STAR] * 3, prompts)
     assert [score.value for score in found] == [1.0, 0.0, 0.5]
     assert "blue" in found[1].reason and found[2].parts == {"star found": 1.0, "star fill": 0.0}
 
 
 def test_the_detector_leaves_other_sizes_unscored():
-    (score,) = scores(ShapesDetector(), [STAR.resize((32, 32))], [to_prompt("a star")])
+    (score,) = scores(shapes_detector(), [STAR.resize((32, 32))], [to_prompt("a star")])
     assert score.value is None and "64 x 64" in score.reason
 
 
 def test_the_detector_refuses_what_the_grammar_cannot_read():
     with pytest.raises(UsageError, match="--reward self"):
-        scores(ShapesDetector(), [STAR], [Prompt("a cat on a mat")])
+        scores(shapes_detector(), [STAR], [Prompt("a cat on a mat")])
 
 
 def test_the_self_judge_asks_about_the_prompt():
@@ -82,5 +83,5 @@ def test_an_unknown_form_is_a_usage_error():
 
 def test_pictures_are_not_changed():
     before = np.asarray(STAR).copy()
-    scores(ShapesDetector(), [STAR], [to_prompt("a star")])
+    scores(shapes_detector(), [STAR], [to_prompt("a star")])
     assert np.array_equal(before, np.asarray(STAR))

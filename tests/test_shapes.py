@@ -98,6 +98,17 @@ def test_training_never_sees_what_is_held_out() -> None:
     assert ("circle", "star") in seen  # the prompt of the README is not a held-out one
 
 
+def test_no_question_about_a_picture_names_what_is_held_out() -> None:
+    tokenizer = make_tokenizer()
+    source = Examples(tokenizer, 2)
+    for _ in range(300):
+        for question, answer in source.look().more:
+            said = tokenizer.decode(question).split("this picture show ")[1].split(" ? ")[0]
+            request = parse(said)
+            assert request is not None and not splits.held_out(request), said
+            assert tokenizer.decode(answer).split()[0] in ("yes", "no")
+
+
 def test_test_prompts_are_held_out_in_the_composed_categories() -> None:
     for split in splits.SPLITS:
         found = splits.prompts(split)
@@ -139,7 +150,8 @@ def test_the_vocabulary_covers_everything_that_is_said() -> None:
     unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
     for _ in range(300):
         for example in (source.reason(), source.draw(True), source.draw(False), source.look()):
-            assert unknown not in example.ids + example.target
+            turns = [example.ids, example.target, *(ids for turn in example.more for ids in turn)]
+            assert unknown not in {token for ids in turns for token in ids}
     for split in splits.SPLITS:
         for prompt in splits.prompts(split):
             assert unknown not in tokenizer(prompt.text).input_ids, prompt.text

@@ -51,9 +51,15 @@ def _hub(name: str) -> Callable[..., UnifiedModel]:
 
 
 def _detector(model: UnifiedModel) -> Reward:
-    from milr.rewards.detection import ShapesDetector
+    from milr.rewards.detection import shapes_detector
 
-    return ShapesDetector()
+    return shapes_detector()
+
+
+def _held_out(model: UnifiedModel) -> Reward:
+    from milr.rewards.detection import held_out_judge
+
+    return held_out_judge()
 
 
 def _self_judge(model: UnifiedModel) -> Reward:
@@ -95,6 +101,8 @@ MODELS = {
 REWARDS = {
     "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
                      "a prompt of the shapes grammar", "Apache-2.0"),
+    "held-out": Part(_held_out, "a small network's eye on the shapes world, under GenEval's rules; independent of nano",
+                     "a prompt of the shapes grammar", "Apache-2.0"),
     "self": Part(_self_judge, "the generating model's own yes or no", "nothing", "that of the model"),
 }  # fmt: skip
 METHODS = {
@@ -103,6 +111,7 @@ METHODS = {
     "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
 }
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+HELD_OUT_SOURCES = ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES)
 SINGLE_DRAW = ("plain", "text_enhanced")
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS}
 
@@ -176,11 +185,12 @@ def make_method(name: str, settings: Mapping[str, Any], visualisation: str | Non
 
 
 def reward_identity(name: str) -> dict[str, Any]:
-    """What makes two runs' rewards the same: a hash of the file, or of the sources of the detector and its rules."""
+    """What makes two runs' rewards the same: a hash of the file, or of what a judge of shapes is made of."""
     if _is_file_part(name):
         files = [Path(name.rpartition(":")[0])]
     else:
-        files = [Path(__file__).parent / part for part in DETECTOR_SOURCES] if "detector" in name else []
+        sources = HELD_OUT_SOURCES if "held-out" in name else DETECTOR_SOURCES if "detector" in name else ()
+        files = [Path(__file__).parent / part for part in sources]
     return {"sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()} if files else {}
 
 

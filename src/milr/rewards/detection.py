@@ -1,26 +1,27 @@
-"""The embedded world's detector as a reward: GenEval's verdict on the prompt's clauses, graded for binding prompts."""
+"""The embedded world's judges as rewards: GenEval's verdict on the prompt's clauses, graded for binding prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
-from milr.shapes.judge import judge
 from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class ShapesDetector:
-    """Judges 64 x 64 pictures of prompts that the shapes grammar can read; deterministic, no weights."""
+class ShapesJudge:
+    """Judges 64 x 64 pictures of prompts that the shapes grammar can read; deterministic."""
 
-    name = "detector"
     range = (0.0, 1.0)
     threshold = 0.9
     needs: tuple[str, ...] = ("metadata",)
-    licence = "Apache-2.0 (no weights)"
+    licence = "Apache-2.0"
+
+    def __init__(self, name: str, judge: Callable[[Image, Mapping[str, Any]], Score]) -> None:
+        self.name, self.judge = name, judge
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture; a prompt without metadata is a usage error."""
@@ -29,7 +30,21 @@ class ShapesDetector:
     def _one(self, picture: Image, prompt: Prompt) -> Score:
         if prompt.metadata is None:
             raise UsageError(
-                f"the detector judges only prompts of the shapes grammar, and cannot read {prompt.text!r}; "
+                f"the reward {self.name} judges only prompts of the shapes grammar, and cannot read {prompt.text!r}; "
                 "--reward self judges any prompt."
             )
-        return judge(picture, prompt.metadata)
+        return self.judge(picture, prompt.metadata)
+
+
+def shapes_detector() -> ShapesJudge:
+    """The classical detector; it has no weights."""
+    from milr.shapes.judge import judge
+
+    return ShapesJudge("detector", judge)
+
+
+def held_out_judge() -> ShapesJudge:
+    """The small network that was trained on renderings nano never saw."""
+    from milr.shapes.held_out import judge
+
+    return ShapesJudge("held-out", judge)

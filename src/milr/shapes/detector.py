@@ -245,11 +245,11 @@ def sighting(fits: Fits, row: int, score: float) -> Sighting:
     return Sighting(box, score, whole, shape, size, fill, nearest_colour(fits.contrast[row]))
 
 
-def sighting_of(item: Item) -> Sighting:
-    """The perfect detection of a known object."""
+def sighting_of(item: Item, score: float = 1.0) -> Sighting:
+    """The detection of a known object."""
     look, (row, column) = item.look, divmod(item.cell, GRID)
     box, whole = _place(look.shape, look.size, look.fill, row * CELL, column * CELL)
-    return Sighting(box, 1.0, whole, look.shape, look.size, look.fill, look.colour)
+    return Sighting(box, score, whole, look.shape, look.size, look.fill, look.colour)
 
 
 def _place(shape: str, size: str, fill: str, top: int, left: int) -> tuple[Box, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -58,17 +59,43 @@ def _silhouette(shape: str, radius: float, extent: int) -> np.ndarray:
     return np.array(canvas)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How shapes are put on paper; the defaults are the world's own, others are renderings that nano never saw.
+
+    `scale` multiplies the radius and `line` the outline's width; `stripe` is the period of stripes and `phase` their
+    shift in pixels, `gap` the coverage inside their gaps; `shift` moves the object (x, y) and `turn` rotates it.
+    """
+
+    scale: float = 1.0
+    line: float = 1.0
+    stripe: float = STRIPE
+    phase: float = 0.0
+    gap: float = GAP
+    shift: tuple[float, float] = (0.0, 0.0)
+    turn: float = 0.0
+
+
+def coverage(shape: str, size: str, fill: str, manner: Manner) -> np.ndarray:
+    """Coverage (CELL, CELL) in [0, 1] of one object in its cell."""
+    extent = CELL * SUPER
+    inside = _silhouette(shape, SIZES[size] * manner.scale * SUPER, extent)
+    if manner.turn:
+        inside = ndimage.rotate(inside, manner.turn, reshape=False, order=0)
+    if fill == "outlined":
+        inside &= ndimage.distance_transform_edt(inside) <= LINE[size] * manner.line * SUPER
+    if any(manner.shift):
+        inside = ndimage.shift(inside, [part * SUPER for part in reversed(manner.shift)], order=0)
+    if fill == "striped":
+        gap = (np.arange(extent) / SUPER + manner.phase) % manner.stripe >= manner.stripe / 2
+        return _coverage(inside * np.where(gap, manner.gap, 1.0)[:, None])
+    return _coverage(inside)
+
+
 @cache
 def mask(shape: str, size: str, fill: str) -> np.ndarray:
-    """Coverage (CELL, CELL) in [0, 1] of one object drawn in the middle of a cell."""
-    extent = CELL * SUPER
-    inside = _silhouette(shape, SIZES[size] * SUPER, extent)
-    if fill == "outlined":
-        inside &= ndimage.distance_transform_edt(inside) <= LINE[size] * SUPER
-    elif fill == "striped":
-        gap = (np.arange(extent) / SUPER) % STRIPE >= STRIPE / 2
-        return _coverage(inside * np.where(gap, GAP, 1.0)[:, None])
-    return _coverage(inside)
+    """Coverage (CELL, CELL) in [0, 1] of one object as the world draws it."""
+    return coverage(shape, size, fill, Manner())
 
 
 def _coverage(inside: np.ndarray) -> np.ndarray:

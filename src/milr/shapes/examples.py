@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,26 +12,35 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from milr import templates
+from milr.rules import geneval
+from milr.shapes.detector import ATTRIBUTES, Sighting, detect
 from milr.shapes.drawing import draw_scene
-from milr.shapes.grammar import Request
+from milr.shapes.grammar import Request, metadata, parse, say
+from milr.shapes.judge import sightings
 from milr.shapes.network import BOI, EOI, IMAGE
-from milr.shapes.patches import PER_CELL, SIDE, TOKENS, scene_tokens
+from milr.shapes.patches import PER_CELL, SIDE, TOKENS, codebook, looks, mosaic, scene_tokens
 from milr.shapes.planning import imagine, visualise
-from milr.shapes.sampling import pick, training_prompt
+from milr.shapes.sampling import pick, training_prompt, varied
 from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Scene
 from milr.shapes.splits import held_out
 
 WHAT = "what does this picture show ?"
 IGNORED = -100
+QUESTIONS = 4  # about one picture
 
 
 @dataclass(frozen=True)
 class Example:
-    """`ids` of the given text, then `target` ids to learn; `scene` where the picture is needed (drawn or looked at)."""
+    """`ids` of the given text, then `target` ids to learn, then further turns of the same two kinds.
+
+    `scene` is what is drawn, `seen` the picture (64, 64, 3) that is looked at.
+    """
 
     ids: tuple[int, ...]
     target: tuple[int, ...] = ()
+    more: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
     scene: Scene | None = None
+    seen: np.ndarray | None = None
     planned: bool = False
 
 
@@ -73,15 +82,63 @@ class Examples:
         return Example(ids, scene=scene, planned=planned and not dropped)
 
     def look(self) -> Example:
-        """Picture to caption, or picture and prompt to yes or no, half and half."""
+        """Picture to caption, or picture and four prompts to yes or no each."""
         request, text, scene = self._request()
+        if self.rng.random() < 0.25:
+            ids = self._ids(templates.NANO.ask(WHAT, self.picture))
+            return Example(ids, self._answer(visualise(_read(scene))), seen=draw_scene(scene))
         if self.rng.random() < 0.4:
-            question, answer = WHAT, visualise(_read(scene))
-        else:
-            shown = near_miss(request, self.rng) if self.rng.random() < 0.5 else request
-            scene = imagine(shown, self.rng)
-            question, answer = templates.NANO.judge(text), "yes" if shown == request else "no"
-        return Example(self._ids(templates.NANO.ask(question, self.picture)), self._answer(answer), scene)
+            request = self._near_miss(request)
+            scene = imagine(request, self.rng)
+        spoilt = self.rng.random() < 0.35
+        picture = spoil(scene, self.rng) if spoilt else draw_scene(scene)
+        seen = detect(picture) if spoilt else sightings(scene)
+        questions = [text, *(self._question(request) for _ in range(QUESTIONS - 1))]
+        first, *others = [(templates.NANO.judge(asked), self._answer(_truth(seen, asked))) for asked in questions]
+        more = tuple((self._turn(question), answer) for question, answer in others)
+        return Example(self._ids(templates.NANO.ask(first[0], self.picture)), first[1], more, seen=picture)
+
+    def _turn(self, question: str) -> tuple[int, ...]:
+        return self._answer(templates.NANO.turn(question))[:-1]
+
+    def _question(self, request: Request) -> str:
+        """The request itself, one of its phrases, or a near miss of it; never what a split holds out."""
+        while True:
+            kind = self.rng.random()
+            asked = request
+            if kind < 0.45:
+                asked = self._near_miss(request)
+            elif kind < 0.65:
+                asked = Request((request.phrases[int(self.rng.integers(len(request.phrases)))],))
+            asked = replace(asked, riddle=False)
+            if not held_out(asked):
+                return varied(say(asked), self.rng)
+
+    def _near_miss(self, request: Request) -> Request:
+        """One that no split holds out."""
+        while True:
+            missed = near_miss(request, self.rng)
+            if not held_out(missed):
+                return missed
+
+
+def _truth(seen: Mapping[str, Sequence[Sighting]], asked: str) -> str:
+    """What the world's judge says of what was seen: "yes" where every stated fact holds."""
+    request = parse(asked)
+    assert request is not None, asked
+    return "yes" if geneval.judge(seen, metadata(request, asked), ATTRIBUTES).correct else "no"
+
+
+def spoil(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """The picture with some image tokens of one object wrong, as when it was drawn badly: others', or ground."""
+    grid, item = scene_tokens(scene).reshape(SIDE, SIDE), scene.items[int(rng.integers(len(scene.items)))]
+    top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
+    wrong = rng.random(PER_CELL * PER_CELL) < rng.choice([0.3, 0.6, 1.0])
+    every = looks()
+    other = codebook()[1][every[int(rng.integers(len(every)))]] if rng.random() < 0.7 else np.zeros(4, int)
+    own = grid[top : top + PER_CELL, left : left + PER_CELL].ravel()
+    grid[top : top + PER_CELL, left : left + PER_CELL] = np.where(wrong, other, own).reshape(PER_CELL, PER_CELL)
+    return mosaic(codebook()[0][grid.ravel()])
 
 
 def _read(scene: Scene) -> Scene:
@@ -124,8 +181,8 @@ def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 
 def pictures(examples: Sequence[Example]) -> np.ndarray:
-    """uint8 (B, 64, 64, 3) of the examples' scenes."""
-    return np.stack([draw_scene(example.scene) for example in examples if example.scene is not None])
+    """uint8 (B, 64, 64, 3) that the examples look at."""
+    return np.stack([example.seen for example in examples if example.seen is not None])
 
 
 def tokens(examples: Sequence[Example]) -> Tensor:

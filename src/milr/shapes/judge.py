@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +17,25 @@ from milr.types import Score
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Sight = Callable[[np.ndarray], Mapping[str, Sequence[Sighting]]]
 GRADED = ("binding",)  # tags that give partial credit, as T2I-CompBench does
 
 
 def judge(picture: Image, metadata: Mapping[str, Any]) -> Score:
-    """1.0 or 0.0 by GenEval's rules, partial credit for `GRADED` tags; `parts` are the facts, "star color" and so on.
+    """The detector's verdict: 1.0 or 0.0 by GenEval's rules, partial credit for `GRADED` tags.
 
-    A picture that is not 64 x 64 RGB is unscored.
+    `parts` are the facts, "star color" and so on. A picture that is not 64 x 64 RGB is unscored.
     """
+    return verdict_score(picture, metadata, detect)
+
+
+def verdict_score(picture: Image, metadata: Mapping[str, Any], see: Sight) -> Score:
+    """The verdict on what `see` finds in the picture; unscored unless it is 64 x 64 RGB."""
     if picture.size != (PIXELS, PIXELS) or picture.mode != "RGB":
         given = f"{picture.mode} of {picture.width} x {picture.height}"
-        return Score.unscored(f"the detector reads {PIXELS} x {PIXELS} RGB pictures, not {given}")
+        return Score.unscored(f"the judges of this world read {PIXELS} x {PIXELS} RGB pictures, not {given}")
     start = time.perf_counter()
-    verdict = geneval.judge(detect(np.asarray(picture)), metadata, ATTRIBUTES)
+    verdict = geneval.judge(see(np.asarray(picture)), metadata, ATTRIBUTES)
     return to_score(verdict, metadata, time.perf_counter() - start)
 
 
@@ -40,9 +46,14 @@ def to_score(verdict: Verdict, metadata: Mapping[str, Any], seconds: float = 0.0
     return Score(value, parts, "; ".join(verdict.reasons), seconds=seconds)
 
 
-def scene_verdict(scene: Scene, metadata: Mapping[str, Any]) -> Verdict:
-    """The exact verdict about a known scene: every object detected with score 1 where it is drawn."""
+def sightings(scene: Scene) -> dict[str, list[Sighting]]:
+    """What a perfect detector sees of a known scene: every object with score 1 where it is drawn."""
     seen: dict[str, list[Sighting]] = {}
     for item in scene.items:
         seen.setdefault(item.look.shape, []).append(sighting_of(item))
-    return geneval.judge(seen, metadata, ATTRIBUTES)
+    return seen
+
+
+def scene_verdict(scene: Scene, metadata: Mapping[str, Any]) -> Verdict:
+    """The exact verdict about a known scene."""
+    return geneval.judge(sightings(scene), metadata, ATTRIBUTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,17 +15,20 @@ from milr.shapes.patches import TOKENS
 from milr.shapes.vq_training import to_pixels
 
 Report = Callable[[str], None]
-EMA = 0.98  # a longer memory lags far behind weights that still learn fast
+ROUND = 500  # steps after which everything but the weights starts afresh, so that a saved round can be gone on from
+WARM = 30  # steps of warming up in each round
+COOLING = 0.25  # of all steps: where the rate falls to nothing
+DECAY = 0.02  # of the weights
 
 
 @dataclass(frozen=True)
 class Batch:
     """How many examples of each task make one training step."""
 
-    reason: int = 6
-    planned: int = 44
-    bare: int = 24
-    look: int = 6
+    reason: int = 8
+    planned: int = 34
+    bare: int = 28
+    look: int = 10
 
     def times(self, factor: int) -> Batch:
         """The same mixture, `factor` times as large."""
@@ -41,9 +43,10 @@ def _hidden(network: JanusForConditionalGeneration, embeds: Tensor) -> Tensor:
 
 def text_loss(network: JanusForConditionalGeneration, examples: list[Example], features: Tensor | None) -> Tensor:
     """Mean cross-entropy of the target tokens; `features` (B, 64, d) replace the picture's placeholders."""
-    rows = [example.ids + example.target for example in examples]
-    ids = pad(rows, 0).to(network.device)
-    goal = pad([(IGNORED,) * len(e.ids) + e.target for e in examples], IGNORED).to(network.device)
+    turns = [((example.ids, example.target), *example.more) for example in examples]
+    rows = [[token for given, target in row for token in (*given, *target)] for row in turns]
+    goals = [[token for given, target in row for token in (*[IGNORED] * len(given), *target)] for row in turns]
+    ids, goal = pad(rows, 0).to(network.device), pad(goals, IGNORED).to(network.device)
     embeds = network.get_input_embeddings()(ids)
     if features is not None:
         seen = (ids == network.config.image_token_id).unsqueeze(-1)
@@ -88,45 +91,47 @@ def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batc
     return found
 
 
-class Average:
-    """Exponential moving average of the trained weights: what is saved."""
+def make_optimisers(network: JanusForConditionalGeneration, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the transformer and vision layers, AdamW for the rest (embeddings, heads, norms).
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self.weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
-
-    @torch.no_grad()
-    def update(self, weights: dict[str, Tensor], step: int) -> None:
-        """Move towards the current weights; the first steps move faster."""
-        rate = max(1 - EMA, 1 / (step + 10))
-        for name, tensor in weights.items():
-            self.weights[name].lerp_(tensor, rate)
-
-
-def train_language(network: JanusForConditionalGeneration, source: Examples, *, steps: int, batch: Batch, rate: float,
-                   report: Report, save: Callable[[dict[str, Tensor]], None], first: int = 0) -> None:  # fmt: skip
-    """Train in place from step `first` of the schedule; `save` receives the averaged weights every 50 steps."""
-    device = network.device.type
+    At the same rate and step the drawing loss was half of AdamW's (docs/log.md).
+    """
     network.requires_grad_(True)
     network.model.vqmodel.requires_grad_(False)
-    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(trained.values(), lr=rate, betas=(0.9, 0.98), weight_decay=0.02)
-    average = Average(trained)
+    named = [(name, tensor) for name, tensor in network.named_parameters() if tensor.requires_grad]
+    matrices = [tensor for name, tensor in named if tensor.ndim == 2 and ".layers." in name]
+    chosen = {id(tensor) for tensor in matrices}
+    rest = [tensor for _, tensor in named if id(tensor) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=DECAY),
+    ]
+
+
+def rate_at(step: int, steps: int, rate: float) -> float:
+    """Constant, warmed up at the start of every round (its optimisers are new), and falling linearly at the end."""
+    warm = min(1.0, (step % ROUND + 1) / WARM)
+    falling = (steps - step) / max(1, COOLING * steps)
+    return rate * warm * min(1.0, max(falling, 0.01))
+
+
+def train_round(network: JanusForConditionalGeneration, source: Examples, *, first: int, steps: int, batch: Batch,
+                rate: float, report: Report) -> None:  # fmt: skip
+    """Train in place from step `first` of `steps` to the end of its round: weights are all that a round leaves."""
+    device = network.device.type
+    optimisers = make_optimisers(network, rate)
+    trained = [tensor for tensor in network.parameters() if tensor.requires_grad]
     seen: dict[str, float] = {}
-    for step in range(first, steps):
-        warm = min(1, (step - first + 1) / 100)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    for step in range(first, min(steps, first + ROUND)):
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = rate_at(step, steps, rate)
         with torch.autocast(device, torch.bfloat16):
             found = losses(network, source, batch)
-        optimiser.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
-        optimiser.step()
-        average.update(trained, step - first)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
         seen = {name: seen.get(name, loss.item()) * 0.97 + loss.item() * 0.03 for name, loss in found.items()}
-        if step % 50 == 0 or step == steps - 1:
-            report(f"language {step}/{steps} " + " ".join(f"{name} {loss:.4f}" for name, loss in seen.items()))
-        if step % 50 == 49:
-            save(average.weights)
-    save(average.weights)
-    network.load_state_dict(average.weights, strict=False)
+        if step % 50 == 49 or step == steps - 1:
+            report(f"language {step + 1}/{steps} " + " ".join(f"{name} {loss:.4f}" for name, loss in seen.items()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import Tensor
 from transformers import (
     JanusConfig,
     JanusForConditionalGeneration,
@@ -89,7 +90,7 @@ def make_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> JanusForCondi
 
 @torch.no_grad()
 def start_from_patches(network: JanusForConditionalGeneration) -> None:
-    """Let codes of similar patches start with similar embeddings and similar outputs.
+    """Let codes of similar patches start with similar embeddings, and codes of similar meaning with similar outputs.
 
     There are over two thousand codes and each is rare; from random rows every one would be learned on its own.
     """
@@ -97,12 +98,32 @@ def start_from_patches(network: JanusForConditionalGeneration) -> None:
     network.model.generation_embeddings.weight.copy_(first_codes(size))
     places = torch.nn.functional.normalize(torch.randn(TOKENS, size), dim=-1)
     network.model.generation_embeddings.weight[torch.from_numpy(empty_tokens())] = places
-    patches = torch.from_numpy(codebook()[0]).flatten(1).float() / 127.5 - 1
-    components = torch.linalg.svd(patches - patches[0], full_matrices=False)
-    rows = components.U * components.S.sqrt()  # half whitened: rare detail counts beside the mean colour
     head = network.model.generation_head.vision_head.weight
-    head.copy_(0.5 * (rows / rows.norm(dim=-1).mean())[:, : head.shape[1]])
+    meanings, known = meaning_rows(head.shape[1])
+    head[known] = 0.5 * meanings[known] / meanings[known].norm(dim=-1).mean()
     head[torch.from_numpy(empty_tokens())] = 0.5 * torch.randn(TOKENS, head.shape[1]) / head.shape[1] ** 0.5
+
+
+def meaning_rows(size: int) -> tuple[Tensor, Tensor]:
+    """Rows (V, size) that add up random vectors of shape, colour, size, fill and quarter, and which codes have one.
+
+    A code that several looks share has the mean of theirs.
+    """
+    tables = [{name: torch.randn(size) for name in names} for names in (scenes.SHAPES, scenes.COLOURS, scenes.SIZES,
+                                                                       scenes.FILLS)]  # fmt: skip
+    quarters = torch.randn(4, size)
+    patches, codes = codebook()
+    rows, counts = torch.zeros(len(patches), size), torch.zeros(len(patches))
+    for look, ids in codes.items():
+        names = (look.shape, look.colour, look.size, look.fill)
+        meaning = torch.stack([table[name] for table, name in zip(tables, names, strict=True)]).sum(0)
+        for quarter, code in zip(quarters, ids, strict=True):
+            if code:
+                rows[code] += meaning + quarter
+                counts[code] += 1
+    known = counts > 0
+    rows[known] /= counts[known, None]
+    return rows, known
 
 
 def save_network(network: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -13,12 +13,15 @@ from typing import Annotated
 
 import torch
 import typer
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from milr.shapes.examples import Examples
-from milr.shapes.lm_training import Batch, train_language
+from milr.shapes.held_out import WEIGHTS, HeldOutJudge
+from milr.shapes.held_out_training import train_judge
+from milr.shapes.lm_training import ROUND, Batch, train_round
 from milr.shapes.network import make_network, make_tokenizer, save_network
 from milr.shapes.vq_training import make_vq, train_vq
 
@@ -28,10 +31,11 @@ Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined 
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
-def _save(weights: dict[str, Tensor], path: Path) -> None:
+def _save(weights: dict[str, Tensor], path: Path, steps: int = 0) -> None:
     """Under a temporary name, then renamed: a kill leaves the last milestone whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path.with_suffix(".part"))
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(held, path.with_suffix(".part"), {"steps": str(steps)})
     path.with_suffix(".part").replace(path)
 
 
@@ -53,17 +57,44 @@ def vq(out: Out, steps: int = 2200, batch: int = 16, rate: float = 2e-3, seed: i
 
 
 @app.command()
-def language(out: Out, steps: int = 2600, first: int = 0, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
+def language(out: Out, steps: int = 5000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
              times: Annotated[int, typer.Option(help="Batch size, in multiples of 80 examples.")] = 1,
              threads: int = 1) -> None:  # fmt: skip
-    """Train thinking, drawing and looking from step FIRST of STEPS, on the weights in the folder if there are any."""
+    """Train thinking, drawing and looking, from the last whole round in the folder if there is one."""
     torch.set_num_threads(threads)
-    tokenizer = make_tokenizer()
+    tokenizer, path, report = make_tokenizer(), out / LANGUAGE, _reporter()
     network = make_network(tokenizer, seed).to(device)
-    if (out / LANGUAGE).exists():
-        network.load_state_dict(load_file(out / LANGUAGE), strict=False)
-    train_language(network, Examples(tokenizer, seed + first), steps=steps, batch=Batch().times(times), rate=rate,
-                   report=_reporter(), save=lambda weights: _save(weights, out / LANGUAGE), first=first)  # fmt: skip
+    network.model.language_model.set_attn_implementation("eager")  # twice as fast here as the fused one in bfloat16
+    first = 0
+    if path.exists():
+        network.load_state_dict(load_file(path), strict=False)
+        with safe_open(path, "pt") as file:
+            first = int(file.metadata()["steps"])
+    for begin in range(first, steps, ROUND):
+        torch.manual_seed(seed + begin)
+        source = Examples(tokenizer, seed + begin)
+        train_round(network, source, first=begin, steps=steps, batch=Batch().times(times), rate=rate, report=report)
+        _save(_without_vq(network), path, steps=min(steps, begin + ROUND))
+
+
+def _without_vq(network: JanusForConditionalGeneration) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("model.vqmodel.")}
+
+
+@app.command("held-out")
+def held_out(steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
+             threads: int = 1, path: Annotated[Path, typer.Option(help="Its weights.")] = WEIGHTS) -> None:  # fmt: skip
+    """Train the held-out judge from nothing."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    network = HeldOutJudge()
+
+    def save() -> None:
+        _save(
+            {name: tensor.half() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}, path
+        )
+
+    train_judge(network, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter(), save=save)
 
 
 @app.command()

@@ -1,0 +1,184 @@
+"""How well nano follows a true plan, and how well it is judged: `python benchmarks/nano_card.py --split test --seeds 3`.
+
+Prints Markdown for docs/nano.md. Every picture is nano's own, drawn with its default guidance and temperature 1.
+* plan: the drawing is given a right visualisation; which of the stated facts does each object keep?
+* judges: `self` (P(yes) of the prompt's question) and the held-out judge against the detector, on plain and
+  text-enhanced pictures. Intervals are 95 % bootstraps over prompts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import typer
+from PIL.Image import Image
+
+from milr.models.janus import JanusModel
+from milr.models.nano import load_nano
+from milr.report.statistics import RESAMPLES, SEED, Interval
+from milr.shapes import held_out
+from milr.shapes.detector import detect
+from milr.shapes.grammar import CATEGORIES, parse
+from milr.shapes.judge import judge
+from milr.shapes.planning import imagine, visualise
+from milr.shapes.scenes import CELL, GRID, Item
+from milr.shapes.splits import prompts
+from milr.templates import drawing
+from milr.types import DrawRequest, Key, Prompt, ReasonRequest
+
+FACTS = ("place", "colour", "size", "fill")
+BATCH = 32
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What three judges say about one picture of a prompt: detector's and held-out judge's score, nano's P(yes)."""
+
+    prompt: Prompt
+    right: bool
+    held_out: bool
+    yes: float
+
+
+def batches(rows: Sequence, make: Callable) -> list:
+    """`make` over the rows, BATCH at a time."""
+    return [made for at in range(0, len(rows), BATCH) for made in make(rows[at : at + BATCH])]
+
+
+def draw(model: JanusModel, chosen: Sequence[Prompt], texts: Sequence[str | None], seed: int) -> list[Image]:
+    """One picture for each prompt and visualisation (None: the bare prompt)."""
+    requests = [DrawRequest(drawing(prompt.text, text), Key(seed, prompt.text, 0), model.guidance_scale)
+                for prompt, text in zip(chosen, texts, strict=True)]  # fmt: skip
+    traces = batches(requests, model.draw)
+    return batches([trace.ids for trace in traces], model.render)
+
+
+def thoughts(model: JanusModel, chosen: Sequence[Prompt], seed: int) -> list[str]:
+    """Nano's greedy visualisations."""
+    asked = [ReasonRequest(prompt.text, Key(seed, prompt.text, 0)) for prompt in chosen]
+    return [trace.text for trace in batches(asked, model.reason)]
+
+
+def facts(item: Item, picture: Image) -> tuple[bool, ...]:
+    """Which of FACTS the picture keeps of a planned object; none where its shape is not seen in its cell."""
+
+    def at(box: tuple[float, float, float, float]) -> int:
+        return int((box[1] + box[3]) / 2 // CELL) * GRID + int((box[0] + box[2]) / 2 // CELL)
+
+    seen = [one for one in detect(np.asarray(picture)).get(item.look.shape, ())
+            if one.score > 0.3 and at(one.box) == item.cell]  # fmt: skip
+    if not seen:
+        return (False,) * len(FACTS)
+    return (True, *(getattr(seen[0], name) == getattr(item.look, name) for name in FACTS[1:]))
+
+
+def followed(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[tuple[Prompt, tuple[bool, ...]]]:
+    """The facts of every object of a true plan for each prompt and seed."""
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        requests = [parse(prompt.text) for prompt in chosen]
+        scenes = [imagine(request, rng) for request in requests if request]
+        drawn = draw(model, chosen, [visualise(scene) for scene in scenes], seed)
+        for prompt, scene, picture in zip(chosen, scenes, drawn, strict=True):
+            found += [(prompt, facts(item, picture)) for item in scene.items]
+    return found
+
+
+def judged(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[Judged]:
+    """Plain and text-enhanced pictures under three judges; right: a detector's score of 1."""
+    found = []
+    for seed in range(seeds):
+        for texts in ([None] * len(chosen), thoughts(model, chosen, seed)):
+            drawn = draw(model, chosen, texts, seed)
+            asked = list(zip(drawn, [model.question(prompt.text) for prompt in chosen], strict=True))
+            answers = batches(asked, lambda rows: model.answer(*zip(*rows, strict=True)))
+            for prompt, picture, answer in zip(chosen, drawn, answers, strict=True):
+                scores = [see(picture, prompt.metadata).value for see in (judge, held_out.judge)]
+                found.append(Judged(prompt, scores[0] == 1, scores[1] == 1, answer.yes))
+    return found
+
+
+def balanced_accuracy(rows: Sequence[Judged]) -> float:
+    """Mean of the shares of right and of wrong pictures that `self` calls so, at P(yes) 0.5."""
+    shares = [np.mean([(row.yes > 0.5) == kind for row in rows if row.right == kind]) for kind in (True, False)]
+    return float(np.mean(shares))
+
+
+def calibration_error(rows: Sequence[Judged]) -> float:
+    """Expected calibration error of P(yes), BINS equal bins (Guo et al. 2017, equation 3)."""
+    yes, right = (np.array([getattr(row, name) for row in rows], float) for name in ("yes", "right"))
+    places = np.minimum((yes * BINS).astype(int), BINS - 1)
+    gaps = [abs(yes[places == b].sum() - right[places == b].sum()) for b in range(BINS)]
+    return float(sum(gaps) / len(rows))
+
+
+def agreement(rows: Sequence[Judged]) -> float:
+    """Share of pictures about which the held-out judge says what the detector says."""
+    return float(np.mean([row.right == row.held_out for row in rows]))
+
+
+def interval(rows: Sequence, statistic: Callable) -> Interval:
+    """95 % percentile bootstrap that draws prompts; rows are Judged or (Prompt, ...)."""
+    groups: dict[str, list] = {}
+    for row in rows:
+        groups.setdefault((row.prompt if isinstance(row, Judged) else row[0]).text, []).append(row)
+    members, rng = list(groups.values()), np.random.default_rng(SEED)
+    drawn = rng.integers(0, len(members), (RESAMPLES // 4, len(members)))
+    found = [statistic([row for place in places for row in members[place]]) for places in drawn]
+    return Interval(*(float(edge) for edge in np.nanquantile(found, [0.025, 0.975])))
+
+
+def cell(rows: Sequence, statistic: Callable) -> str:
+    """A table's cell: value [low, high]."""
+    low, high = interval(rows, statistic)
+    return f"{statistic(rows):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def plan_table(rows: Sequence[tuple[Prompt, tuple[bool, ...]]]) -> list[list[str]]:
+    """Rows of category, objects, each fact, and all four together."""
+    table = [["category", "objects", *FACTS, "all four"]]
+    for name in (*CATEGORIES, "all"):
+        members = [row for row in rows if name in ("all", row[0].category)]
+        columns = [cell(members, lambda rows, at=at: float(np.mean([kept[at] for _, kept in rows]))) for at in range(4)]
+        table.append([name, str(len(members)), *columns, cell(members, lambda rows: float(np.mean([all(kept) for _, kept in rows])))])  # fmt: skip
+    return table
+
+
+def judge_table(rows: Sequence[Judged]) -> list[list[str]]:
+    """Rows of category, pictures, share right, and how the two judges do."""
+    table = [["category", "pictures", "right", "self: balanced accuracy", "self: calibration error", "held-out agrees"]]
+    for name in (*CATEGORIES, "all"):
+        members = [row for row in rows if name in ("all", row.prompt.category)]
+        right = f"{np.mean([row.right for row in members]):.2f}"
+        columns = [cell(members, statistic) for statistic in (balanced_accuracy, calibration_error, agreement)]
+        table.append([name, str(len(members)), right, *columns])
+    return table
+
+
+def markdown(table: list[list[str]]) -> str:
+    """The table as Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]])
+
+
+def main(split: str = "test", seeds: int = 3, every: int = 1) -> None:
+    """Measure and print the tables."""
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    model, chosen = load_nano(), prompts(split)[::every]
+    typer.echo(f"nano loads in {time.perf_counter() - began:.1f} s, imports not counted\n")
+    typer.echo(markdown(plan_table(followed(model, chosen, seeds))) + "\n")
+    began = time.perf_counter()
+    rows = judged(model, chosen, seeds)
+    typer.echo(markdown(judge_table(rows)))
+    typer.echo(f"\n{len(rows)} pictures and judgements in {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,108 @@
+"""The held-out judge: what it reads, what it refuses, and that its renderings are none of nano's."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from milr.shapes import held_out
+from milr.shapes.drawing import Manner, coverage, draw_scene, mask
+from milr.shapes.grammar import metadata, parse
+from milr.shapes.near_misses import MISSES, RIGHT
+from milr.shapes.patches import looks
+from milr.shapes.planning import imagine
+from milr.shapes.scenes import FILLS, SHAPES, SIZES, Item, Scene
+from milr.shapes.splits import prompts
+from milr.shapes.variations import KINDS, NOTHING, UNTOLD, a_manner, hands, sheets
+from milr.types import Prompt
+
+
+def test_every_look_is_read_right():
+    rng = np.random.default_rng(5)
+    wrong = []
+    for look in looks():
+        cell = int(rng.integers(16))
+        found = held_out.see(draw_scene(Scene(((Item(look, cell),),))))
+        best = max((one for seen in found.values() for one in seen), key=lambda one: one.score)
+        if (best.shape, best.size, best.fill, best.colour) != (look.shape, look.size, look.fill, look.colour):
+            wrong.append(look)
+    assert len(wrong) <= 0.01 * len(looks()), wrong
+
+
+def test_it_judges_right_scenes_as_right():
+    rng = np.random.default_rng(6)
+    chosen: list[Prompt] = prompts("development")
+    requests = [parse(prompt.text) for prompt in chosen]
+    scores = [held_out.judge(Image.fromarray(draw_scene(imagine(request, rng))), prompt.metadata).value
+              for prompt, request in zip(chosen, requests, strict=True)]  # fmt: skip
+    assert np.mean(scores) > 0.97
+
+
+def test_a_wrong_colour_shape_or_place_is_wrong():
+    rng = np.random.default_rng(7)
+    for shown, asked in (("a red star", "a blue star"), ("a red star", "a red heart"),
+                         ("a star left of a moon", "a star right of a moon"), ("three stars", "two stars")):  # fmt: skip
+        picture = Image.fromarray(draw_scene(imagine(parse(shown), rng)))
+        assert held_out.judge(picture, metadata(parse(asked), asked)).value == 0, (shown, asked)
+        assert held_out.judge(picture, metadata(parse(shown), shown)).value == 1, shown
+
+
+@pytest.mark.parametrize("kind", ["half_drawn", "chimera", "mixed_colours", "faded"])
+def test_it_refuses_most_of_what_is_nearly_an_object(kind):
+    rng = np.random.default_rng(8)
+    cases = [MISSES[kind](rng) for _ in range(60)]
+    accepted = [any(one.score > 0.3 for seen in held_out.see(case.picture).values() for one in seen) for case in cases]
+    assert np.mean(accepted) < 0.4
+
+
+def test_it_accepts_damaged_drawings():
+    rng = np.random.default_rng(9)
+    cases = [RIGHT["redrawn"](rng) for _ in range(60)]
+    seen = [held_out.see(case.picture).get(case.look.shape, ()) for case in cases]
+    assert np.mean([bool(found) and found[0].score > 0.3 for found in seen]) > 0.9
+
+
+def test_another_size_is_unscored():
+    score = held_out.judge(Image.new("RGB", (32, 32)), metadata(parse("a star"), "a star"))
+    assert score.value is None and "64 x 64" in score.reason
+
+
+def test_answers_repeat_and_the_picture_is_left_alone():
+    picture = draw_scene(imagine(parse("a red star left of a moon"), np.random.default_rng(1)))
+    before = picture.copy()
+    assert held_out.see(picture) == held_out.see(picture)
+    assert np.array_equal(picture, before)
+
+
+def test_no_rendering_is_the_world_s_own():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        manner = a_manner(rng)
+        assert abs(manner.line - 1) >= 0.08 and manner != Manner()
+    drawn = hands(0)
+    for kind, (shape, size, fill) in enumerate(KINDS):
+        own = mask(SHAPES[shape], list(SIZES)[size], FILLS[fill])
+        assert np.abs(drawn[kind] - own).mean((1, 2)).min() > 0
+
+
+def test_a_manner_by_default_is_the_world_s():
+    assert np.array_equal(coverage("star", "large", "striped", Manner()), mask("star", "large", "striped"))
+    moved = coverage("square", "small", "solid", Manner(shift=(2.0, 0.0)))
+    assert np.allclose(moved[:, 2:], mask("square", "small", "solid")[:, :-2], atol=1e-6)
+
+
+def test_sheets_tell_what_they_show():
+    batch = sheets(np.random.default_rng(3), 20)
+    empty = batch.shapes == NOTHING
+    assert (batch.colours[empty] == UNTOLD).all() and (batch.colours[~empty] >= 0).all()
+    assert batch.pictures.shape == (20, 64, 64, 3) and 0.1 < (~empty).mean() < 0.6
+    again = sheets(np.random.default_rng(3), 20)
+    assert np.array_equal(batch.pictures, again.pictures)
+
+
+def test_logits_belong_to_their_cells():
+    network = held_out.held_out_judge()
+    with torch.no_grad():
+        shapes, colours, sizes, fills = network(torch.zeros(2, 3, 64, 64))
+    assert [tuple(part.shape) for part in (shapes, colours, sizes, fills)] == [(2, 16, 11), (2, 16, 10), (2, 16, 2),
+                                                                              (2, 16, 3)]  # fmt: skip
