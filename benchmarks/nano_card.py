@@ -1,4 +1,4 @@
-"""How well nano follows a true plan, and how well it is judged: `python benchmarks/nano_card.py --split test --seeds 3`.
+"""How well nano follows a true plan, and how well it is judged: `python benchmarks/nano_card.py`.
 
 Prints Markdown for docs/nano.md. Every picture is nano's own, drawn with its default guidance and temperature 1.
 * plan: the drawing is given a right visualisation; which of the stated facts does each object keep?
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -106,8 +107,8 @@ def judged(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[Judg
 
 def balanced_accuracy(rows: Sequence[Judged]) -> float:
     """Mean of the shares of right and of wrong pictures that `self` calls so, at P(yes) 0.5."""
-    shares = [np.mean([(row.yes > 0.5) == kind for row in rows if row.right == kind]) for kind in (True, False)]
-    return float(np.mean(shares))
+    kinds = [[(row.yes > 0.5) == kind for row in rows if row.right == kind] for kind in (True, False)]
+    return float(np.mean([np.mean(kind) for kind in kinds])) if all(kinds) else float("nan")
 
 
 def calibration_error(rows: Sequence[Judged]) -> float:
@@ -136,18 +137,26 @@ def interval(rows: Sequence, statistic: Callable) -> Interval:
 
 def cell(rows: Sequence, statistic: Callable) -> str:
     """A table's cell: value [low, high]."""
+    value = statistic(rows)
+    if np.isnan(value):
+        return "-"
     low, high = interval(rows, statistic)
-    return f"{statistic(rows):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def plan_table(rows: Sequence[tuple[Prompt, tuple[bool, ...]]]) -> list[list[str]]:
     """Rows of category, objects, each fact, and all four together."""
     table = [["category", "objects", *FACTS, "all four"]]
     for name in (*CATEGORIES, "all"):
-        members = [row for row in rows if name in ("all", row[0].category)]
-        columns = [cell(members, lambda rows, at=at: float(np.mean([kept[at] for _, kept in rows]))) for at in range(4)]
-        table.append([name, str(len(members)), *columns, cell(members, lambda rows: float(np.mean([all(kept) for _, kept in rows])))])  # fmt: skip
+        members = [(prompt, (*kept, all(kept))) for prompt, kept in rows if name in ("all", prompt.category)]
+        columns = [cell(members, partial(share_kept, at)) for at in range(len(FACTS) + 1)]
+        table.append([name, str(len(members)), *columns])
     return table
+
+
+def share_kept(at: int, rows: Sequence[tuple[Prompt, tuple[bool, ...]]]) -> float:
+    """Share of the objects that kept fact `at`."""
+    return float(np.mean([kept[at] for _, kept in rows]))
 
 
 def judge_table(rows: Sequence[Judged]) -> list[list[str]]:

@@ -43,7 +43,7 @@ class HeldOutJudge(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits (B, 16, 11), (B, 16, 10), (B, 16, 2), (B, 16, 3): shape class, colour, size, fill."""
         cells: Tensor = self.heads(self.body(pixels)).flatten(2).transpose(1, 2)
-        return torch.split(cells, HEADS, -1)
+        return torch.split(cells, list(HEADS), -1)
 
 
 @lru_cache(maxsize=1)

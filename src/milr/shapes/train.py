@@ -90,9 +90,8 @@ def held_out(steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int =
     network = HeldOutJudge()
 
     def save() -> None:
-        _save(
-            {name: tensor.half() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}, path
-        )
+        floats = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+        _save({name: tensor.half() for name, tensor in floats.items()}, path)
 
     train_judge(network, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter(), save=save)
 
