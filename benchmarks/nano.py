@@ -1,4 +1,4 @@
-"""What nano scores: `python benchmarks/nano.py --split test --seed 0` prints the table of docs/nano.md as Markdown.
+"""What nano scores: `python benchmarks/nano.py --split test --seeds 3` prints the table of docs/nano.md as Markdown.
 
 For each category: the VQ ceiling (drawings of right scenes, encoded and decoded), plain, text-enhanced (MILR's first
 picture: both draw it with the same noise), and MILR under a preset, all judged by the detector, which also guides the
@@ -17,13 +17,13 @@ import torch
 import typer
 from PIL import Image
 
-from milr.api import Prepared, prepare, run
+from milr.api import prepare, run
 from milr.models.nano import folder
 from milr.options import Options
 from milr.report.statistics import Interval, interval_of_mean
 from milr.report.summary import Summary, summarise
 from milr.runs.runner import Event
-from milr.runs.store import RunStore
+from milr.runs.store import Record, RunStore
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
@@ -32,21 +32,31 @@ from milr.shapes.splits import prompts
 from milr.shapes.vq_training import encode, nearest, to_pixels
 from milr.types import Prompt
 
-COLUMNS = ("category", "prompts", "VQ ceiling", "plain", "text-enhanced", "MILR", "pictures", "text changed")
+COLUMNS = (
+    "category",
+    "prompts",
+    "VQ ceiling",
+    "plain",
+    "text-enhanced",
+    "difference",
+    "MILR",
+    "pictures",
+    "text changed",
+)
 
 
 @torch.no_grad()
-def ceiling(chosen: list[Prompt], seed: int, times: int = 4) -> dict[str, list[float]]:
-    """Scores of right scenes seen through the VQ tokenizer, by prompt text; `times` scenes for each prompt."""
+def ceiling(chosen: list[Prompt], seeds: int, times: int = 2) -> dict[str, list[float]]:
+    """Scores of right scenes seen through the VQ tokenizer, by prompt text; `times` scenes per prompt and seed."""
     from transformers import JanusForConditionalGeneration
 
     network = JanusForConditionalGeneration.from_pretrained(folder(), dtype=torch.float32)
-    vq, rng = network.model.vqmodel, np.random.default_rng(seed)
+    vq, rng = network.model.vqmodel, np.random.default_rng(seeds)
     found: dict[str, list[float]] = {}
     for prompt in chosen:
         request = parse(prompt.text)
         assert request is not None
-        scenes = np.stack([draw_scene(imagine(request, rng)) for _ in range(times)])
+        scenes = np.stack([draw_scene(imagine(request, rng)) for _ in range(times * seeds)])
         drawn = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
         pictures = ((drawn + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
         scores = [judge(Image.fromarray(picture), prompt.metadata).value for picture in pictures]
@@ -54,10 +64,16 @@ def ceiling(chosen: list[Prompt], seed: int, times: int = 4) -> dict[str, list[f
     return found
 
 
-def _run(prepared: Prepared, out: Path) -> Summary:
-    typer.echo(f"{prepared.options.method}: {len(prepared.prompts)} prompts into {out}", err=True)
-    asyncio.run(run(prepared, out=out, on_event=_tell))
-    return summarise(RunStore(out).records(), threshold=prepared.threshold)
+def _run(texts: list[str], options: Options, seeds: int, out: Path) -> tuple[Summary, list[Record]]:
+    """All seeds of a method, each in a folder of its own, as one summary clustered by prompt."""
+    records: list[Record] = []
+    for seed in range(seeds):
+        prepared = prepare(texts, replace(options, seed=seed))
+        folder = out.with_name(f"{out.name}-{seed}")
+        typer.echo(f"{options.method}: {len(texts)} prompts into {folder}", err=True)
+        asyncio.run(run(prepared, out=folder, on_event=_tell))
+        records += RunStore(folder).records()
+    return summarise(records, threshold=prepared.threshold), records
 
 
 def _tell(event: Event) -> None:
@@ -71,19 +87,30 @@ def _share(mean: float | None, interval: Interval | None) -> str:
     return f"{mean:.2f}" + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else "")
 
 
-def _row(name: str, chosen: list[Prompt], scores: dict[str, list[float]], plain: Summary, milr: Summary) -> list[str]:
+def _difference(plain: list[Record], milr: list[Record], category: str) -> str:
+    """Text-enhanced minus plain, paired by prompt and seed, bootstrapped by prompt."""
+    bare = {(record.prompt.text, record.seed): record.first.score for record in plain}
+    pairs = [(record.prompt.text, record.first.score - bare[record.prompt.text, record.seed]) for record in milr
+             if category in ("all", record.prompt.category)]  # fmt: skip
+    gains = [gain for _, gain in pairs]
+    interval = interval_of_mean([text for text, _ in pairs], gains)
+    bounds = f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval else ""
+    return f"{np.mean(gains):+.2f}{bounds}"
+
+
+def _row(name: str, chosen: list[Prompt], scores: dict[str, list[float]], plain: Summary, milr: Summary,
+         difference: str) -> list[str]:  # fmt: skip
     groups = [prompt.text for prompt in chosen for _ in scores[prompt.text]]
     values = [value for prompt in chosen for value in scores[prompt.text]]
     changed = "-" if milr.text_changed is None else f"{milr.text_changed:.2f}"
-    columns = [plain.returned, milr.first, milr.returned]
-    return [name, str(len(chosen)), _share(float(np.mean(values)), interval_of_mean(groups, values)),
-            *(_share(scored.mean, scored.interval) for scored in columns), f"{milr.pictures:.1f}", changed]  # fmt: skip
+    bare, first, returned = (_share(one.mean, one.interval) for one in (plain.returned, milr.first, milr.returned))
+    return [name, str(len(chosen)), _share(float(np.mean(values)), interval_of_mean(groups, values)), bare, first,
+            difference, returned, f"{milr.pictures:.1f}", changed]  # fmt: skip
 
 
 def main(
     split: str = "test",
-    seed: int = 0,
-    samples: int = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds 0 to this.")] = 3,
     preset: str = "paper-scaled",
     steps: int = 20,
     learning_rate: Annotated[float | None, typer.Option(help="None: the preset's.")] = None,
@@ -96,25 +123,22 @@ def main(
     chosen = prompts(split)[::every]
     texts = [prompt.text for prompt in chosen]
     options = Options(
-        seed=seed,
-        samples=samples,
         preset=preset,
         steps=steps,
         learning_rate=learning_rate,
         guidance_scale=guidance_scale,
         in_flight=64,
     )
-    name = f"{split}-{seed}-{samples}-{every}-{guidance_scale or 'own'}"
-    plain = _run(prepare(texts, replace(options, method="plain", learning_rate=None)), out / f"{name}-plain")
+    name = f"{split}-{every}-{guidance_scale or 'own'}"
+    plain, drawn = _run(texts, replace(options, method="plain", learning_rate=None), seeds, out / f"{name}-plain")
     rate = "preset" if learning_rate is None else learning_rate
-    milr = _run(prepare(texts, options), out / f"{name}-{preset}-{steps}-{rate}")
-    scores = ceiling(chosen, seed)
+    milr, searched = _run(texts, options, seeds, out / f"{name}-{preset}-{steps}-{rate}")
+    scores = ceiling(chosen, seeds)
     typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    for category in CATEGORIES:
-        members = [prompt for prompt in chosen if prompt.category == category]
-        row = _row(category, members, scores, plain.categories[category], milr.categories[category])
-        typer.echo("| " + " | ".join(row) + " |")
-    typer.echo("| " + " | ".join(_row("all", chosen, scores, plain, milr)) + " |")
+    for name in (*CATEGORIES, "all"):
+        members = [prompt for prompt in chosen if name in ("all", prompt.category)]
+        parts = (summary if name == "all" else summary.categories[name] for summary in (plain, milr))
+        typer.echo("| " + " | ".join(_row(name, members, scores, *parts, _difference(drawn, searched, name))) + " |")
     cost = milr.cost
     typer.echo(f"\nMILR: {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.model_seconds:.0f} s model, "
                f"{cost.reward_seconds:.0f} s reward; stops {dict(milr.stops)}; free {milr.free_tokens}")  # fmt: skip

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 import typer
+from own_pictures import batches, draw, thoughts
 from PIL.Image import Image
 
 from milr.models.janus import JanusModel
@@ -28,11 +29,9 @@ from milr.shapes.judge import judge
 from milr.shapes.planning import imagine, visualise
 from milr.shapes.scenes import CELL, GRID, Item
 from milr.shapes.splits import prompts
-from milr.templates import drawing
-from milr.types import DrawRequest, Key, Prompt, ReasonRequest
+from milr.types import Prompt
 
 FACTS = ("place", "colour", "size", "fill")
-BATCH = 32
 BINS = 10
 
 
@@ -44,25 +43,6 @@ class Judged:
     right: bool
     held_out: bool
     yes: float
-
-
-def batches(rows: Sequence, make: Callable) -> list:
-    """`make` over the rows, BATCH at a time."""
-    return [made for at in range(0, len(rows), BATCH) for made in make(rows[at : at + BATCH])]
-
-
-def draw(model: JanusModel, chosen: Sequence[Prompt], texts: Sequence[str | None], seed: int) -> list[Image]:
-    """One picture for each prompt and visualisation (None: the bare prompt)."""
-    requests = [DrawRequest(drawing(prompt.text, text), Key(seed, prompt.text, 0), model.guidance_scale)
-                for prompt, text in zip(chosen, texts, strict=True)]  # fmt: skip
-    traces = batches(requests, model.draw)
-    return batches([trace.ids for trace in traces], model.render)
-
-
-def thoughts(model: JanusModel, chosen: Sequence[Prompt], seed: int) -> list[str]:
-    """Nano's greedy visualisations."""
-    asked = [ReasonRequest(prompt.text, Key(seed, prompt.text, 0)) for prompt in chosen]
-    return [trace.text for trace in batches(asked, model.reason)]
 
 
 def facts(item: Item, picture: Image) -> tuple[bool, ...]:

@@ -18,6 +18,7 @@ from milr.methods import latent_reasoning as method_file
 from milr.methods.latent_reasoning import Settings, _Run, _State, latent_reasoning
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
+from milr.policy import surprise
 from milr.randomness import generator
 from milr.search import search
 from milr.templates import drawing
@@ -499,3 +500,18 @@ def test_another_seed_draws_other_pictures_and_the_same_one_the_same(tiny: Janus
     other = walk(tiny, chosen, 0.25, key=replace(KEY, seed=6))
     assert first.images() == again.images() and first.texts() == again.texts()
     assert first.images()[0] != other.images()[0]
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_surprise_is_that_of_the_new_tokens_under_the_untouched_latents(tiny: JanusModel, modality: Modality) -> None:
+    made = walk(tiny, settings(modality, steps=2, learning_rate=2.0))
+    first, last = made.steps[0].rollout, made.steps[2]
+    state = made.states[0].free[modality]
+    ids = torch.tensor((made.texts() if modality == "text" else made.images())[2][: len(state.latents)])
+    if modality == "text":
+        assert first.visualisation is not None
+        logits = tiny.text_logits(first.visualisation, state.initial)[: len(ids)]
+    else:
+        logits = tiny.image_logits(first.image, state.initial, SCALE)
+    assert last.info[modality].surprise == pytest.approx(surprise(logits, ids), abs=1e-4)
+    assert last.info[modality].surprise > 0.1

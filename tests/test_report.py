@@ -182,10 +182,11 @@ def test_marks_name_each_failure_and_nothing_else():
     def kept(**changes):
         return to_record(outcome(steps=(step(0, 0.5), step(1, 0.5, **changes))), ["a", "b"]).steps[1]
 
-    far = ModalityInfo(0, 0, 0, 1.5, 0, 1)
+    strange = ModalityInfo(0, 0, 0, 1.5, 0, 1, surprise=9.0)
     assert marks(kept()) == []
     assert marks(kept(repetition=0.5)) == [] and marks(kept(repetition=0.51)) == ["text collapse"]
-    assert marks(kept(info={"image": far})) == ["image latents far away"]
+    assert marks(kept(info={"image": strange})) == ["image collapse"]
+    assert marks(kept(info={"text": strange})) == ["text collapse"]
     assert marks(kept(score=Score.unscored("no"))) == ["unscored"]
 
 

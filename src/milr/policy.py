@@ -57,6 +57,19 @@ def rms_distance(latents: Tensor, initial: Tensor) -> float:
     return float((latents - initial).square().mean().sqrt())
 
 
+def surprise(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> float:
+    """How much less likely tokens (T,) are than what logits (T, V) would choose: mean of -log p - entropy, in nats.
+
+    Under the untouched latents' logits: about 0 or below for tokens drawn from them, several nats for words that the
+    model would not have said there. Our own measure of collapse; 0 for no tokens.
+    """
+    if not len(tokens):
+        return 0.0
+    chances = torch.log_softmax(logits.float() / temperature, dim=-1)
+    entropy = -(chances.exp() * chances).sum(-1)
+    return float((-log_prob(logits, tokens, temperature) - entropy).mean())
+
+
 def repetition(tokens: tuple[int, ...], length: int = 4) -> float:
     """Share of n-grams that occurred before in the same text: near 0 is prose, above a half is collapse."""
     grams = [tokens[i : i + length] for i in range(len(tokens) - length + 1)]

@@ -177,7 +177,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ModalityInfo:
-    """What one update did to the latents of one modality. `distance` is the rms of z - z0 over the free latents."""
+    """What one update did to the latents of one modality.
+
+    `distance` is the rms of z - z0 over the free latents; `surprise` is `policy.surprise` of the new tokens under the
+    untouched latents, in nats per token.
+    """
 
     loss: float
     gradient_norm: float
@@ -185,6 +189,7 @@ class ModalityInfo:
     distance: float
     tokens_changed: int
     free_tokens: int
+    surprise: float = 0.0
 
 
 @dataclass(frozen=True)

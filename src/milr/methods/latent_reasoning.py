@@ -23,7 +23,7 @@ from milr.latent.prefix import Prefix, greedy_prefix, sampled_prefix
 from milr.latent.schedules import Schedule
 from milr.latent.update import Credit, LatentState, execute, start, update
 from milr.methods.rollout import draw_and_score, make_step
-from milr.policy import free_tokens, reward_of
+from milr.policy import free_tokens, reward_of, surprise
 from milr.templates import drawing
 from milr.types import (
     DrawRequest,
@@ -139,6 +139,7 @@ class _Run:
                 before = logits(latent.latents)
                 prefix = greedy_prefix(logits(moved.latents), self.model.end_of_text, before=before,
                                        executed=latent.tokens)  # fmt: skip
+                info = replace(info, surprise=_surprise(logits(latent.initial), prefix))
             return moved, info, prefix
 
         moved, info, (prefix, ties) = await self.studio.compute(move)
@@ -164,6 +165,9 @@ class _Run:
                 moved, info = self._update("image", latent, logits, state.score)
             with torch.no_grad():
                 prefix = sampled_prefix(logits(moved.latents), self.key.at(index), self.settings.temperature)
+                if info:
+                    strange = _surprise(logits(latent.initial), prefix, self.settings.temperature)
+                    info = replace(info, surprise=strange)
             return moved, info, prefix
 
         moved, info, prefix = await self.studio.compute(move)
@@ -207,3 +211,8 @@ class _Run:
     def _draw_request(self, text: TextTrace, index: int, prefix: tuple[int, ...]) -> DrawRequest:
         return DrawRequest(drawing(self.prompt.text, text.text), self.key.at(index), self.guidance_scale,
                            prefix=prefix, temperature=self.settings.temperature)  # fmt: skip
+
+
+def _surprise(logits: torch.Tensor, prefix: Prefix, temperature: float = 1.0) -> float:
+    ids, _ = prefix
+    return surprise(logits[: len(ids)], torch.tensor(ids, device=logits.device), temperature)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from milr.runs.store import Record, StepRecord
 
-TEXT_COLLAPSE = 0.5  # share of repeated words in a visualisation
-FAR = 1.0  # rms distance of the free latents from where they began; a normed latent's entries are about 1
+REPETITION = 0.5  # share of repeated n-grams in a visualisation
+SURPRISE = {"text": 3.0, "image": 3.0}  # nats per free token; docs/nano.md says how well these part right from wrong
 
 
 def marks(step: StepRecord) -> list[str]:
@@ -13,10 +13,10 @@ def marks(step: StepRecord) -> list[str]:
     found = []
     if step.score is None:
         found.append("unscored")
-    if step.repetition > TEXT_COLLAPSE:
+    strange = {modality for modality, info in step.info.items() if info.surprise > SURPRISE[modality]}
+    if step.repetition > REPETITION or "text" in strange:
         found.append("text collapse")
-    far = [modality for modality, info in step.info.items() if info.distance > FAR]
-    return found + [f"{modality} latents far away" for modality in far]
+    return found + (["image collapse"] if "image" in strange else [])
 
 
 def looks_hacked(record: Record) -> bool:

@@ -84,7 +84,7 @@ class Examples:
     def look(self) -> Example:
         """Picture to caption, or picture and four prompts to yes or no each."""
         request, text, scene = self._request()
-        if self.rng.random() < 0.25:
+        if self.rng.random() < 0.45:
             ids = self._ids(templates.NANO.ask(WHAT, self.picture))
             return Example(ids, self._answer(visualise(_read(scene))), seen=draw_scene(scene))
         if self.rng.random() < 0.4:

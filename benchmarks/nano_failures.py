@@ -1,0 +1,122 @@
+"""The known failures of test-time search, on purpose: `python benchmarks/nano_failures.py` (the table of docs/nano.md).
+
+Each row is a setting, run on development prompts without a stop, so that every search takes all its steps. What really
+happened is read off the world (is the text still a plan? does the detector still see an object? did the detector's
+score fall?), and stands beside what the report's marks say, which know nothing of the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from milr.api import prepare, run
+from milr.options import Options
+from milr.report.failures import looks_hacked, marks
+from milr.runs.store import Record, RunStore, StepRecord
+from milr.shapes.detector import detect
+from milr.shapes.scenes import CELL_NAMES, COLOURS, SHAPES
+from milr.shapes.splits import prompts
+from milr.types import Modality
+
+OBJECT = f"({'|'.join(CELL_NAMES)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
+PLAN = re.compile(f"{OBJECT}( , {OBJECT})* : .*[.]")
+SETTINGS = {
+    "default (0.03)": Options(),
+    "learning rate 0.3": Options(learning_rate=0.3),
+    "learning rate 3": Options(learning_rate=3.0),
+    "text alone, whole text, 0.1": Options(schedule="text", text_ratio=1.0, learning_rate=0.1),
+    "text alone, whole text, 1": Options(schedule="text", text_ratio=1.0, learning_rate=1.0),
+    "image alone, all tokens, 0.03": Options(schedule="image", image_ratio=1.0, learning_rate=0.03),
+    "image alone, all tokens, 0.3": Options(schedule="image", image_ratio=1.0, learning_rate=0.3),
+    "image alone, all tokens, 3": Options(schedule="image", image_ratio=1.0, learning_rate=3.0),
+    "guided by self, 0.03": Options(reward="self"),
+    "guided by self, 0.3": Options(reward="self", learning_rate=0.3),
+}
+COLUMNS = ("setting", "text no plan", "marked", "no object", "marked", "text surprise", "image surprise",
+           "search reward", "detector", "marked hacked")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One update step of one modality: what is true, what is marked, and the numbers that the mark goes by."""
+
+    modality: Modality
+    failed: bool
+    marked: bool
+    surprise: float
+    distance: float
+
+
+def look(step: StepRecord, folder: Path) -> list[Seen]:
+    """Judge one step by the world and by the marks."""
+    found, picture = marks(step), np.asarray(Image.open(folder / step.picture))
+    objects = [one for seen in detect(picture).values() for one in seen if one.score > 0.3]
+    plan = step.visualisation is not None and PLAN.fullmatch(step.visualisation)
+    failed = {"text": not plan, "image": not objects}
+    return [Seen(modality, failed[modality], f"{modality} collapse" in found, info.surprise, info.distance)
+            for modality, info in step.info.items()]  # fmt: skip
+
+
+def _judged(step: StepRecord) -> float:
+    score = step.judged.score if step.judged else step.score
+    assert score is not None
+    return score
+
+
+def _mean(values: list[float], digits: int = 2) -> str:
+    return f"{np.mean(values):.{digits}f}" if values else "-"
+
+
+def row(name: str, records: list[Record], seen: list[Seen]) -> list[str]:
+    """One line: shares of the update steps, mean surprise, scores of the first and of the returned picture."""
+    of = {kind: [one for one in seen if one.modality == kind] for kind in ("text", "image")}
+    shares = [_mean([getattr(one, field) for one in of[kind]]) for kind in of for field in ("failed", "marked")]
+    strange = [_mean([one.surprise for one in of[kind]], 1) for kind in of]
+    before = [(record.first.score or 0.0, _judged(record.first)) for record in records]
+    after = [(record.result.score or 0.0, _judged(record.result)) for record in records]
+    change = [f"{a:.2f} to {b:.2f}" for a, b in zip(np.mean(before, 0), np.mean(after, 0), strict=True)]
+    return [name, *shares, *strange, *change, _mean([looks_hacked(record) for record in records])]
+
+
+def separation(seen: list[Seen], field: str) -> str:
+    """The threshold on a number that parts failed from sound steps best, by balanced accuracy, and its rates."""
+    values, failed = np.array([getattr(one, field) for one in seen]), np.array([one.failed for one in seen])
+    best = max(np.quantile(values, np.linspace(0.01, 0.99, 99)),
+               key=lambda edge: (values[failed] > edge).mean() + (values[~failed] <= edge).mean())  # fmt: skip
+    caught, alarms = (values[failed] > best).mean(), (values[~failed] > best).mean()
+    return f"{field} above {best:.2f}: catches {caught:.2f} of {failed.sum()} failed, {alarms:.2f} of the sound"
+
+
+def main(every: int = 3, steps: int = 20, seed: int = 0, out: Path = Path("runs/nano-failures")) -> None:
+    """Run every setting (resumes) and print the table."""
+    torch.set_num_threads(1)
+    texts = [prompt.text for prompt in prompts("development")[::every]]
+    typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    every_step: list[Seen] = []
+    for number, (name, options) in enumerate(SETTINGS.items()):
+        prepared = prepare(texts, replace(options, steps=steps, seed=seed, threshold=1.0, in_flight=64))
+        folder = out / str(number)
+        asyncio.run(run(prepared, out=folder))
+        records = RunStore(folder).records()
+        seen = [one for record in records for step in record.steps for one in look(step, folder)]
+        every_step += seen
+        typer.echo("| " + " | ".join(row(name, records, seen)) + " |")
+    for modality in ("text", "image"):
+        steps_of = [one for one in every_step if one.modality == modality]
+        marked = [[one.marked for one in steps_of if one.failed == failed] for failed in (True, False)]
+        typer.echo(f"\n{modality}: the mark catches {_mean(marked[0])} of {len(marked[0])} failed steps, and "
+                   f"{_mean(marked[1])} of the sound")  # fmt: skip
+        for field in ("surprise", "distance"):
+            typer.echo(f"  best {separation(steps_of, field)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,96 @@
+"""The figures of docs/nano.md: `python benchmarks/nano_figures.py guidance` and `... gallery`.
+
+* guidance: plain and text-enhanced score against guidance_scale on the development split.
+* gallery: for every category of the test split a text-enhanced picture that is right and one that is not, beside what
+  the detector says of it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from own_pictures import draw, thoughts
+
+from milr.models.nano import load_nano
+from milr.report.statistics import interval_of_mean
+from milr.shapes.grammar import CATEGORIES
+from milr.shapes.judge import judge
+from milr.shapes.splits import prompts
+
+SCALES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@app.command()
+def guidance(seeds: int = 3, every: int = 1, out: Path = Path("docs/nano-guidance.png")) -> None:
+    """Draw the figure, and print its table."""
+    torch.set_num_threads(1)
+    model, chosen = load_nano(), prompts("development")[::every]
+    written = thoughts(model, chosen)
+    rows: dict[str, list[tuple[float, float, float]]] = {"plain": [], "text-enhanced": []}
+    for scale in SCALES:
+        for name, texts in (("plain", [None] * len(chosen)), ("text-enhanced", written)):
+            groups, scores = [], []
+            for seed in range(seeds):
+                for prompt, picture in zip(chosen, draw(model, chosen, texts, seed, scale), strict=True):
+                    groups.append(prompt.text)
+                    scores.append(judge(picture, prompt.metadata).value)
+            low, high = interval_of_mean(groups, scores) or (np.mean(scores),) * 2
+            rows[name].append((float(np.mean(scores)), low, high))
+    typer.echo("| guidance_scale | " + " | ".join(rows) + " |\n|---|---|---|")
+    for scale, *found in zip(SCALES, *rows.values(), strict=True):
+        typer.echo(
+            f"| {scale:g} | " + " | ".join(f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in found) + " |"
+        )
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, found), colour in zip(rows.items(), ("tab:orange", "tab:blue"), strict=True):
+        means, lows, highs = np.array(found).T
+        axes.plot(SCALES, means, "o-", color=colour, label=name)
+        axes.fill_between(SCALES, lows, highs, color=colour, alpha=0.2, linewidth=0)
+    axes.axvline(model.guidance_scale, color="grey", linestyle=":", label=f"default {model.guidance_scale:g}")
+    axes.set(xlabel="guidance_scale", ylabel="score (detector)", ylim=(0, 1))
+    axes.legend()
+    figure.savefig(out, dpi=110)
+    typer.echo(f"\nwrote {out}")
+
+
+@app.command()
+def gallery(seeds: int = 3, out: Path = Path("docs/nano-gallery.png")) -> None:
+    """Draw one right and one wrong picture of every category, the first found; an empty place where there is none."""
+    torch.set_num_threads(1)
+    model, chosen = load_nano(), prompts("test")
+    written = thoughts(model, chosen)
+    found: dict[tuple[str, bool], tuple] = {}
+    for seed in range(seeds):
+        for prompt, picture in zip(chosen, draw(model, chosen, written, seed), strict=True):
+            score = judge(picture, prompt.metadata)
+            found.setdefault((prompt.category, score.value == 1), (prompt.text, picture, score.reason))
+    figure = Figure(figsize=(1.75 * len(CATEGORIES), 5.6), layout="constrained")
+    for column, axes in zip(CATEGORIES, figure.subplots(2, len(CATEGORIES)).T, strict=True):
+        for place, right in zip(axes, (True, False), strict=True):
+            _show(place, column if right else "", found.get((column, right)))
+    figure.savefig(out, dpi=80)
+    typer.echo(f"wrote {out}")
+
+
+def _show(axes: Axes, title: str, shown: tuple | None) -> None:
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    if shown is None:
+        axes.text(0.5, 0.5, "none found", ha="center", fontsize=8)
+        return
+    text, picture, reason = shown
+    axes.imshow(picture, interpolation="nearest")
+    caption = textwrap.fill(text, 24) + ("\n" + textwrap.fill(f"({reason})", 26) if reason else "")
+    axes.text(0, 67, caption, fontsize=7, va="top")
+
+
+if __name__ == "__main__":
+    app()
