@@ -34,6 +34,7 @@ ROOMS = {
     "models": "types base randomness policy templates",
     "shapes": "types rules",
     "shapes/examples": TRAINING,
+    "shapes/eye_training": TRAINING,
     "shapes/held_out_training": TRAINING,
     "shapes/lm_training": TRAINING,
     "shapes/network": TRAINING,

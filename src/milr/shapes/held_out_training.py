@@ -30,8 +30,8 @@ def judge_loss(network: HeldOutJudge, batch: Sheets, device: str = "cpu") -> tup
 
 
 def train_judge(network: HeldOutJudge, *, steps: int, batch: int, seed: int, rate: float, device: str,
-                report: Report, save: Callable[[], None]) -> None:  # fmt: skip
-    """Train in place, with a rate that falls to nothing; `save` is called every 250 steps and at the end."""
+                report: Report) -> None:  # fmt: skip
+    """Train in place, with a rate that falls to nothing."""
     rng = np.random.default_rng(seed)
     network.to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
@@ -48,6 +48,4 @@ def train_judge(network: HeldOutJudge, *, steps: int, batch: int, seed: int, rat
         seen = now if step == 0 else seen.lerp(now, 0.03)
         if step % 50 == 0 or step == steps - 1:
             report(f"held-out {step}/{steps} loss {seen[0]:.4f} right {seen[1]:.4f}")
-        if step % 250 == 249 or step == steps - 1:
-            save()
     network.eval()

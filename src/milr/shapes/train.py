@@ -1,7 +1,8 @@
-"""Trains nano: `python -m milr.shapes.train --out FOLDER`. Seeded; on CPU or GPU; resumes from the folder's weights.
+"""Trains nano: `python -m milr.shapes.train everything --out PARTS`. Seeded; on CPU or GPU.
 
-Two parts, `vq` (the tokenizer) and `language` (thinking, drawing, looking), which may run at the same time in folders
-of their own: image tokens are looked up, not encoded, so neither needs the other. `join` puts both into one model.
+Four parts: `vq` (the tokenizer), `eyes` (the vision tower), `language` (thinking, drawing, looking; needs the eyes) and
+`held-out` (a judge that is no part of nano). A part that is in the folder is not made again, and `language` goes on
+from its last whole round. `join` puts the parts into one model.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
 from milr.shapes.examples import Examples
-from milr.shapes.held_out import WEIGHTS, HeldOutJudge
+from milr.shapes.eye_training import train_eyes
+from milr.shapes.held_out import HeldOutJudge
 from milr.shapes.held_out_training import train_judge
 from milr.shapes.lm_training import ROUND, Batch, train_round
 from milr.shapes.network import make_network, make_tokenizer, save_network
 from milr.shapes.vq_training import make_vq, train_vq
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-VQ, LANGUAGE = "vq.safetensors", "language.safetensors"
+VQ, EYES, LANGUAGE = "vq.safetensors", "eyes.safetensors", "language.safetensors"
+JUDGE = "held_out.safetensors"
 Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined model.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
@@ -45,26 +48,35 @@ def _reporter() -> Callable[[str], None]:
 
 
 @app.command()
-def vq(out: Out, steps: int = 2200, batch: int = 16, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
+def vq(out: Out, steps: int = 2500, batch: int = 16, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
        threads: int = 1) -> None:  # fmt: skip
-    """Train the VQ tokenizer, from the weights in the folder if there are any."""
+    """Train the VQ tokenizer, from nothing."""
     torch.set_num_threads(threads)
     model = make_vq(seed)
-    if (out / VQ).exists():
-        model.load_state_dict(load_file(out / VQ))
-    train_vq(model, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter(),
-             save=lambda: _save(model.state_dict(), out / VQ))  # fmt: skip
+    train_vq(model, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter())
+    _save(model.state_dict(), out / VQ)
 
 
 @app.command()
-def language(out: Out, steps: int = 5000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
+def eyes(out: Out, steps: int = 1500, batch: int = 16, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
+         threads: int = 1) -> None:  # fmt: skip
+    """Train the vision tower, from nothing."""
+    torch.set_num_threads(threads)
+    tower = make_network(make_tokenizer(), seed).model.vision_model
+    train_eyes(tower, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter())
+    _save(tower.state_dict(), out / EYES)
+
+
+@app.command()
+def language(out: Out, steps: int = 3000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
              times: Annotated[int, typer.Option(help="Batch size, in multiples of 80 examples.")] = 1,
              threads: int = 1) -> None:  # fmt: skip
-    """Train thinking, drawing and looking, from the last whole round in the folder if there is one."""
+    """Train thinking, drawing and looking, from the last whole round in the folder if there is one; needs the eyes."""
     torch.set_num_threads(threads)
     tokenizer, path, report = make_tokenizer(), out / LANGUAGE, _reporter()
     network = make_network(tokenizer, seed).to(device)
     network.model.language_model.set_attn_implementation("eager")  # twice as fast here as the fused one in bfloat16
+    network.model.vision_model.load_state_dict(load_file(out / EYES))
     first = 0
     if path.exists():
         network.load_state_dict(load_file(path), strict=False)
@@ -82,18 +94,29 @@ def _without_vq(network: JanusForConditionalGeneration) -> dict[str, Tensor]:
 
 
 @app.command("held-out")
-def held_out(steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
-             threads: int = 1, path: Annotated[Path, typer.Option(help="Its weights.")] = WEIGHTS) -> None:  # fmt: skip
+def held_out(out: Out, steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
+             threads: int = 1) -> None:  # fmt: skip
     """Train the held-out judge from nothing."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     network = HeldOutJudge()
 
-    def save() -> None:
-        floats = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-        _save({name: tensor.half() for name, tensor in floats.items()}, path)
+    train_judge(network, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter())
+    floats = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    _save({name: tensor.half() for name, tensor in floats.items()}, out / JUDGE)
 
-    train_judge(network, steps=steps, batch=batch, seed=seed, rate=rate, device=device, report=_reporter(), save=save)
+
+@app.command()
+def everything(out: Out, seed: int = 0, device: Device = "cpu", threads: int = 1) -> None:
+    """Make the released weights: all parts one after the other with their defaults, and the model in OUT/nano."""
+    if not (out / VQ).exists():
+        vq(out, seed=seed, device=device, threads=threads)
+    if not (out / EYES).exists():
+        eyes(out, seed=seed, device=device, threads=threads)
+    language(out, seed=seed, device=device, threads=threads)
+    if not (out / JUDGE).exists():
+        held_out(out, seed=seed, device=device, threads=threads)
+    join(out, out / "nano")
 
 
 @app.command()

@@ -120,9 +120,9 @@ def make_vq(seed: int) -> JanusVQVAE:
     return vq
 
 
-def train_vq(vq: JanusVQVAE, *, steps: int, batch: int, seed: int, rate: float, device: str, report: Report,
-             save: Callable[[], None]) -> None:  # fmt: skip
-    """Train in place. Resuming is calling it again on loaded weights, with fewer steps."""
+def train_vq(vq: JanusVQVAE, *, steps: int, batch: int, seed: int, rate: float, device: str,
+             report: Report) -> None:  # fmt: skip
+    """Train in place, with a rate that falls to nothing."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     patches = torch.from_numpy(codebook()[0])
@@ -146,10 +146,7 @@ def train_vq(vq: JanusVQVAE, *, steps: int, batch: int, seed: int, rate: float, 
         averages = seen if step == 0 else averages.lerp(seen, 0.05)
         if step % 50 == 0 or step == steps - 1:
             report(f"vq {step}/{steps} drawing {averages[0]:.4f} naming {averages[1]:.3f} named {averages[2]:.3f}")
-        if step % 250 == 249:
-            save()
     finish(vq)
-    save()
 
 
 @torch.no_grad()

@@ -1,0 +1,141 @@
+"""Training nano's parts, a few steps each: seeded, resumable from a round, and each part moves its own weights only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from milr.shapes import lm_training, train
+from milr.shapes.examples import Examples, spoil
+from milr.shapes.eye_training import NAMES, eye_loss, meanings
+from milr.shapes.lm_training import Batch, losses, make_optimisers, rate_at, text_loss
+from milr.shapes.network import make_network, make_tokenizer, meaning_rows
+from milr.shapes.patches import codebook, mosaic, scene_tokens
+from milr.shapes.planning import imagine
+from milr.shapes.sampling import training_prompt
+from milr.shapes.vq_training import to_pixels, token_batch
+
+SMALL = Batch(reason=1, planned=1, bare=1, look=1)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Rounds of two steps with one example of each task; a folder with untrained eyes."""
+    monkeypatch.setattr(train, "ROUND", 2)
+    monkeypatch.setattr(lm_training, "ROUND", 2)
+    monkeypatch.setattr(train, "Batch", lambda: SMALL)
+    tower = make_network(make_tokenizer(), 0).model.vision_model
+    train._save(tower.state_dict(), tmp_path / train.EYES)
+    return tmp_path
+
+
+def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(short: Path) -> None:
+    train.language(short, steps=4)
+    whole = load_file(short / train.LANGUAGE)
+    (short / train.LANGUAGE).unlink()
+    stopped = lm_training.train_round
+
+    def killed(*arguments: object, first: int, **settings: object) -> None:
+        if first:
+            raise KeyboardInterrupt
+        stopped(*arguments, first=first, **settings)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "train_round", killed)
+        train.language(short, steps=4)
+    half = load_file(short / train.LANGUAGE)
+    assert any(not torch.equal(half[name], whole[name]) for name in whole)
+    train.language(short, steps=4)
+    again = load_file(short / train.LANGUAGE)
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+def test_language_leaves_eyes_and_tokenizer_alone() -> None:
+    tokenizer = make_tokenizer()
+    network = make_network(tokenizer, 0)
+    moved = {id(tensor) for optimiser in make_optimisers(network, 1e-3) for group in optimiser.param_groups
+             for tensor in group["params"]}  # fmt: skip
+    for name, tensor in network.named_parameters():
+        assert (id(tensor) in moved) != name.startswith(("model.vqmodel", "model.vision_model")), name
+    found = losses(network, Examples(tokenizer, 0), SMALL)
+    assert set(found) == {"reason", "planned", "bare", "look"}
+    assert all(torch.isfinite(loss) for loss in found.values())
+
+
+def test_every_answer_about_a_picture_is_learned_and_no_question() -> None:
+    tokenizer = make_tokenizer()
+    network = make_network(tokenizer, 0)
+    source = Examples(tokenizer, 4)
+    example = next(one for one in (source.look() for _ in range(50)) if one.more)
+    features = torch.zeros(1, 64, network.config.text_config.hidden_size)
+    with torch.no_grad():
+        alone = text_loss(network, [example], features)
+        width = len(tokenizer)
+        network.lm_head.weight.zero_()
+        even = text_loss(network, [example], features)
+    assert torch.isfinite(alone) and even.item() == pytest.approx(np.log(width), abs=1e-4)
+
+
+def test_the_rate_warms_up_each_round_and_falls_at_the_end() -> None:
+    rates = [rate_at(step, 3000, 1.0) for step in range(3000)]
+    assert rates[0] < 0.05 and rates[100] == 1.0 and rates[500] < 0.05 and rates[2000 + 100] == 1.0
+    assert rates[2250 + 375] == pytest.approx(0.5, abs=0.01) and rates[-1] <= 0.01
+
+
+def test_meanings_are_those_of_the_looks() -> None:
+    told = meanings()
+    shared = 0
+    for look, ids in codebook()[1].items():
+        words = (look.shape, look.colour, look.size, look.fill)
+        for code in ids[ids > 0]:
+            named = tuple(names[index] for names, index in zip(NAMES, told[code].tolist(), strict=True))
+            shared += named != words
+            assert named[1] == look.colour
+    assert shared < 0.1 * 4 * len(codebook()[1])
+    assert told[0].tolist() == [0, -100, -100, -100]
+
+
+def test_codes_of_like_meaning_begin_alike() -> None:
+    torch.manual_seed(0)
+    rows, known = meaning_rows(64)
+    codes = codebook()[1]
+    by_look = {(look.shape, look.colour, look.size, look.fill): ids[0] for look, ids in codes.items()}
+    red, blue, other = (by_look["star", "red", "large", "solid"], by_look["star", "blue", "large", "solid"],
+                        by_look["moon", "blue", "small", "striped"])  # fmt: skip
+    near = torch.nn.functional.cosine_similarity(rows[red], rows[blue], dim=0)
+    far = torch.nn.functional.cosine_similarity(rows[red], rows[other], dim=0)
+    assert near > far and known.sum() == len(codebook()[0]) - 64
+
+
+def test_eyes_learn() -> None:
+    torch.manual_seed(0)
+    tower = make_network(make_tokenizer(), 0).model.vision_model
+    head = torch.nn.Linear(tower.config.hidden_size, sum(len(names) for names in NAMES))
+    optimiser = torch.optim.AdamW([*tower.parameters(), *head.parameters()], lr=2e-3)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(25):
+        tokens = token_batch(rng, 4)
+        loss, _ = eye_loss(tower, head, torch.from_numpy(tokens), to_pixels(mosaic(codebook()[0][tokens])))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        found.append(loss.item())
+    assert np.mean(found[-5:]) < 0.85 * np.mean(found[:5])
+
+
+def test_a_spoilt_picture_differs_in_one_cell_at_most() -> None:
+    rng = np.random.default_rng(0)
+    changed = 0
+    for _ in range(50):
+        request, _ = training_prompt(rng, lambda request: False)
+        scene = imagine(request, rng)
+        clean, picture = mosaic(codebook()[0][scene_tokens(scene)]), spoil(scene, rng)
+        cells = (clean != picture).reshape(4, 16, 4, 16, 3).any((1, 3, 4))
+        assert cells.sum() <= 1
+        changed += int(cells.sum())
+    assert changed > 20
