@@ -28,6 +28,7 @@ from milr.types import Modality
 
 OBJECT = f"({'|'.join(CELL_NAMES)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
 PLAN = re.compile(f"{OBJECT}( , {OBJECT})* : .*[.]")
+WEAK = f"{Path(__file__).with_name('weak_judge.py')}:coloured"
 SETTINGS = {
     "default (0.03)": Options(),
     "learning rate 0.3": Options(learning_rate=0.3),
@@ -39,6 +40,8 @@ SETTINGS = {
     "image alone, all tokens, 3": Options(schedule="image", image_ratio=1.0, learning_rate=3.0),
     "guided by self, 0.03": Options(reward="self"),
     "guided by self, 0.3": Options(reward="self", learning_rate=0.3),
+    "guided by a weak judge, 0.03": Options(reward=WEAK),
+    "guided by a weak judge, 0.1": Options(reward=WEAK, learning_rate=0.1),
 }
 COLUMNS = ("setting", "text no plan", "marked", "no object", "marked", "text surprise", "image surprise",
            "search reward", "detector", "marked hacked")  # fmt: skip

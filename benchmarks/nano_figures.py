@@ -1,12 +1,14 @@
-"""The figures of docs/nano.md: `python benchmarks/nano_figures.py guidance` and `... gallery`.
+"""The figures of docs/nano.md: `python benchmarks/nano_figures.py guidance`, `... gallery`, `... training LOG`.
 
 * guidance: plain and text-enhanced score against guidance_scale on the development split.
 * gallery: for every category of the test split a text-enhanced picture that is right and one that is not, beside what
   the detector says of it.
+* training: the losses in what `python -m milr.shapes.train language` printed.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -77,6 +79,24 @@ def gallery(seeds: int = 3, out: Path = Path("docs/nano-gallery.png")) -> None:
         for place, right in zip(axes, (True, False), strict=True):
             _show(place, column if right else "", found.get((column, right)))
     figure.savefig(out, dpi=80)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def training(log: Path, out: Path = Path("docs/nano-training.png")) -> None:
+    """Draw the losses of each task against the step."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in log.read_text().splitlines():
+        at = re.search(r"language (\d+)/", line)
+        for name, loss in re.findall(r"(reason|planned|bare|look) ([\d.]+)", line) if at else ():
+            curves.setdefault(name, []).append((int(at[1]), float(loss)))
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), label=name)
+    axes.set(xlabel="step (80 examples each)", ylabel="loss", yscale="log")
+    axes.legend()
+    figure.savefig(out, dpi=100)
     typer.echo(f"wrote {out}")
 
 

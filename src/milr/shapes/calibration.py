@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import typer
 from scipy.optimize import minimize
 
 from milr.shapes import detector
+from milr.shapes.judge import Sight
 from milr.shapes.near_misses import MISSES, RIGHT, Case, displaced
 from milr.shapes.scenes import SHAPES
 
@@ -75,17 +77,17 @@ def logistic(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(minimize(loss, START, method="L-BFGS-B", bounds=signs, options={"maxiter": 5000}).x)
 
 
-def rates(kinds: Kinds, cases: int, seed: int) -> dict[str, Rates]:
-    """What the detector finds in each kind: the right shape for right drawings, any wrong one for misses."""
+def rates(kinds: Kinds, cases: int, seed: int, see: Sight = detector.detect) -> dict[str, Rates]:
+    """What a judge's eye finds in each kind: the right shape for right drawings, any wrong one for misses."""
     rng, found = np.random.default_rng(seed), {}
     for name, make in kinds.items():
-        scores = np.array([_decisive(make(rng), name not in MISSES) for _ in range(cases)])
+        scores = np.array([_decisive(make(rng), name not in MISSES, see) for _ in range(cases)])
         found[name] = Rates(float((scores > 0.3).mean()), float((scores > 0.9).mean()))
     return found
 
 
-def _decisive(case: Case, right: bool) -> float:
-    seen = detector.detect(case.picture)
+def _decisive(case: Case, right: bool, see: Sight) -> float:
+    seen = see(case.picture)
     scores = [one.score for shape, objects in seen.items() for one in objects if (shape in case.allowed) == right]
     return max(scores, default=0.0)
 
@@ -99,12 +101,16 @@ def fit_weights(cases: int = 250, rounds: int = 3, seed: int = 11) -> np.ndarray
     return weights
 
 
-def main() -> None:
-    """Tell new weights, and the rates under the committed ones."""
-    typer.echo(f"weights {[round(float(weight), 3) for weight in fit_weights()]}")
-    for name, rate in rates({**RIGHT, "displaced": displaced, **MISSES}, 400, seed=12).items():
+def main(held_out: Annotated[bool, typer.Option(help="The held-out judge's rates instead.")] = False) -> None:
+    """Tell new weights of the detector, and the rates under the committed ones."""
+    see: Sight = detector.detect
+    if held_out:
+        from milr.shapes.held_out import see
+    else:
+        typer.echo(f"weights {[round(float(weight), 3) for weight in fit_weights()]}")
+    for name, rate in rates({**RIGHT, "displaced": displaced, **MISSES}, 400, seed=12, see=see).items():
         typer.echo(f"{name:15s} above 0.3: {rate.found:7.2%}   above 0.9: {rate.counted:7.2%}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
