@@ -86,7 +86,7 @@ def echo() -> Echo:
 @pytest.fixture
 def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour of patience: only the counting of waiting methods starts a batch."""
-    monkeypatch.setattr(studio_file, "PATIENCE", 3600.0)
+    monkeypatch.setattr(studio_file, "LINGER", 3600.0)
 
 
 @pytest.fixture
@@ -212,13 +212,13 @@ def test_a_dawdling_method_holds_nobody_up_for_long(make: Make, echo: Echo) -> N
             await all_of(studio, asks(1), asks(2))
         return time.perf_counter() - began
 
-    assert within(5, go()) < 10 * studio_file.PATIENCE
+    assert within(5, go()) < 10 * studio_file.LINGER
     assert echo.sizes("reason") == [2]
 
 
 def test_patience_is_counted_anew_for_every_batch(make: Make, echo: Echo, monkeypatch: Any) -> None:
     """A timer left over from the first batch must not cut the second one short."""
-    monkeypatch.setattr(studio_file, "PATIENCE", 0.3)
+    monkeypatch.setattr(studio_file, "LINGER", 0.3)
     echo.seconds = 0.25
 
     async def method(studio: Studio, dawdle: float) -> None:

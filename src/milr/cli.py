@@ -25,12 +25,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help="Better pictures from a unified text-and-image model, by reasoning in its latent space at test "
                        "time (MILR).")  # fmt: skip
 DEFAULTS = Options()
-STOPS = {
-    "threshold": "the score passed the threshold",
-    "steps": "all steps were taken",
-    "budget": "the budget was spent",
-    "judge_failed": "three pictures in a row could not be judged",
-}
 
 
 @app.callback(invoke_without_command=True)
@@ -125,6 +119,8 @@ def _picture_path(outcome: Outcome, folder: Path) -> Path:
 
 
 def _tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: Prepared) -> None:
+    from milr.report.words import STOPS
+
     if len(outcomes) == 1:
         outcome = outcomes[0]
         first, best = outcome.first_score, outcome.score

@@ -22,7 +22,7 @@ from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, P
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PATIENCE = 0.05  # seconds a waiting queue lets a method dawdle outside the studio
+LINGER = 0.05  # seconds a waiting queue lets a method dawdle outside the studio
 KINDS = ("compute", "render", "answer", "reason", "draw")  # quickest first
 Waiting = tuple[Any, "asyncio.Future[Any]"]
 OnBatch = Callable[[str, int, float], None]
@@ -125,7 +125,7 @@ class Studio:
         if self._waiting >= self._methods or self._full():
             self._start()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._impatient)
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._impatient)
 
     def _impatient(self) -> None:
         self._timer = None

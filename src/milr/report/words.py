@@ -11,10 +11,10 @@ from milr.report.summary import Scores
 from milr.types import Cost, StopReason
 
 STOPS: dict[StopReason, str] = {
-    "threshold": "stopped: a score above the threshold",
-    "steps": "stopped: all steps were taken",
-    "budget": "stopped: the budget was spent",
-    "judge_failed": "stopped: the judge failed three times in a row",
+    "threshold": "a score above the threshold",
+    "steps": "all steps were taken",
+    "budget": "the budget was spent",
+    "judge_failed": "the judge failed three times in a row",
 }
 
 
