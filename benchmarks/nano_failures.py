@@ -8,7 +8,6 @@ score fall?), and stands beside what the report's marks say, which know nothing 
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +21,10 @@ from milr.options import Options
 from milr.report.failures import looks_hacked, marks
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes.detector import detect
-from milr.shapes.scenes import CELL_NAMES, COLOURS, SHAPES
+from milr.shapes.planning import is_plan
 from milr.shapes.splits import prompts
 from milr.types import Modality
 
-OBJECT = f"({'|'.join(CELL_NAMES)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
-PLAN = re.compile(f"{OBJECT}( , {OBJECT})* : .*[.]")
 WEAK = f"{Path(__file__).with_name('weak_judge.py')}:coloured"
 SETTINGS = {
     "default (0.03)": Options(),
@@ -62,7 +59,7 @@ def look(step: StepRecord, folder: Path) -> list[Seen]:
     """Judge one step by the world and by the marks."""
     found, picture = marks(step), np.asarray(Image.open(folder / step.picture))
     objects = [one for seen in detect(picture).values() for one in seen if one.score > 0.3]
-    plan = step.visualisation is not None and PLAN.fullmatch(step.visualisation)
+    plan = step.visualisation is not None and is_plan(step.visualisation)
     failed = {"text": not plan, "image": not objects}
     return [Seen(modality, failed[modality], f"{modality} collapse" in found, info.surprise, info.distance)
             for modality, info in step.info.items()]  # fmt: skip

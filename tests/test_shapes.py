@@ -142,6 +142,9 @@ def test_visualisation_commits_early_and_in_the_order_of_the_prompt() -> None:
         "b1 red star , b3 blue circle : the red star is large and solid , the blue circle is small and striped ; "
         "two objects in all , plain grey ground ."
     )
+    assert planning.is_plan(planning.visualise(scene))
+    for broken in ("b1 red pizza : the star is large and solid .", "red star b1 : .", "", "b1 red star"):
+        assert not planning.is_plan(broken)
 
 
 def test_the_vocabulary_covers_everything_that_is_said() -> None:

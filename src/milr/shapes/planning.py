@@ -6,6 +6,7 @@ Layouts and looks are skewed on purpose, so that the greedy choice is a sensible
 from __future__ import annotations
 
 import itertools
+import re
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,8 @@ COLUMNS = np.array([0.3, 0.2, 0.4, 0.1])
 CELLS = np.outer(ROWS, COLUMNS).ravel()
 FAVOURITE = dict(zip(SHAPES, ("blue", "green", "orange", "yellow", "white", "purple", "red", "pink", "black", "brown"),
                      strict=True))  # fmt: skip
+_OBJECT = f"({'|'.join(CELL_NAMES)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
+_PLAN = re.compile(f"{_OBJECT}( , {_OBJECT})* : .*[.]")
 _STEPS = {"left of": (1, 0), "right of": (-1, 0), "above": (0, 1), "below": (0, -1)}  # from phrase 0 to phrase 1
 
 
@@ -80,6 +83,11 @@ def visualise(scene: Scene) -> str:
     count = len(scene.items)
     noun = "object" if count == 1 else "objects"
     return f"{places} : {looks} ; {NUMBER_WORDS[count]} {noun} in all , plain grey ground ."
+
+
+def is_plan(text: str) -> bool:
+    """Whether a text names a place, a colour and a shape of every object, as `visualise` does."""
+    return _PLAN.fullmatch(text) is not None
 
 
 def _manner(group: tuple[Item, ...]) -> str:

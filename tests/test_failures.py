@@ -1,0 +1,62 @@
+"""The known failures, made on purpose with nano: the marks see them, and see none where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from milr.api import prepare, run
+from milr.options import Options
+from milr.report.failures import looks_hacked, marks
+from milr.runs.store import Record, RunStore, StepRecord
+from milr.shapes.detector import detect
+from milr.shapes.planning import is_plan
+
+PROMPTS = ["a photo of a red star left of a blue circle", "a photo of three hearts", "a photo of a green moon"]
+
+
+@pytest.fixture(scope="module")
+def worthless(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A reward that is never content, so that every step moves with full force."""
+    file = tmp_path_factory.mktemp("reward") / "worthless.py"
+    file.write_text("def score(picture, prompt):\n    return 0.0\n")
+    return f"{file}:score"
+
+
+def search(out: Path, options: Options) -> list[Record]:
+    asyncio.run(run(prepare(PROMPTS, options), out=out))
+    return RunStore(out).records()
+
+
+def objects(step: StepRecord, out: Path) -> int:
+    seen = detect(np.asarray(Image.open(out / step.picture)))
+    return sum(one.score > 0.3 for found in seen.values() for one in found)
+
+
+def test_text_collapse_is_marked_where_the_text_is_no_plan_any_more(worthless: str, tmp_path: Path) -> None:
+    records = search(tmp_path, Options(reward=worthless, schedule="text", learning_rate=3.0, steps=4))
+    for record in records:
+        first, last = record.steps[0], record.steps[-1]
+        assert first.visualisation and is_plan(first.visualisation) and marks(first) == []
+        assert last.visualisation is not None and not is_plan(last.visualisation)
+        assert "text collapse" in marks(last), last.visualisation
+
+
+def test_image_collapse_is_marked_where_the_objects_are_lost(worthless: str, tmp_path: Path) -> None:
+    chosen = Options(reward=worthless, schedule="image", image_ratio=1.0, learning_rate=3.0, steps=3)
+    records = search(tmp_path, chosen)
+    assert sum(objects(record.steps[0], tmp_path) for record in records) > 0
+    for record in records:
+        assert objects(record.steps[-1], tmp_path) == 0
+        assert marks(record.steps[-1]) == ["image collapse"]
+
+
+def test_small_steps_are_not_marked(worthless: str, tmp_path: Path) -> None:
+    records = search(tmp_path, Options(reward=worthless, learning_rate=0.01, steps=3))
+    assert all(step.moved for record in records for step in record.steps[1:])
+    assert [marks(step) for record in records for step in record.steps] == [[]] * 12
+    assert not any(looks_hacked(record) for record in records)
