@@ -51,12 +51,13 @@ def ceiling(chosen: list[Prompt], seeds: int, times: int = 2) -> dict[str, list[
     from transformers import JanusForConditionalGeneration
 
     network = JanusForConditionalGeneration.from_pretrained(folder(), dtype=torch.float32)
-    vq, rng = network.model.vqmodel, np.random.default_rng(seeds)
+    vq = network.model.vqmodel
     found: dict[str, list[float]] = {}
+    rngs = [np.random.default_rng(seed) for seed in range(seeds)]
     for prompt in chosen:
         request = parse(prompt.text)
         assert request is not None
-        scenes = np.stack([draw_scene(imagine(request, rng)) for _ in range(times * seeds)])
+        scenes = np.stack([draw_scene(imagine(request, rng)) for rng in rngs for _ in range(times)])
         drawn = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
         pictures = ((drawn + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
         scores = [judge(Image.fromarray(picture), prompt.metadata).value for picture in pictures]
@@ -110,7 +111,7 @@ def _row(name: str, chosen: list[Prompt], scores: dict[str, list[float]], plain:
 
 def main(
     split: str = "test",
-    seeds: Annotated[int, typer.Option(help="Seeds 0 to this.")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0.")] = 3,
     preset: str = "paper-scaled",
     steps: int = 20,
     learning_rate: Annotated[float | None, typer.Option(help="None: the preset's.")] = None,
@@ -129,16 +130,17 @@ def main(
         guidance_scale=guidance_scale,
         in_flight=64,
     )
-    name = f"{split}-{every}-{guidance_scale or 'own'}"
+    name = f"{split}-{every}-{'own' if guidance_scale is None else guidance_scale}"
     plain, drawn = _run(texts, replace(options, method="plain", learning_rate=None), seeds, out / f"{name}-plain")
     rate = "preset" if learning_rate is None else learning_rate
     milr, searched = _run(texts, options, seeds, out / f"{name}-{preset}-{steps}-{rate}")
     scores = ceiling(chosen, seeds)
     typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
-    for name in (*CATEGORIES, "all"):
-        members = [prompt for prompt in chosen if name in ("all", prompt.category)]
-        parts = (summary if name == "all" else summary.categories[name] for summary in (plain, milr))
-        typer.echo("| " + " | ".join(_row(name, members, scores, *parts, _difference(drawn, searched, name))) + " |")
+    for category in (*CATEGORIES, "all"):
+        members = [prompt for prompt in chosen if category in ("all", prompt.category)]
+        parts = (summary if category == "all" else summary.categories[category] for summary in (plain, milr))
+        difference = _difference(drawn, searched, category)
+        typer.echo("| " + " | ".join(_row(category, members, scores, *parts, difference)) + " |")
     cost = milr.cost
     typer.echo(f"\nMILR: {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.model_seconds:.0f} s model, "
                f"{cost.reward_seconds:.0f} s reward; stops {dict(milr.stops)}; free {milr.free_tokens}")  # fmt: skip

@@ -41,8 +41,10 @@ def guidance(seeds: int = 3, every: int = 1, out: Path = Path("docs/nano-guidanc
             groups, scores = [], []
             for seed in range(seeds):
                 for prompt, picture in zip(chosen, draw(model, chosen, texts, seed, scale), strict=True):
+                    score = judge(picture, prompt.metadata).value
+                    assert score is not None, "nano's own pictures can always be judged"
                     groups.append(prompt.text)
-                    scores.append(judge(picture, prompt.metadata).value)
+                    scores.append(score)
             low, high = interval_of_mean(groups, scores) or (np.mean(scores),) * 2
             rows[name].append((float(np.mean(scores)), low, high))
     typer.echo("| guidance_scale | " + " | ".join(rows) + " |\n|---|---|---|")
@@ -50,6 +52,8 @@ def guidance(seeds: int = 3, every: int = 1, out: Path = Path("docs/nano-guidanc
         typer.echo(
             f"| {scale:g} | " + " | ".join(f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in found) + " |"
         )
+    for name, found in rows.items():
+        typer.echo(f"best scale for {name}: {SCALES[int(np.argmax([mean for mean, _, _ in found]))]:g}")
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for (name, found), colour in zip(rows.items(), ("tab:orange", "tab:blue"), strict=True):
@@ -94,7 +98,7 @@ def training(log: Path, out: Path = Path("docs/nano-training.png")) -> None:
     axes = figure.subplots()
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), label=name)
-    axes.set(xlabel="step (80 examples each)", ylabel="loss", yscale="log")
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()
     figure.savefig(out, dpi=100)
     typer.echo(f"wrote {out}")

@@ -13,7 +13,7 @@ from milr.shapes.patches import looks
 from milr.shapes.planning import imagine
 from milr.shapes.scenes import FILLS, SHAPES, SIZES, Item, Scene
 from milr.shapes.splits import prompts
-from milr.shapes.variations import KINDS, NOTHING, UNTOLD, a_manner, hands, sheets
+from milr.shapes.variations import KINDS, NOTHING, UNTOLD, hands, sheets
 from milr.types import Prompt
 
 
@@ -48,12 +48,20 @@ def test_a_wrong_colour_shape_or_place_is_wrong():
         assert held_out.judge(picture, metadata(parse(shown), shown)).value == 1, shown
 
 
-@pytest.mark.parametrize("kind", ["half_drawn", "chimera", "mixed_colours", "faded"])
-def test_it_refuses_most_of_what_is_nearly_an_object(kind):
+# The share of near misses in which it sees an object (docs/nano.md), with room for chance: it is easier to fool than
+# the detector, by foreign shapes above all.
+MOST = {"wrong_shape": 0.05, "foreign": 0.65, "half_drawn": 0.12, "chimera": 0.2, "morph": 0.2, "merged": 0.3,
+        "mixed_colours": 0.4, "blurred": 0.2, "faded": 0.2}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MISSES)
+def test_it_refuses_what_is_nearly_an_object(kind):
     rng = np.random.default_rng(8)
     cases = [MISSES[kind](rng) for _ in range(60)]
-    accepted = [any(one.score > 0.3 for seen in held_out.see(case.picture).values() for one in seen) for case in cases]
-    assert np.mean(accepted) < 0.4
+    seen = [held_out.see(case.picture) for case in cases]
+    accepted = [any(one.score > 0.3 and one.shape not in case.allowed for found in all_of.values() for one in found)
+                for case, all_of in zip(cases, seen, strict=True)]  # fmt: skip
+    assert np.mean(accepted) < MOST[kind]
 
 
 def test_it_accepts_damaged_drawings():
@@ -76,14 +84,11 @@ def test_answers_repeat_and_the_picture_is_left_alone():
 
 
 def test_no_rendering_is_the_world_s_own():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        manner = a_manner(rng)
-        assert abs(manner.line - 1) >= 0.08 and manner != Manner()
     drawn = hands(0)
     for kind, (shape, size, fill) in enumerate(KINDS):
         own = mask(SHAPES[shape], list(SIZES)[size], FILLS[fill])
-        assert np.abs(drawn[kind] - own).mean((1, 2)).min() > 0
+        off = ((drawn[kind] - own) ** 2).sum((1, 2)) / (own**2).sum()
+        assert np.median(off) > (0.03 if FILLS[fill] == "solid" else 0.1), (shape, size, fill)
 
 
 def test_a_manner_by_default_is_the_world_s():

@@ -513,5 +513,10 @@ def test_surprise_is_that_of_the_new_tokens_under_the_untouched_latents(tiny: Ja
         logits = tiny.text_logits(first.visualisation, state.initial)[: len(ids)]
     else:
         logits = tiny.image_logits(first.image, state.initial, SCALE)
-    assert last.info[modality].surprise == pytest.approx(surprise(logits, ids), abs=1e-4)
-    assert last.info[modality].surprise > 0.1
+    expected = surprise(logits, ids, state.tokens)
+    assert last.info[modality].surprise == pytest.approx(expected, abs=1e-4) and expected > 0.1
+
+
+def test_a_supplied_text_that_stays_is_no_surprise(tiny: JanusModel) -> None:
+    made = walk(tiny, settings("text", steps=1, learning_rate=0.0, visualisation="blue circle moon"))
+    assert made.steps[1].info["text"].surprise == 0

@@ -155,21 +155,25 @@ def test_repetition_is_the_share_of_grams_seen_before(tokens: tuple[int, ...], s
     assert repetition(tokens) == pytest.approx(share)
 
 
-def test_surprise_is_nll_less_entropy() -> None:
-    chances = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log()
+def test_surprise_is_nll_less_entropy_where_a_token_changed() -> None:
+    chances = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]).log()
     entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert surprise(chances[:1], torch.tensor([1])) == pytest.approx(-math.log(0.1) - entropy, abs=1e-6)
-    assert surprise(chances[:1], torch.tensor([0])) == pytest.approx(-math.log(0.9) - entropy, abs=1e-6)
-    assert surprise(chances[1:], torch.tensor([1])) == pytest.approx(0, abs=1e-6)
-    both = (surprise(chances[:1], torch.tensor([1])) + 0) / 2
-    assert surprise(chances, torch.tensor([1, 0])) == pytest.approx(both, abs=1e-6)
-    assert surprise(chances, torch.tensor([], dtype=torch.long)) == 0
+    zero, one, none = torch.tensor([0]), torch.tensor([1]), torch.tensor([], dtype=torch.long)
+    assert surprise(chances[:1], one, zero) == pytest.approx(-math.log(0.1) - entropy, abs=1e-6)
+    assert surprise(chances[:1], zero, one) == pytest.approx(-math.log(0.9) - entropy, abs=1e-6)
+    assert surprise(chances[:1], one, none) == pytest.approx(-math.log(0.1) - entropy, abs=1e-6)
+    assert surprise(chances[:1], one, one) == 0
+    assert surprise(chances[1:2], one, zero) == pytest.approx(0, abs=1e-6)
+    mean = (-math.log(0.1) - entropy) / 3
+    assert surprise(chances, torch.tensor([1, 1, 0]), torch.tensor([0, 1, 0])) == pytest.approx(mean, abs=1e-6)
+    assert surprise(chances, none, none) == 0
 
 
 def test_surprise_of_what_is_drawn_from_the_logits_is_nothing_on_average() -> None:
     logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(1)).repeat(4000, 1) * 2
     drawn = torch.multinomial((logits / 0.7).softmax(-1), 1, generator=torch.Generator().manual_seed(2))[:, 0]
-    assert surprise(logits, drawn, temperature=0.7) == pytest.approx(0, abs=0.06)
+    none = torch.tensor([], dtype=torch.long)
+    assert surprise(logits, drawn, none, temperature=0.7) == pytest.approx(0, abs=0.06)
 
 
 def test_repetition_of_shorter_grams() -> None:

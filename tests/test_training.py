@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
 
 from milr.shapes import lm_training, train
 from milr.shapes.examples import Examples, spoil
 from milr.shapes.eye_training import NAMES, eye_loss, meanings
-from milr.shapes.lm_training import Batch, losses, make_optimisers, rate_at, text_loss
+from milr.shapes.lm_training import Batch, make_optimisers, rate_at, text_loss, train_round
 from milr.shapes.network import make_network, make_tokenizer, meaning_rows
 from milr.shapes.patches import codebook, mosaic, scene_tokens
 from milr.shapes.planning import imagine
@@ -61,9 +62,12 @@ def test_language_leaves_eyes_and_tokenizer_alone() -> None:
              for tensor in group["params"]}  # fmt: skip
     for name, tensor in network.named_parameters():
         assert (id(tensor) in moved) != name.startswith(("model.vqmodel", "model.vision_model")), name
-    found = losses(network, Examples(tokenizer, 0), SMALL)
-    assert set(found) == {"reason", "planned", "bare", "look"}
-    assert all(torch.isfinite(loss) for loss in found.values())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train_round(network, Examples(tokenizer, 0), first=0, steps=1, batch=SMALL, rate=1e-2, report=lambda line: None)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and name.startswith(("model.vqmodel", "model.vision_model")):
+            assert torch.equal(tensor, before[name]), name
+    assert not torch.equal(network.lm_head.weight, before["lm_head.weight"])
 
 
 def test_every_answer_about_a_picture_is_learned_and_no_question() -> None:
@@ -72,12 +76,21 @@ def test_every_answer_about_a_picture_is_learned_and_no_question() -> None:
     source = Examples(tokenizer, 4)
     example = next(one for one in (source.look() for _ in range(50)) if one.more)
     features = torch.zeros(1, 64, network.config.text_config.hidden_size)
-    with torch.no_grad():
-        alone = text_loss(network, [example], features)
-        width = len(tokenizer)
+    with torch.no_grad():  # a head that says one thing everywhere: the loss tells which targets were counted
         network.lm_head.weight.zero_()
-        even = text_loss(network, [example], features)
-    assert torch.isfinite(alone) and even.item() == pytest.approx(np.log(width), abs=1e-4)
+        network.lm_head.bias = torch.nn.Parameter(torch.arange(len(tokenizer)).float() / 50)
+        found = text_loss(network, [example], features)
+        nll = -torch.log_softmax(network.lm_head.bias, -1)
+    answers = [token for target in (example.target, *(answer for _, answer in example.more)) for token in target]
+    assert len(answers) == 8  # four times yes or no, and an end of text
+    assert found.item() == pytest.approx(nll[answers].mean().item(), abs=1e-5)
+
+
+def test_a_folder_of_another_recipe_is_refused(short: Path) -> None:
+    train.language(short, steps=2)
+    for changed in ({"seed": 1}, {"rate": 1e-3}, {"steps": 4}):
+        with pytest.raises(typer.BadParameter, match=next(iter(changed))):
+            train.language(short, **({"steps": 2} | changed))
 
 
 def test_the_rate_warms_up_each_round_and_falls_at_the_end() -> None:

@@ -171,7 +171,7 @@ def test_credit_goes_to_the_executed_tokens_or_to_the_argmax(latents: Tensor, lo
 
 def test_the_pull_back_alone_moves_towards_the_start() -> None:
     state = start(TEXT, TOKENS)
-    far = LatentState(TEXT + 1.0, state.initial, state.tokens, state.moments)
+    far = LatentState(TEXT + 1.0, state.initial, state.tokens, state.moments, state.first)
     after, info = update(far, text_logits, 0.0, learning_rate=0.1, l2=1.0)
     assert torch.allclose(after.latents, TEXT + 0.9, atol=1e-5)
     assert info.loss == pytest.approx(WIDTH)  # mean over latents of |1|^2

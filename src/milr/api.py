@@ -109,8 +109,8 @@ def prepare(texts: Sequence[str], options: Options) -> Prepared:
     reward = _make_reward(reward_name, model)
     method = catalog.make_method(options.method, settings, options.visualisation)
     threshold = reward.threshold if options.threshold is None else options.threshold
-    if reward_name == "detector":
-        _refuse_unknown(prompts, model)
+    if "metadata" in reward.needs:
+        _refuse_unknown(prompts, model, reward_name)
     return Prepared(options, prompts, model, reward, reward_name, method, settings, threshold)
 
 
@@ -151,11 +151,11 @@ def _make_reward(name: str, model: UnifiedModel) -> Reward:
     return catalog.make_reward(name, model)
 
 
-def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel) -> None:
+def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, reward: str) -> None:
     strange = next((prompt for prompt in prompts if prompt.metadata is None), None)
     if strange:
         why = "its grammar cannot read" if model.name == "nano" else f"it knows nano's pictures, not {model.name}'s:"
-        raise UsageError(f"the detector cannot judge this: {why} {strange.text!r}; use --reward self.")
+        raise UsageError(f"the reward {reward} cannot judge this: {why} {strange.text!r}; use --reward self.")
 
 
 async def agenerate(prompts: str | Sequence[str], *, out: str | Path | None = None, on_step: OnStep | None = None,

@@ -187,7 +187,7 @@ def reward_identity(name: str) -> dict[str, Any]:
     if _is_file_part(name):
         files = [Path(name.rpartition(":")[0])]
     else:
-        sources = HELD_OUT_SOURCES if "held-out" in name else DETECTOR_SOURCES if "detector" in name else ()
+        sources = HELD_OUT_SOURCES if name == "held-out" else DETECTOR_SOURCES if "detector" in name else ()
         files = [Path(__file__).parent / part for part in sources]
     return {"sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()} if files else {}
 

@@ -57,17 +57,20 @@ def rms_distance(latents: Tensor, initial: Tensor) -> float:
     return float((latents - initial).square().mean().sqrt())
 
 
-def surprise(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> float:
+def surprise(logits: Tensor, tokens: Tensor, before: Tensor, temperature: float = 1.0) -> float:
     """How much less likely tokens (T,) are than what logits (T, V) would choose: mean of -log p - entropy, in nats.
 
-    Under the untouched latents' logits: about 0 or below for tokens drawn from them, several nats for words that the
-    model would not have said there. Our own measure of collapse; 0 for no tokens.
+    Under the untouched latents' logits: about 0 for tokens drawn from them, several nats for words that the model would
+    not have said there. A token that stands where it stood `before` (T or fewer) counts 0: a supplied text surprises
+    nobody until it changes. Our own measure of collapse; 0 for no tokens.
     """
     if not len(tokens):
         return 0.0
-    chances = torch.log_softmax(logits.float() / temperature, dim=-1)
-    entropy = -(chances.exp() * chances).sum(-1)
-    return float((-log_prob(logits, tokens, temperature) - entropy).mean())
+    chances = torch.log_softmax((logits.float() if logits.device.type == "mps" else logits.double()) / temperature, -1)
+    strange = -chances.gather(-1, tokens[:, None])[:, 0] + (chances.exp() * chances).sum(-1)
+    shared = min(len(tokens), len(before))
+    strange[:shared] *= tokens[:shared] != before[:shared]
+    return float(strange.mean())
 
 
 def repetition(tokens: tuple[int, ...], length: int = 4) -> float:

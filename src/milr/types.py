@@ -180,7 +180,7 @@ class ModalityInfo:
     """What one update did to the latents of one modality.
 
     `distance` is the rms of z - z0 over the free latents; `surprise` is `policy.surprise` of the new tokens under the
-    untouched latents, in nats per token.
+    untouched latents, in nats per token (None: not measured).
     """
 
     loss: float
@@ -189,7 +189,7 @@ class ModalityInfo:
     distance: float
     tokens_changed: int
     free_tokens: int
-    surprise: float = 0.0
+    surprise: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ Credit = Literal["executed", "argmax"]
 
 @dataclass(frozen=True)
 class LatentState:
-    """Free latents (n, d) or (n, 2, d) with Adam's moments, where they started, and the tokens last executed.
+    """Free latents (n, d) or (n, 2, d) with Adam's moments, where they started, the tokens last and first executed.
 
     `tokens` (m,) has m < n where an end of text came inside the prefix: what follows it was not executed.
     """
@@ -33,6 +33,7 @@ class LatentState:
     initial: Tensor
     tokens: Tensor
     moments: tuple[Tensor, Tensor]
+    first: Tensor
     count: int = 0
 
 
@@ -40,7 +41,8 @@ def start(latents: Tensor, tokens: tuple[int, ...], dtype: torch.dtype = torch.f
     """The state before any update; `tokens` were executed under `latents`."""
     z = latents.detach().to(dtype).clone()
     zero = torch.zeros_like(z)
-    return LatentState(z, z.clone(), torch.tensor(tokens, device=z.device), (zero, zero.clone()))
+    executed = torch.tensor(tokens, device=z.device)
+    return LatentState(z, z.clone(), executed, (zero, zero.clone()), executed)
 
 
 def update(state: LatentState, logits: Logits, reward: float, *, learning_rate: float, temperature: float = 1.0,

@@ -139,7 +139,7 @@ class _Run:
                 before = logits(latent.latents)
                 prefix = greedy_prefix(logits(moved.latents), self.model.end_of_text, before=before,
                                        executed=latent.tokens)  # fmt: skip
-                info = replace(info, surprise=_surprise(logits(latent.initial), prefix))
+                info = replace(info, surprise=_surprise(logits(latent.initial), prefix, latent.first))
             return moved, info, prefix
 
         moved, info, (prefix, ties) = await self.studio.compute(move)
@@ -166,7 +166,7 @@ class _Run:
             with torch.no_grad():
                 prefix = sampled_prefix(logits(moved.latents), self.key.at(index), self.settings.temperature)
                 if info:
-                    strange = _surprise(logits(latent.initial), prefix, self.settings.temperature)
+                    strange = _surprise(logits(latent.initial), prefix, latent.first, self.settings.temperature)
                     info = replace(info, surprise=strange)
             return moved, info, prefix
 
@@ -213,6 +213,6 @@ class _Run:
                            prefix=prefix, temperature=self.settings.temperature)  # fmt: skip
 
 
-def _surprise(logits: torch.Tensor, prefix: Prefix, temperature: float = 1.0) -> float:
+def _surprise(logits: torch.Tensor, prefix: Prefix, before: torch.Tensor, temperature: float = 1.0) -> float:
     ids, _ = prefix
-    return surprise(logits[: len(ids)], torch.tensor(ids, device=logits.device), temperature)
+    return surprise(logits[: len(ids)], torch.tensor(ids, device=logits.device), before, temperature)

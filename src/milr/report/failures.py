@@ -13,7 +13,7 @@ def marks(step: StepRecord) -> list[str]:
     found = []
     if step.score is None:
         found.append("unscored")
-    strange = {modality for modality, info in step.info.items() if info.surprise > SURPRISE[modality]}
+    strange = {modality for modality, info in step.info.items() if (info.surprise or 0.0) > SURPRISE[modality]}
     if step.repetition > REPETITION or "text" in strange:
         found.append("text collapse")
     return found + (["image collapse"] if "image" in strange else [])

@@ -190,8 +190,9 @@ def _facts(step: StepRecord) -> tuple[tuple[str, str], ...]:
     for modality, info in step.info.items():
         facts.append((f"{modality} tokens changed", f"{info.tokens_changed} of {info.free_tokens} free"))
         facts.append((f"{modality} update", f"loss {info.loss:.3g}, gradient {info.gradient_norm:.3g}, "
-                      f"norm {info.update_norm:.3g}, distance {info.distance:.3g}, "
-                      f"surprise {info.surprise:.2g} nats"))  # fmt: skip
+                      f"norm {info.update_norm:.3g}, distance {info.distance:.3g}"))  # fmt: skip
+        if info.surprise is not None:
+            facts.append((f"{modality} surprise", f"{info.surprise:.2f} nats per token"))
     ties = len(step.text_near_ties) + len(step.image_near_ties)
     facts += [("repetition", words.number(step.repetition))] if step.repetition else []
     facts += [("near ties", str(ties))] if ties else []

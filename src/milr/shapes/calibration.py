@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from scipy.optimize import minimize
+from statsmodels.stats.proportion import proportion_confint
 
 from milr.shapes import detector
 from milr.shapes.judge import Sight
@@ -101,15 +102,23 @@ def fit_weights(cases: int = 250, rounds: int = 3, seed: int = 11) -> np.ndarray
     return weights
 
 
-def main(held_out: Annotated[bool, typer.Option(help="The held-out judge's rates instead.")] = False) -> None:
-    """Tell new weights of the detector, and the rates under the committed ones."""
+def main(
+    cases: Annotated[int, typer.Option(help="Pictures of each kind.")] = 1000,
+    held_out: Annotated[bool, typer.Option(help="The held-out judge's rates instead.")] = False,
+) -> None:
+    """Tell new weights of the detector, and the rates under the committed ones with Wilson's 95 % intervals."""
     see: Sight = detector.detect
     if held_out:
         from milr.shapes.held_out import see
     else:
         typer.echo(f"weights {[round(float(weight), 3) for weight in fit_weights()]}")
-    for name, rate in rates({**RIGHT, "displaced": displaced, **MISSES}, 400, seed=12, see=see).items():
-        typer.echo(f"{name:15s} above 0.3: {rate.found:7.2%}   above 0.9: {rate.counted:7.2%}")
+    for name, rate in rates({**RIGHT, "displaced": displaced, **MISSES}, cases, seed=12, see=see).items():
+        typer.echo(f"{name:15s} above 0.3: {_told(rate.found, cases)}   above 0.9: {_told(rate.counted, cases)}")
+
+
+def _told(share: float, cases: int) -> str:
+    low, high = proportion_confint(share * cases, cases, method="wilson")
+    return f"{share:7.2%} [{low:.2%}, {high:.2%}]"
 
 
 if __name__ == "__main__":

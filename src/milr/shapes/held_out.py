@@ -1,7 +1,8 @@
 """The held-out judge: a small network that looks at each cell, trained on renderings that nano never saw.
 
-It shares with the detector the names of things and GenEval's rules, and nothing of how a picture is read: what fools
-one need not fool the other. `python -m milr.shapes.train held-out` makes its weights.
+It shares with the detector the names of things, where an object's box lies in its cell, and GenEval's rules, but not
+how a picture is read: what fools one need not fool the other. It is fooled more easily: docs/nano.md says by what.
+`python -m milr.shapes.train held-out` makes its weights.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class HeldOutJudge(nn.Module):
 def held_out_judge() -> HeldOutJudge:
     """The network with the released weights."""
     network = HeldOutJudge()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}, strict=False)
+    weights = {name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}
+    unfilled = network.load_state_dict(weights, strict=False)
+    assert all("num_batches_tracked" in name for name in unfilled.missing_keys) and not unfilled.unexpected_keys
     return network.eval()
 
 

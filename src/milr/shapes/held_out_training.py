@@ -22,7 +22,8 @@ def judge_loss(network: HeldOutJudge, batch: Sheets, device: str = "cpu") -> tup
     logits = network(to_pixels(batch.pictures).to(device))
     told = [torch.from_numpy(one).to(device) for one in (batch.shapes, batch.colours, batch.sizes, batch.fills)]
     loss = sum(
-        F.cross_entropy(rows.flatten(0, 1).float(), wanted.flatten(), ignore_index=UNTOLD)
+        F.cross_entropy(rows.flatten(0, 1).float(), wanted.flatten(), ignore_index=UNTOLD, reduction="sum")
+        / (wanted != UNTOLD).sum().clamp_min(1)
         for rows, wanted in zip(logits, told, strict=True)
     )
     assert isinstance(loss, Tensor)
@@ -40,7 +41,7 @@ def train_judge(network: HeldOutJudge, *, steps: int, batch: int, seed: int, rat
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         with torch.autocast(device, torch.bfloat16):
-            loss, right = judge_loss(network, sheets(rng, batch), device)
+            loss, right = judge_loss(network, sheets(rng, batch, seed), device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

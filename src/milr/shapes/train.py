@@ -34,11 +34,11 @@ Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined 
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
-def _save(weights: dict[str, Tensor], path: Path, steps: int = 0) -> None:
-    """Under a temporary name, then renamed: a kill leaves the last milestone whole."""
+def _save(weights: dict[str, Tensor], path: Path, **about: int | float) -> None:
+    """Under a temporary name, then renamed: a kill leaves the last milestone whole. `about` goes into its header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(held, path.with_suffix(".part"), {"steps": str(steps)})
+    save_file(held, path.with_suffix(".part"), {name: str(value) for name, value in about.items()})
     path.with_suffix(".part").replace(path)
 
 
@@ -75,18 +75,28 @@ def language(out: Out, steps: int = 3000, rate: float = 5e-3, seed: int = 0, dev
     torch.set_num_threads(threads)
     tokenizer, path, report = make_tokenizer(), out / LANGUAGE, _reporter()
     network = make_network(tokenizer, seed).to(device)
-    network.model.language_model.set_attn_implementation("eager")  # twice as fast here as the fused one in bfloat16
+    if device == "cpu":  # where the fused kernel's backward pass is slow in bfloat16
+        network.model.language_model.set_attn_implementation("eager")
     network.model.vision_model.load_state_dict(load_file(out / EYES))
-    first = 0
-    if path.exists():
-        network.load_state_dict(load_file(path), strict=False)
-        with safe_open(path, "pt") as file:
-            first = int(file.metadata()["steps"])
+    recipe = {"steps": steps, "rate": rate, "seed": seed, "times": times}
+    first = _resume(network, path, recipe) if path.exists() else 0
     for begin in range(first, steps, ROUND):
         torch.manual_seed(seed + begin)
         source = Examples(tokenizer, seed + begin)
         train_round(network, source, first=begin, steps=steps, batch=Batch().times(times), rate=rate, report=report)
-        _save(_without_vq(network), path, steps=min(steps, begin + ROUND))
+        _save(_without_vq(network), path, done=min(steps, begin + ROUND), **recipe)
+
+
+def _resume(network: JanusForConditionalGeneration, path: Path, recipe: dict[str, int | float]) -> int:
+    """Load the last round and tell its step; a folder of another recipe is refused, for it would be neither."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    other = [f"{name} {about.get(name)}" for name, value in recipe.items() if about.get(name) != str(value)]
+    if other:
+        raise typer.BadParameter(f"{path} was made with {', '.join(other)}; give the same, or another --out.")
+    unfilled = network.load_state_dict(load_file(path), strict=False)
+    assert all(name.startswith("model.vqmodel.") for name in unfilled.missing_keys) and not unfilled.unexpected_keys
+    return int(about["done"])
 
 
 def _without_vq(network: JanusForConditionalGeneration) -> dict[str, Tensor]:
@@ -121,14 +131,14 @@ def everything(out: Out, seed: int = 0, device: Device = "cpu", threads: int = 1
 
 @app.command()
 def join(out: Out, folder: Annotated[Path, typer.Option(help="Where the model goes.")]) -> None:
-    """Put both parts into one model that `from_pretrained` loads."""
+    """Put tokenizer, eyes and transformer into one model that `from_pretrained` loads."""
     tokenizer = make_tokenizer()
     save_network(joined(out), tokenizer, folder)
     typer.echo(f"wrote {folder}")
 
 
 def joined(out: Path) -> JanusForConditionalGeneration:
-    """The network with both parts' weights; every tensor comes from one of them."""
+    """The network with the parts' weights; every tensor comes from one of them."""
     network = make_network(make_tokenizer(), 0)
     weights = load_file(out / LANGUAGE)
     weights |= {f"model.vqmodel.{name}": tensor for name, tensor in load_file(out / VQ).items()}

@@ -1,7 +1,8 @@
 """Renderings that nano never saw, for a judge that is independent of nano and of the detector.
 
 The same shapes and names in another hand: thinner or thicker lines, other stripes, sizes a little off, turned, moved
-by a pixel, colours and ground jittered, noise and blur. Cells may also hold what is nearly an object, and is none.
+by a pixel, colours and ground jittered, noise and blur. Solid objects differ least from the world's own. Cells may also
+hold what is nearly an object, and is none.
 """
 
 from __future__ import annotations
