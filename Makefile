@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-DEMO_PROMPT ?= a photo of a red star left of a blue circle
-DEMO_SEED ?= 1
+DEMO_PROMPT ?= a photo of a large striped blue star left of a small outlined red heart
+DEMO_SEED ?= 7
 
 .PHONY: demo test test-long check lint install docs clean
 

@@ -27,17 +27,18 @@ from milr.shapes.planning import is_plan
 from milr.shapes.splits import prompts
 from milr.types import Modality
 
-WEAK = f"{Path(__file__).with_name('weak_judge.py')}:coloured"
+BAD = Path(__file__).with_name("weak_judge.py")
+NEVER, WEAK = f"{BAD}:never", f"{BAD}:coloured"
 SETTINGS = {
-    "learning rate 0": Options(learning_rate=0.0),
-    "default (0.03)": Options(),
-    "learning rate 0.3": Options(learning_rate=0.3),
-    "learning rate 3": Options(learning_rate=3.0),
-    "text alone, whole text, 0.1": Options(schedule="text", text_ratio=1.0, learning_rate=0.1),
-    "text alone, whole text, 1": Options(schedule="text", text_ratio=1.0, learning_rate=1.0),
-    "image alone, all tokens, 0.03": Options(schedule="image", image_ratio=1.0, learning_rate=0.03),
-    "image alone, all tokens, 0.3": Options(schedule="image", image_ratio=1.0, learning_rate=0.3),
-    "image alone, all tokens, 3": Options(schedule="image", image_ratio=1.0, learning_rate=3.0),
+    "joint, 0": Options(reward=NEVER, learning_rate=0.0),
+    "joint, 0.03 (default)": Options(reward=NEVER),
+    "joint, 0.3": Options(reward=NEVER, learning_rate=0.3),
+    "joint, 3": Options(reward=NEVER, learning_rate=3.0),
+    "text alone, all tokens, 0.1": Options(reward=NEVER, schedule="text", text_ratio=1.0, learning_rate=0.1),
+    "text alone, all tokens, 1": Options(reward=NEVER, schedule="text", text_ratio=1.0, learning_rate=1.0),
+    "image alone, all tokens, 0.03": Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=0.03),
+    "image alone, all tokens, 0.3": Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=0.3),
+    "image alone, all tokens, 3": Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=3.0),
     "guided by self, 0": Options(reward="self", learning_rate=0.0),
     "guided by self, 0.03": Options(reward="self"),
     "guided by self, 0.3": Options(reward="self", learning_rate=0.3),

@@ -1,8 +1,8 @@
 """The figures of docs/nano.md: `python benchmarks/nano_figures.py guidance`, `... gallery`, `... training LOG`.
 
 * guidance: plain and text-enhanced score against guidance_scale on the development split.
-* gallery: for every category of the test split a text-enhanced picture that is right and one that is not, beside what
-  the detector says of it.
+* gallery: for every category of the test split a right text-enhanced and a wrong plain picture, beside
+  what the detector says of it.
 * training: the losses in what `python -m milr.shapes.train language` printed.
 """
 
@@ -69,15 +69,17 @@ def guidance(seeds: int = 3, every: int = 1, out: Path = Path("docs/nano-guidanc
 
 @app.command()
 def gallery(seeds: int = 3, out: Path = Path("docs/nano-gallery.png")) -> None:
-    """Draw one right and one wrong picture of every category, the first found; an empty place where there is none."""
+    """Draw the first right text-enhanced and the first wrong plain picture of every category, where there is one."""
     torch.set_num_threads(1)
     model, chosen = load_nano(), prompts("test")
     written = thoughts(model, chosen)
     found: dict[tuple[str, bool], tuple] = {}
     for seed in range(seeds):
-        for prompt, picture in zip(chosen, draw(model, chosen, written, seed), strict=True):
-            score = judge(picture, prompt.metadata)
-            found.setdefault((prompt.category, score.value == 1), (prompt.text, picture, score.reason))
+        for texts, right in ((written, True), ([None] * len(chosen), False)):
+            for prompt, picture in zip(chosen, draw(model, chosen, texts, seed), strict=True):
+                score = judge(picture, prompt.metadata)
+                if (score.value == 1) == right:
+                    found.setdefault((prompt.category, right), (prompt.text, picture, score.reason))
     figure = Figure(figsize=(1.75 * len(CATEGORIES), 5.6), layout="constrained")
     for column, axes in zip(CATEGORIES, figure.subplots(2, len(CATEGORIES)).T, strict=True):
         for place, right in zip(axes, (True, False), strict=True):

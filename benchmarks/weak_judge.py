@@ -1,4 +1,4 @@
-"""A judge that is easy to fool, for showing reward hacking: it counts coloured pixels and never looks at shapes.
+"""Bad judges, for showing failures: one counts coloured pixels and never looks at shapes, one is never content.
 
 `milr generate "a red star left of a blue circle" --reward benchmarks/weak_judge.py:coloured`
 """
@@ -24,3 +24,8 @@ def coloured(picture: Image, prompt: Prompt) -> float:
     counts = {name: (np.linalg.norm(pixels - rgb, axis=-1) < NEAR).sum() for name, rgb in COLOURS.items()}
     wanted = [counts[name] for name in named] or [max(counts.values())]
     return float(np.mean([min(1.0, count / ENOUGH) for count in wanted]))
+
+
+def never(picture: Image, prompt: Prompt) -> float:
+    """Always 0, so that every update has its full force."""
+    return 0.0

@@ -46,12 +46,18 @@ def test_generate_writes_picture_report_and_says_where(milr: Call, tmp_path: Pat
 
 
 def test_json_is_all_that_stdout_holds_and_repeats(milr: Call) -> None:
-    code, first, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 3, "--threshold", 1, "--out", "a", "--json")
+    code, first, _ = milr(
+        "generate", PROMPT, "--steps", 2, "--temperature", 3, "--seed", 3, "--threshold", 1, "--out", "a", "--json"
+    )
     assert code == 0
-    _, again, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 3, "--threshold", 1, "--out", "b", "--json")
+    _, again, _ = milr(
+        "generate", PROMPT, "--steps", 2, "--temperature", 3, "--seed", 3, "--threshold", 1, "--out", "b", "--json"
+    )
     assert json.loads(first)[0]["steps"] == json.loads(again)[0]["steps"]
     assert len(json.loads(first)[0]["steps"]) == 3
-    _, other, _ = milr("generate", PROMPT, "--steps", 2, "--seed", 4, "--threshold", 1, "--out", "c", "--json")
+    _, other, _ = milr(
+        "generate", PROMPT, "--steps", 2, "--temperature", 3, "--seed", 4, "--threshold", 1, "--out", "c", "--json"
+    )
     assert json.loads(first)[0]["steps"] != json.loads(other)[0]["steps"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from milr.runs.store import Record, StepRecord
 
 REPETITION = 0.5  # share of repeated n-grams in a visualisation
-SURPRISE = {"text": 3.0, "image": 3.0}  # nats per free token; docs/nano.md says how well these part right from wrong
+SURPRISE = {"text": 4.0, "image": 8.0}  # nats per free token; docs/nano.md says how well these part failed from sound
 
 
 def marks(step: StepRecord) -> list[str]:
