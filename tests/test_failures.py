@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from milr.api import prepare, run
@@ -19,12 +18,7 @@ from milr.shapes.planning import is_plan
 PROMPTS = ["a photo of a red star left of a blue circle", "a photo of three hearts", "a photo of a green moon"]
 
 
-@pytest.fixture(scope="module")
-def worthless(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A reward that is never content, so that every step moves with full force."""
-    file = tmp_path_factory.mktemp("reward") / "worthless.py"
-    file.write_text("def score(picture, prompt):\n    return 0.0\n")
-    return f"{file}:score"
+NEVER = f"{Path(__file__).parents[1] / 'benchmarks' / 'weak_judge.py'}:never"  # every step moves with full force
 
 
 def search(out: Path, options: Options) -> list[Record]:
@@ -37,8 +31,8 @@ def objects(step: StepRecord, out: Path) -> int:
     return sum(one.score > 0.3 for found in seen.values() for one in found)
 
 
-def test_text_collapse_is_marked_where_the_text_is_no_plan_any_more(worthless: str, tmp_path: Path) -> None:
-    records = search(tmp_path, Options(reward=worthless, schedule="text", learning_rate=3.0, steps=4))
+def test_text_collapse_is_marked_where_the_text_is_no_plan_any_more(tmp_path: Path) -> None:
+    records = search(tmp_path, Options(reward=NEVER, schedule="text", learning_rate=3.0, steps=4))
     for record in records:
         first, last = record.steps[0], record.steps[-1]
         assert first.visualisation and is_plan(first.visualisation) and marks(first) == []
@@ -46,8 +40,8 @@ def test_text_collapse_is_marked_where_the_text_is_no_plan_any_more(worthless: s
         assert "text collapse" in marks(last), last.visualisation
 
 
-def test_image_collapse_is_marked_where_the_objects_are_lost(worthless: str, tmp_path: Path) -> None:
-    chosen = Options(reward=worthless, schedule="image", image_ratio=1.0, learning_rate=3.0, steps=3)
+def test_image_collapse_is_marked_where_the_objects_are_lost(tmp_path: Path) -> None:
+    chosen = Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=3.0, steps=3)
     records = search(tmp_path, chosen)
     assert sum(objects(record.steps[0], tmp_path) for record in records) > 0
     for record in records:
@@ -55,8 +49,16 @@ def test_image_collapse_is_marked_where_the_objects_are_lost(worthless: str, tmp
         assert marks(record.steps[-1]) == ["image collapse"]
 
 
-def test_small_steps_are_not_marked(worthless: str, tmp_path: Path) -> None:
-    records = search(tmp_path, Options(reward=worthless, learning_rate=0.01, steps=3))
+def test_small_steps_are_not_marked(tmp_path: Path) -> None:
+    records = search(tmp_path, Options(reward=NEVER, learning_rate=0.01, steps=3))
     assert all(step.moved for record in records for step in record.steps[1:])
     assert [marks(step) for record in records for step in record.steps] == [[]] * 12
     assert not any(looks_hacked(record) for record in records)
+
+
+def test_a_weak_judge_is_hacked_by_the_gradient_and_not_without_it(tmp_path: Path) -> None:
+    weak = NEVER.replace(":never", ":coloured")
+    moved, still = (search(tmp_path / str(rate), Options(reward=weak, learning_rate=rate, steps=12, threshold=1.0))
+                    for rate in (0.1, 0.0))  # fmt: skip
+    assert any(looks_hacked(record) for record in moved)
+    assert not any(looks_hacked(record) for record in still)

@@ -58,13 +58,13 @@ def held_out_judge() -> HeldOutJudge:
 
 
 @torch.no_grad()
-def see(picture: np.ndarray, network: HeldOutJudge | None = None) -> dict[str, tuple[Sighting, ...]]:
+def see(picture: np.ndarray) -> dict[str, tuple[Sighting, ...]]:
     """uint8 (64, 64, 3) to sightings per shape, best first, as `detector.detect` gives them.
 
     A cell offers its likeliest shape with that shape's probability as score, and its likeliest colour, size and fill.
     """
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-    shapes, colours, sizes, fills = (network or held_out_judge())(pixels)
+    shapes, colours, sizes, fills = held_out_judge()(pixels)
     chances = shapes[0].softmax(-1)
     found: dict[str, list[Sighting]] = {}
     for cell in range(GRID * GRID):

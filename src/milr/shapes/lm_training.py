@@ -94,8 +94,8 @@ def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batc
 def make_optimisers(network: JanusForConditionalGeneration, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformer's layers, AdamW for embeddings, heads, norms and the aligner.
 
-    At the same rate and step Muon's drawing loss was half of AdamW's (docs/log.md). The VQ tokenizer and the vision
-    tower were trained before and stay as they are.
+    At the same rate and step Muon's planned drawing loss was half of AdamW's (docs/log.md). The VQ tokenizer and the
+    vision tower were trained before and stay as they are.
     """
     network.requires_grad_(True)
     network.model.vqmodel.requires_grad_(False)
