@@ -10,7 +10,6 @@ import torch
 
 import tiny_janus
 from milr.models.janus import JanusModel
-from milr.templates import NANO
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,4 +30,4 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> JanusModel:
     """The small random Janus, spoken to with nano's short templates."""
-    return JanusModel.load(tiny_folder, device="cpu", templates=NANO, name="tiny")
+    return JanusModel.load(tiny_folder, device="cpu", templates=tiny_janus.TEMPLATES, name="tiny")

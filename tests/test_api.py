@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -54,7 +55,7 @@ def tokens(outcome: Outcome) -> list[Any]:
 
 def test_one_prompt_is_one_outcome(settings: dict[str, Any]) -> None:
     found = one("a red star", **settings)
-    assert [step.index for step in found.steps] == [0, 1, 2, 3] and found.stop == "steps"
+    assert [step.index for step in found.steps] == [0, 1, 2, 3] and found.stop == "budget"
     assert found.prompt == Prompt("a red star") and found.key == Key(0, "a red star")
     assert found.score.value == max(step.score.value or 0 for step in found.steps)
     assert found.score.value == pytest.approx(brightness(found.picture))
@@ -367,9 +368,14 @@ def test_prompts_from_a_file(tmp_path: Path) -> None:
     lines, objects = tmp_path / "p.txt", tmp_path / "p.jsonl"
     lines.write_text("\ufeffa red star\n\n  a star  \n")
     objects.write_text('{"prompt": "a red star"}\n{"prompt": "a star", "id": 3}\n')
-    assert read_prompts(lines) == read_prompts(objects) == ["a red star", "a star"]
+    assert [prompt.text for prompt in read_prompts(objects)] == ["a red star", "a star"]
+    assert read_prompts(lines) == [Prompt("a red star"), Prompt("a star")]
     objects.write_text('{"prompt": "a red\u2028star"}\r\n', encoding="utf-8", newline="")
-    assert read_prompts(objects) == ["a red\u2028star"]
+    assert [prompt.text for prompt in read_prompts(objects)] == ["a red\u2028star"]
+    line = '{"tag": "colors", "include": [{"class": "star", "count": 1, "color": "red"}], "prompt": "a red star"}'
+    objects.write_text(f"{line}\r\n", newline="")
+    (known,) = read_prompts(objects)
+    assert known.category == "colors" and known.metadata == json.loads(line) and known.source == line
     objects.write_text('{"prompt": null}\n')
     with pytest.raises(UsageError, match="line 1"):
         read_prompts(objects)

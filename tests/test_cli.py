@@ -39,7 +39,7 @@ def milr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 def test_generate_writes_picture_report_and_says_where(milr: Call, tmp_path: Path) -> None:
     code, out, _ = milr("generate", PROMPT, "--steps", 1, "--out", "run")
     assert code == 0
-    assert "oracle" in out and "report   run/report.html" in out
+    assert "search reward held-out" in out and "(by detector)" in out and "report   run/report.html" in out
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     (picture,) = [line.split()[-1] for line in out.splitlines() if line.startswith("picture")]
     assert (tmp_path / picture).is_file()
@@ -111,10 +111,17 @@ def test_when_nothing_could_be_judged(milr: Call, tmp_path: Path) -> None:
     assert json.loads(out)[0]["stop"] == "judge_failed"
 
 
-def test_an_oracle_is_told_by_prompt(milr: Call, tmp_path: Path) -> None:
+def test_an_oracle_is_told(milr: Call) -> None:
+    _, out, _ = milr("generate", "a star", "--steps", 0, "--reward", "detector", "--out", "a")
+    assert "oracle" in out and "judged" not in out
+    _, out, _ = milr("generate", "a star", "--steps", 0, "--metric", "held-out", "--out", "b", "--json")
+    assert json.loads(out)[0]["oracle"] is True and json.loads(out)[0]["metric"] == "held-out"
+
+
+def test_who_judges_is_told_by_prompt(milr: Call, tmp_path: Path) -> None:
     (tmp_path / "both.txt").write_text("a star\na star and a star\n")
     _, out, _ = milr("generate", "--prompts", "both.txt", "--steps", 0, "--out", "both", "--json")
-    assert [found["oracle"] for found in json.loads(out)] == [True, False]
+    assert [found["judged"] is None for found in json.loads(out)] == [False, True]
     config = json.loads((tmp_path / "both" / "run.json").read_text())["config"]
     assert config["report_metric"] == "detector" and config["oracle"] is False
     milr("generate", "a star and a star", "--steps", 0, "--out", "self", "--json")
@@ -125,7 +132,7 @@ def test_an_interrupt_says_how_to_go_on(milr: Call, monkeypatch: pytest.MonkeyPa
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr(cli, "calm_threads", interrupted)
     code, _, err = milr("generate", "a star")
     assert code == 130 and err == "milr: interrupted; the same command goes on from here.\n"
 
@@ -216,3 +223,96 @@ def test_version(milr: Call) -> None:
     from milr import __version__
 
     assert milr("--version")[1] == f"milr {__version__}\n"
+
+
+BENCH = ("bench", "shapes", "--split", "development", "--categories", "colors,position", "--limit", 4, "--pictures", 2)
+
+
+def test_bench_tells_the_cost_before_and_the_scores_after_and_goes_on(milr: Call, tmp_path: Path) -> None:
+    code, out, _ = milr(*BENCH, "--method", "redraw_plain", "--out", "a")
+    assert code == 0
+    assert "4 samples to make, at most 8 pictures" in out and out.index("at most") < out.index("score")
+    assert "resample" in out and "oracle" not in out and "scored by detector" in out
+    assert (tmp_path / "a" / "compare.html").stat().st_size > 5_000
+    _, again, _ = milr(*BENCH, "--method", "redraw_plain", "--out", "a")
+    assert "0 samples to make" in again
+
+
+def test_compare_sets_runs_beside_each_other_and_refuses_what_is_not_comparable(milr: Call, tmp_path: Path) -> None:
+    for name, flags in (("a", ("--method", "redraw_plain")), ("b", ("--reward", "detector")), ("c", ("--samples", 2))):
+        milr(*BENCH, *flags, "--out", name)
+    code, out, _ = milr("compare", "a", "b", "--out", "both", "--json")
+    assert code == 0 and [row["oracle"] for row in json.loads(out)["rows"]] == [False, True]
+    for ending in ("html", "md", "csv", "json"):
+        assert (tmp_path / "both" / f"compare.{ending}").is_file()
+    assert "(oracle)" in (tmp_path / "both" / "compare.md").read_text()
+    code, _, err = milr("compare", "a", "c")
+    assert code == 2 and "samples" in err and err.count("\n") == 1
+    code, _, err = milr("compare", "a", "nowhere")
+    assert code == 2 and "nowhere" in err and err.count("\n") == 1
+
+
+def test_an_experiment_runs_its_rows_and_compares_them(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        'title = "small"\nbenchmark = "shapes"\nsplit = "development"\ncategories = ["colors"]\nlimit = 2\n'
+        'against = "b"\n[base]\nreward = "detector"\npictures = 2\n[rows.a]\nmethod = "redraw_plain"\n[rows.b]\n'
+        'method = "frozen"\n'
+    )
+    code, out, _ = milr("experiment", "small.toml", "--dry")
+    assert code == 0 and "4 samples to make" in out and not (tmp_path / "runs").exists()
+    code, out, _ = milr("experiment", "small.toml", "--rows", "a")
+    assert code == 0 and "page" not in out
+    code, out, _ = milr("experiment", "small.toml")
+    assert code == 0 and "2 samples to make" in out and "page     runs/small/compare.html" in out
+    code, _, err = milr("experiment", "nowhere.toml")
+    assert code == 2 and err == "milr: cannot read nowhere.toml: No such file or directory.\n"
+
+
+def test_agreement_of_rewards_is_told(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "agree.toml").write_text(
+        'title = "agree"\nbenchmark = "shapes"\nsplit = "development"\ncategories = ["colors"]\nlimit = 3\n'
+        'agreement = ["held-out", "noisy:1,1"]\npictures_of = "a"\n[base]\nreward = "detector"\npictures = 2\n'
+        'stop = false\n[rows.a]\nmethod = "redraw_plain"\n'
+    )
+    code, out, _ = milr("experiment", "agree.toml")
+    assert code == 0 and "balanced accuracy" in out
+    held, noisy = json.loads((tmp_path / "runs" / "agree" / "agreement.json").read_text())
+    assert held["reward"] == "held-out" and held["pictures"] == 6
+    assert noisy["passed_right"] in (0.0, None) or noisy["passed_right"] != noisy["passed_right"]
+
+
+def test_export_writes_the_official_layout(milr: Call, tmp_path: Path) -> None:
+    milr(*BENCH, "--method", "plain", "--out", "a")
+    code, out, _ = milr("export", "a", "--layout", "geneval", "--to", "official")
+    assert code == 0 and out.startswith("4 pictures in official")
+    assert json.loads((tmp_path / "official" / "00003" / "metadata.jsonl").read_text())["tag"] == "position"
+    assert (tmp_path / "official" / "00000" / "samples" / "0000.png").is_file()
+    code, _, err = milr("export", "a", "--layout", "genevil", "--to", "other")
+    assert code == 2 and "geneval" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("bench", "shape"), "shapes"),
+        (("bench", "shapes", "--split", "train"), "development"),
+        (("bench", "shapes", "--categories", "colours"), "colors"),
+        (("bench", "shapes", "--limit", 0), "at least 1"),
+        (("generate", "a star", "--reward", "noisy:x"), "noisy:0.1,0.2"),
+        (("generate", "a star", "--metric", "detektor"), "detector"),
+        (("generate", "a star", "--no-stop", "--threshold", 0.5), "contradict"),
+        (("generate", "a star", "--pictures", 0), "at least 1"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(milr: Call, arguments: tuple[object, ...], says: str) -> None:
+    code, _, err = milr(*arguments)
+    assert code == 2 and says in err and err.count("\n") == 1
+
+
+def test_a_budget_of_pictures_is_kept_by_every_method(milr: Call) -> None:
+    for method in ("latent_reasoning", "redraw_sampled", "frozen", "random_walk", "plain"):
+        _, out, _ = milr("generate", "a star", "--method", method, "--pictures", 2, "--no-stop", "--json", "--out",
+                         method)  # fmt: skip
+        (found,) = json.loads(out)
+        assert len(found["steps"]) == (1 if method == "plain" else 2), method
+        assert found["stop"] == "budget"

@@ -132,7 +132,10 @@ def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Model
 # Rewards
 
 
-@pytest.mark.parametrize("name", catalog.REWARDS)
+REWARDS = ["noisy:0.1,0.2" if name == "noisy" else name for name in catalog.REWARDS]
+
+
+@pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_satisfies_its_contract(models: Models, name: str) -> None:
     reward = catalog.make_reward(name, models("tiny"))
     assert_satisfies(reward, Reward)
@@ -140,7 +143,7 @@ def test_a_reward_satisfies_its_contract(models: Models, name: str) -> None:
     assert reward.range == (0.0, 1.0) and 0 <= reward.threshold <= 1
 
 
-@pytest.mark.parametrize("name", catalog.REWARDS)
+@pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, name: str) -> None:
     prompt = to_prompt("a photo of a red star")
     assert prompt is not None
@@ -211,9 +214,9 @@ def test_a_method_repeats_itself_and_counts_its_steps(models: Models, name: str,
 @methods
 def test_what_is_frozen_keeps_its_tokens_and_pictures_differ(models: Models, name: str, model: str) -> None:
     found = outcome(models(model), name, learning_rate=0.0, guidance_scale=1.0, temperature=3.0)
-    assert len({text for text, _ in tokens(found)}) == 1
+    assert len({text for text, _ in tokens(found)}) == (2 if name == "redraw_sampled" else 1)
     assert len({image for _, image in tokens(found)}) == 2
-    for step in found.steps:
+    for step in found.steps:  # at learning rate 0, random steps are as short
         assert all(info.update_norm == info.distance == 0.0 for info in step.info.values())
 
 

@@ -45,21 +45,28 @@ ROOMS = {
     "rewards": "types base rules templates shapes/detector shapes/held_out shapes/judge",
     "latent": "types base policy randomness",
     "methods": "types base latent policy randomness templates",
-    "benchmarks": "types base rules shapes/grammar",
+    "benchmarks": "types base rules shapes/grammar shapes/splits",
     "studio": "types base randomness",
     "search": "types base randomness studio",
     "runs": "types base studio search",
     "report": "types rules runs",
 }
+TERMINAL = {"cli", "doctor", "flags", "progress", "telling"}
 # Above all rooms: they may import anything but each other's callers.
 ABOVE = {
-    "catalog": {"api", "cli", "doctor", "progress"},
-    "api": {"cli", "doctor", "progress"},
-    "doctor": {"api", "cli", "progress"},
-    "progress": {"cli", "doctor"},
+    "catalog": {"prepared", "api", "experiments", "forecast", "agreement", *TERMINAL},
+    "prepared": {"api", "experiments", "forecast", "agreement", *TERMINAL},
+    "api": {"experiments", "forecast", "agreement", *TERMINAL},
+    "experiments": {"forecast", "agreement", *TERMINAL},
+    "forecast": {"api", "experiments", "agreement", *TERMINAL},
+    "agreement": {"api", "experiments", "forecast", *TERMINAL},
+    "doctor": TERMINAL - {"doctor"},
+    "progress": TERMINAL - {"progress"},
+    "telling": TERMINAL - {"telling"},
+    "flags": TERMINAL - {"flags"},
     "cli": set[str](),
     "web": {"cli"},
-    "__init__": {"cli", "doctor", "progress"},
+    "__init__": TERMINAL,
 }
 PRINTERS = {"cli.py"}
 

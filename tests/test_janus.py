@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 import tiny_janus
 from milr.base import UnifiedModel
 from milr.models import nano
+from milr.models.decoding import Decoded
 from milr.models.janus import JanusModel
 from milr.models.loading import SPECIAL_TOKENS, Checkpoint
 from milr.models.pictures import Preprocessing, to_pictures
@@ -45,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> JanusModel:
-    return JanusModel.load(folder, device="cpu", templates=NANO, name="tiny")
+    return JanusModel.load(folder, device="cpu", templates=tiny_janus.TEMPLATES, name="tiny")
 
 
 def assert_same(one: Trace, other: Trace) -> None:
@@ -316,6 +318,21 @@ def test_the_answer_depends_on_the_picture(model: JanusModel) -> None:
     assert model.answer([], []) == []
 
 
+def test_a_verdict_after_thinking_is_the_last_yes_or_no(model: JanusModel, folder: Path) -> None:
+    thinking = JanusModel.load(folder, device="cpu", templates=replace(NANO, answer_tokens=30), name="tiny")
+    yes, no = thinking._spellings("yes"), thinking._spellings("no")
+    with torch.no_grad():
+        network = thinking.network
+        latents = torch.randn(5, 1, network.config.text_config.hidden_size)
+        spoken = network.lm_head(latents[:, 0]).softmax(-1)
+    other = next(token for token in range(60) if token not in (*yes, *no))
+    for ids, place in (((other, no[0], other, yes[0], other), 3), ((yes[0], other, no[0], other, other), 2)):
+        found = thinking._chance_of_yes(Decoded(ids, latents, (), 5), yes, no)
+        likely, unlikely = spoken[place, yes].sum(), spoken[place, no].sum()
+        assert found == pytest.approx(float(likely / (likely + unlikely)), abs=1e-6)
+    assert thinking._chance_of_yes(Decoded((other,) * 5, latents, (), 5), yes, no) is None
+
+
 # What it refuses
 
 
@@ -354,9 +371,11 @@ def test_the_contract_is_kept(model: JanusModel) -> None:
 
 def test_identity_follows_the_weights_and_the_wording(model: JanusModel, folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "copy")
-    same = JanusModel.load(copied, device="cpu", templates=NANO, name="tiny")
+    same = JanusModel.load(copied, device="cpu", templates=tiny_janus.TEMPLATES, name="tiny")
     assert dict(same.identity()) == dict(model.identity())
-    other = tiny_janus.load(tmp_path / "other", seed=1, templates=NANO, name="tiny", question="is it {prompt}")
+    other = tiny_janus.load(
+        tmp_path / "other", seed=1, templates=tiny_janus.TEMPLATES, name="tiny", question="is it {prompt}"
+    )
     assert other.identity()["weights"] != model.identity()["weights"]
     assert other.identity()["templates"] != model.identity()["templates"]
     assert model.identity()["dtype"] == "float32"
@@ -377,7 +396,7 @@ def test_hub_blobs_are_known_by_their_name(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_bfloat16_weights_keep_float32_latents(folder: Path) -> None:
-    model = JanusModel.load(folder, dtype="bfloat16", device="cpu", templates=NANO)
+    model = JanusModel.load(folder, dtype="bfloat16", device="cpu", templates=tiny_janus.TEMPLATES)
     trace = model.draw(draws(["a red star"], temperature=0.0, keep=None))[0]
     assert model.network.dtype == torch.bfloat16 and model.identity()["dtype"] == "bfloat16"
     assert trace.latents is not None and trace.latents.dtype == torch.float32

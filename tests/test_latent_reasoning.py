@@ -13,8 +13,7 @@ from torch import Tensor
 
 from milr.base import StudioFace
 from milr.latent.schedules import SCHEDULES
-from milr.latent.update import update
-from milr.methods import latent_reasoning as method_file
+from milr.latent.update import policy_gradient
 from milr.methods.latent_reasoning import Settings, _Run, _State, latent_reasoning
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
@@ -313,30 +312,28 @@ def outcome_of_redraw(model: JanusModel, **changes: Any) -> Step:
 # The reward
 
 
-def test_an_update_uses_the_reward_of_the_picture_before_it(tiny: JanusModel, monkeypatch: Any) -> None:
+def test_an_update_uses_the_reward_of_the_picture_before_it(tiny: JanusModel) -> None:
     rewards: list[tuple[int, float]] = []
-    real = update
+    real = policy_gradient
 
     def spy(state: Any, logits: Any, reward: float, **rest: Any) -> Any:
         rewards.append((state.latents.ndim, reward))
         return real(state, logits, reward, **rest)
 
-    monkeypatch.setattr(method_file, "update", spy)
-    walk(tiny, settings("joint", steps=3), 0.25, 0.5, 0.75, 1.0)
+    walk(tiny, settings("joint", steps=3, rule=spy), 0.25, 0.5, 0.75, 1.0)
     assert rewards == [(2, -0.75), (3, -0.75), (2, -0.5), (3, -0.5), (2, -0.25), (3, -0.25)]
 
 
-def test_the_credit_goes_to_the_tokens_of_the_picture_before(tiny: JanusModel, monkeypatch: Any) -> None:
+def test_the_credit_goes_to_the_tokens_of_the_picture_before(tiny: JanusModel) -> None:
     executed: list[tuple[int, ...]] = []
-    real = update
+    real = policy_gradient
 
     def spy(state: Any, logits: Any, reward: float, **rest: Any) -> Any:
         if state.latents.ndim == 3:
             executed.append(tuple(state.tokens.tolist()))
         return real(state, logits, reward, **rest)
 
-    monkeypatch.setattr(method_file, "update", spy)
-    made = walk(tiny, settings("joint", guidance_scale=1.0), 0.25)
+    made = walk(tiny, settings("joint", guidance_scale=1.0, rule=spy), 0.25)
     assert executed == [image[:3] for image in made.images()[:-1]]
     assert len(set(executed)) > 1
 

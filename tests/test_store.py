@@ -37,7 +37,7 @@ def test_digest_ignores_the_order_of_settings_and_whole_floats_but_not_values():
     assert config(settings={"threshold": 0.9, "steps": 21, "learning_rate": 0.03}).digest != config().digest
 
 
-@pytest.mark.parametrize("field", sorted(set(RunConfig.model_fields) - {"command"}))
+@pytest.mark.parametrize("field", sorted(set(RunConfig.model_fields) - {"command", "label"}))
 def test_every_field_but_the_command_is_part_of_the_digest_and_told_in_words(field):
     old = getattr(config(), field)
     changed = {dict: {"x": 1}, str: "other", int: 99, bool: True}[type(old)]
@@ -45,8 +45,8 @@ def test_every_field_but_the_command_is_part_of_the_digest_and_told_in_words(fie
     assert differences(config(), config(**{field: changed}))
 
 
-def test_the_command_is_a_label():
-    assert config(command="bench").digest == config().digest
+def test_command_and_label_are_labels():
+    assert config(command="bench", label="mine").digest == config().digest
 
 
 def test_digest_is_the_same_in_another_process():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from transformers import (
 
 from milr.models.janus import JanusModel
 from milr.models.loading import SPECIAL_TOKENS
+from milr.templates import NANO
 
 WIDTH = 32
+TEMPLATES = replace(NANO, verdict="first", answer_tokens=8)  # an untrained model comes to no verdict by thinking aloud
 IMAGE_VOCAB = 48
 SIDE = 4  # image tokens along one side
 WORDS = """

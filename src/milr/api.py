@@ -3,162 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr import catalog
 from milr.options import Options
-from milr.presets import PRESETS, resolve
-from milr.search import Budget, OnStep, search
+from milr.prepared import Prepared, prepare
+from milr.search import OnStep
 from milr.studio import OnBatch, Studio
 from milr.types import ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Method, Reward, UnifiedModel
-    from milr.runs.config import RunConfig
     from milr.runs.records import Record, StepRecord
     from milr.runs.runner import OnEvent
-
-BY_PROMPT = "detector or self"  # the default reward of prompts of both kinds
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything a run needs, checked: no prompt or option in it can turn out to be wrong later."""
-
-    options: Options
-    prompts: tuple[Prompt, ...]
-    model: UnifiedModel
-    reward: Reward
-    reward_name: str
-    method: Method
-    settings: Mapping[str, Any]
-    threshold: float
-
-    @property
-    def oracle(self) -> bool:
-        """Whether the search reward is also what judges the result, for every prompt."""
-        return self.reward_name == "detector"
-
-    def guided_by_its_judge(self, prompt: Prompt) -> bool:
-        """Whether this prompt's search reward is also what judges its result."""
-        return self.oracle or (self.reward_name == BY_PROMPT and prompt.metadata is not None)
-
-    def config(self) -> RunConfig:
-        """The identity of the run."""
-        from milr.runs.config import RunConfig, prompts_digest
-
-        options = self.options
-        spoken = {"visualisation": options.visualisation, "reasoning_prompt": options.reasoning_prompt}
-        return RunConfig(
-            prompts_digest=prompts_digest(self.prompts), prompt_count=len(self.prompts), model=self.model.name,
-            model_identity=dict(self.model.identity()), reward=self.reward_name,
-            reward_identity=catalog.reward_identity(self.reward_name), oracle=self.oracle,
-            report_metric="detector" if any(prompt.metadata for prompt in self.prompts) else "",
-            method=options.method, preset=options.preset,
-            settings={**self.settings, **spoken, "threshold": self.threshold}, seed=options.seed,
-            samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
-        )  # fmt: skip
-
-    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
-        """One sample of one prompt, from its first picture to its stop."""
-        key = Key(self.options.seed, prompt.text, sample)
-        budget = Budget(pictures=1) if self.options.method in catalog.SINGLE_DRAW else Budget()
-        outcome = await search(studio, prompt, key, self.method, threshold=self.threshold, budget=budget,
-                               returns=self.settings["returns"], on_step=on_step)  # fmt: skip
-        return self._judged(outcome)
-
-    def _judged(self, outcome: Outcome) -> Outcome:
-        """With the report metric's word on every picture, where it is another judge than the search reward."""
-        if outcome.prompt.metadata is None or self.guided_by_its_judge(outcome.prompt):
-            return outcome
-        from milr.shapes.judge import judge
-
-        metadata = outcome.prompt.metadata
-        judged = {place: judge(step.rollout.picture, metadata) for place, step in enumerate(outcome.steps)}
-        return replace(outcome, judged=judged)
+    from milr.runs.store import RunStore
 
 
-def prepare(texts: Sequence[str], options: Options) -> Prepared:
-    """Check the options, load model, reward and method, and read the prompts. MilrError says what is wrong."""
-    from milr.latent.schedules import SCHEDULES
-
-    catalog.one_of("preset", options.preset, list(PRESETS))
-    if options.schedule is not None:
-        catalog.one_of("schedule", options.schedule, list(SCHEDULES))
-    if options.role_tags is not None:
-        catalog.one_of("role-tag style", options.role_tags, ["pipe", "plain"])
-    resolve(options.preset, 576, options.overrides())  # bad values are told before a model is loaded
-    for kind, name in (("methods", options.method), ("rewards", options.reward)):
-        if name and ".py:" not in name:
-            catalog.one_of(kind[:-1], name, list(catalog.menu(kind)))
-    preset = PRESETS[options.preset]
-    model = catalog.make_model(options.model, dtype=options.dtype, device=options.device,
-                               role_tags=options.role_tags or preset["role_tags"],
-                               reasoning_prompt=options.reasoning_prompt)  # fmt: skip
-    settings = resolve(options.preset, model.image_tokens, options.overrides())
-    prompts = _read(texts, model)
-    if options.visualisation is not None:
-        _check(options.visualisation, model, "visualisation")
-    if options.reasoning_prompt is not None:
-        _check(options.reasoning_prompt.replace("{prompt}", prompts[0].text), model, "reasoning prompt")
-    reward_name = options.reward or _default_reward(prompts)
-    reward = _make_reward(reward_name, model)
-    method = catalog.make_method(options.method, settings, options.visualisation)
-    threshold = reward.threshold if options.threshold is None else options.threshold
-    if "metadata" in reward.needs:
-        _refuse_unknown(prompts, model, reward_name)
-    return Prepared(options, prompts, model, reward, reward_name, method, settings, threshold)
-
-
-def _read(texts: Sequence[str], model: UnifiedModel) -> tuple[Prompt, ...]:
-    """Prompts the model can read, trimmed, each once; those of nano's grammar with their metadata, for its pictures."""
-    from milr.shapes.grammar import to_prompt
-
-    found: dict[str, Prompt] = {}
-    for text in map(str.strip, texts):
-        _check(text, model, "prompt")
-        known = to_prompt(text) if model.name == "nano" else None
-        found.setdefault(text, known or Prompt(text))
-    return tuple(found.values())
-
-
-def _check(text: str, model: UnifiedModel, what: str) -> None:
-    """UsageError, about `what`, where the model cannot read `text`."""
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise UsageError(f"the {what} is not valid Unicode; write it in UTF-8.")
-    if what != "prompt" and not text.strip():
-        raise UsageError(f"the {what} is empty; leave it out, or write one.")
-    try:
-        model.check(text)
-    except UsageError as error:
-        raise UsageError(str(error).replace("the prompt", f"the {what}", 1)) from error
-
-
-def _default_reward(prompts: Sequence[Prompt]) -> str:
-    known = {prompt.metadata is not None for prompt in prompts}
-    return BY_PROMPT if len(known) == 2 else "detector" if True in known else "self"
-
-
-def _make_reward(name: str, model: UnifiedModel) -> Reward:
-    from milr.rewards.by_prompt import ByPrompt
-
-    if name == BY_PROMPT:
-        return ByPrompt(*(catalog.make_reward(part, model) for part in ("detector", "self")))
-    return catalog.make_reward(name, model)
-
-
-def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, reward: str) -> None:
-    strange = next((prompt for prompt in prompts if prompt.metadata is None), None)
-    if strange:
-        why = "its grammar cannot read" if model.name == "nano" else f"it knows nano's pictures, not {model.name}'s:"
-        raise UsageError(f"the reward {reward} cannot judge this: {why} {strange.text!r}; use --reward self.")
-
-
-async def agenerate(prompts: str | Sequence[str], *, out: str | Path | None = None, on_step: OnStep | None = None,
+async def agenerate(prompts: str | Sequence[str | Prompt], *, out: str | Path | None = None,
+                    on_step: OnStep | None = None,
                     on_event: OnEvent | None = None, on_batch: OnBatch | None = None,
                     **options: Any) -> Outcome | list[Outcome]:  # fmt: skip
     """Search for better pictures of one or many prompts, all in flight together.
@@ -210,19 +74,46 @@ async def _run_stored(prepared: Prepared, studio: Studio, out: Path, on_step: On
                       on_event: OnEvent | None) -> list[Outcome]:  # fmt: skip
     from milr.report.html import write_report
     from milr.runs.runner import jobs_of
-    from milr.runs.runner import run as work_off
-    from milr.runs.store import RunStore, name_of
+    from milr.runs.store import name_of
 
+    store = await work_off(prepared, studio, out, on_step=on_step, on_event=on_event)
+    write_report(out)
+    kept = {name_of(record.prompt, record.sample): record for record in store.records()}
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    return [restore(kept[name_of(job.prompt, job.sample)], out) for job in jobs]
+
+
+async def work_off(prepared: Prepared, studio: Studio, out: Path, *, on_step: OnStep | None = None,
+                   on_event: OnEvent | None = None) -> RunStore:  # fmt: skip
+    """Search for every sample that the folder `out` does not hold yet; the run's store, closed."""
+    from milr.runs.runner import jobs_of
+    from milr.runs.runner import run as run_jobs
+    from milr.runs.store import RunStore
 
     async def one(prompt: Prompt, sample: int) -> Outcome:
         return await prepared.search_one(studio, prompt, sample, on_step)
 
-    with RunStore(out).open(prepared.config()) as store:
-        await work_off(jobs, store=store, search_one=one, in_flight=prepared.options.in_flight, on_event=on_event)
-        write_report(out)
-        kept = {name_of(record.prompt, record.sample): record for record in store.records()}
-    return [restore(kept[name_of(job.prompt, job.sample)], out) for job in jobs]
+    options = prepared.options
+    jobs = jobs_of(prepared.prompts, options.samples)
+    with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
+        tally = await run_jobs(jobs, store=store, search_one=one, in_flight=options.in_flight, on_event=on_event)
+        if tally.made:
+            store.note_memory(_peak_memory(options.device))
+    return store
+
+
+def _peak_memory(device: str) -> int:
+    """The most bytes this process has used: of the GPU where it drew there, else of main memory."""
+    import torch
+
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource  # not on every system
+    except ImportError:
+        return 0
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
 
 
 def restore(record: Record, folder: Path) -> Outcome:
@@ -250,7 +141,7 @@ def _restore_step(step: StepRecord, folder: Path) -> Step:
     return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost)
 
 
-def generate(prompts: str | Sequence[str], **options: Any) -> Outcome | list[Outcome]:
+def generate(prompts: str | Sequence[str | Prompt], **options: Any) -> Outcome | list[Outcome]:
     """`agenerate` as a plain call; it also works where an event loop is already running, as in a notebook."""
     made: Outcome | list[Outcome] = _outside_any_loop(lambda: asyncio.run(agenerate(prompts, **options)))
     return made

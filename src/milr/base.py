@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Rollout, Score, Step, TextTrace
+from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -104,13 +104,19 @@ class Method(Protocol):
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """Prompts with metadata, how many samples of each, the report metric, and how categories are aggregated."""
+    """Prompts with ids, categories and metadata, and how they are judged and reported.
+
+    `samples` is the official number of pictures for each prompt, `metric` the report metric's name in the catalogue,
+    `layout` the official folder layout ("": none).
+    """
 
     name: str
     samples: int
+    metric: str
+    layout: str
 
-    def prompts(self, split: str = "test") -> list[Prompt]: ...
+    def prompts(self) -> list[Prompt]:
+        """All prompts in the benchmark's order."""
 
-    def judge(self, rollouts: Sequence[Rollout], prompts: Sequence[Prompt]) -> list[Score]: ...
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float: ...
+    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
+        """The overall score from each category's scores."""

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from milr.types import MilrError, MissingError, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Method, Reward, UnifiedModel
+    from milr.base import Benchmark, Method, Reward, UnifiedModel
+    from milr.methods.latent_reasoning import Settings as LatentSettings
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,28 @@ def _hub(name: str) -> Callable[..., UnifiedModel]:
     return make
 
 
-def _detector(model: UnifiedModel) -> Reward:
+def _detector(model: UnifiedModel, seed: int) -> Reward:
     from milr.rewards.detection import shapes_detector
 
     return shapes_detector()
 
 
-def _held_out(model: UnifiedModel) -> Reward:
+def _held_out(model: UnifiedModel, seed: int) -> Reward:
     from milr.rewards.detection import held_out_judge
 
     return held_out_judge()
 
 
-def _self_judge(model: UnifiedModel) -> Reward:
+def _self_judge(model: UnifiedModel, seed: int) -> Reward:
     from milr.rewards.self_judge import SelfJudge
 
     return SelfJudge(model.question)
+
+
+def _noisy(model: UnifiedModel, seed: int, rates: str = "") -> Reward:
+    from milr.rewards.noisy import NoisyJudge, parse
+
+    return NoisyJudge(_detector(model, seed), *parse(rates), seed)
 
 
 def _redraw(visualise: str) -> Callable[..., Method]:
@@ -76,14 +83,38 @@ def _redraw(visualise: str) -> Callable[..., Method]:
     return make
 
 
-def _latent_reasoning(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+def _latent_settings(settings: Mapping[str, Any], visualisation: str | None, **fixed: Any) -> LatentSettings:
     from milr.latent.schedules import SCHEDULES
-    from milr.methods.latent_reasoning import Settings, latent_reasoning
+    from milr.methods.latent_reasoning import Settings
 
     names = ("steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature", "credit",
              "epsilon", "dtype")  # fmt: skip
-    chosen = {name: settings[name] for name in names}
-    return latent_reasoning(Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, **chosen))
+    chosen = {name: settings[name] for name in names} | fixed
+    return Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, **chosen)
+
+
+def _latent_reasoning(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.latent_reasoning import latent_reasoning
+
+    return latent_reasoning(_latent_settings(settings, visualisation))
+
+
+def _frozen(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.latent_reasoning import latent_reasoning
+
+    return latent_reasoning(_latent_settings(settings, visualisation, learning_rate=0.0))
+
+
+def _random_walk(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.random_walk import random_walk
+
+    return random_walk(_latent_settings(settings, visualisation))
+
+
+def _shapes(split: str = "test") -> Benchmark:
+    from milr.benchmarks.shapes import Shapes
+
+    return Shapes(split)
 
 
 JANUS_LICENCE = "DeepSeek Model License (its own; see the model's page)"
@@ -102,16 +133,28 @@ REWARDS = {
     "held-out": Part(_held_out, "a small network's eye on the shapes world, under GenEval's rules; independent of nano",
                      "a prompt of the shapes grammar", "Apache-2.0"),
     "self": Part(_self_judge, "the generating model's own yes or no", "nothing", "that of the model"),
+    "noisy": Part(_noisy, "noisy:P,Q: the detector, but right pictures fail with P and wrong ones pass with Q",
+                  "a prompt of the shapes grammar", "Apache-2.0"),
 }  # fmt: skip
 METHODS = {
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
     "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
+    "redraw_plain": Part(_redraw("none"), "again and again from the bare prompt: resample, or Best-of-N (--no-stop)"),
+    "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation"),
+    "redraw_sampled": Part(_redraw("sampled"), "again and again, from a newly sampled visualisation each time"),
+    "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
+    "random_walk": Part(_random_walk, "latent_reasoning whose updates go anywhere, as far as the gradient's"),
 }
+BENCHMARKS = {
+    "shapes": Part(_shapes, "nano's world: 328 test prompts in nine categories, GenEval's rules", "--model nano",
+                   "Apache-2.0"),
+}  # fmt: skip
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
 HELD_OUT_SOURCES = ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES)
 SINGLE_DRAW = ("plain", "text_enhanced")
-KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS}
+KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
+                                     "benchmarks": BENCHMARKS}  # fmt: skip
 
 
 def menu(kind: str) -> dict[str, Part]:
@@ -148,6 +191,13 @@ def one_of(kind: str, name: str, known: Sequence[str]) -> str:
     return name
 
 
+def check_part(kind: str, name: str) -> None:
+    """UsageError where no part of the menu has this name (a file's part is checked when it is loaded)."""
+    if not _is_file_part(name):
+        known = name.partition(":")[0] if kind == "rewards" else name
+        one_of(kind[:-1], known, list(menu(kind)))
+
+
 def make_model(name: str, **settings: Any) -> UnifiedModel:
     """A model by name, folder, hub name, or path/to/file.py:name."""
     if _is_file_part(name):
@@ -160,12 +210,26 @@ def make_model(name: str, **settings: Any) -> UnifiedModel:
     return loaded
 
 
-def make_reward(name: str, model: UnifiedModel) -> Reward:
-    """A reward by name, or path/to/file.py:name (a Reward, its class, or a function of picture and prompt)."""
+def make_reward(name: str, model: UnifiedModel, seed: int = 0) -> Reward:
+    """A reward by name (noisy:P,Q with its rates), or path/to/file.py:name (a Reward, its class, or a function)."""
     if _is_file_part(name):
         return _as_reward(_from_file(name), name)
-    made: Reward = menu("rewards")[one_of("reward", name, list(menu("rewards")))].make(model)
+    known, _, rates = name.partition(":")
+    factory = menu("rewards")[one_of("reward", known, list(menu("rewards")))].make
+    if known == "noisy":
+        noisy: Reward = factory(model, seed, rates)
+        return noisy
+    made: Reward = factory(model, seed) if known in REWARDS else factory(model)
     return made
+
+
+def make_benchmark(name: str, **settings: Any) -> Benchmark:
+    """A benchmark by name, or path/to/file.py:name."""
+    if _is_file_part(name):
+        made: Benchmark = _call(name, _from_file(name), **settings)
+        return made
+    found: Benchmark = menu("benchmarks")[one_of("benchmark", name, list(menu("benchmarks")))].make(**settings)
+    return found
 
 
 def make_method(name: str, settings: Mapping[str, Any], visualisation: str | None = None) -> Method:
@@ -187,7 +251,8 @@ def reward_identity(name: str) -> dict[str, Any]:
     if _is_file_part(name):
         files = [Path(name.rpartition(":")[0])]
     else:
-        sources = HELD_OUT_SOURCES if name == "held-out" else DETECTOR_SOURCES if "detector" in name else ()
+        by_detector = "detector" in name or name.startswith("noisy:")
+        sources = HELD_OUT_SOURCES if "held-out" in name else DETECTOR_SOURCES if by_detector else ()
         files = [Path(__file__).parent / part for part in sources]
     return {"sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()} if files else {}
 

@@ -1,4 +1,4 @@
-"""The command line. Thin: it reads options, shows progress, prints results; everything else is in `milr.api`."""
+"""The command line. Thin: it reads options, shows progress, prints results; everything else is elsewhere."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from milr import __version__, catalog
+from milr.flags import with_options
 from milr.options import Options, read_prompts
-from milr.presets import PRESETS
-from milr.types import JudgeError, MilrError, Outcome, UsageError
+from milr.types import JudgeError, MilrError, Prompt, UsageError
 
 if TYPE_CHECKING:
-    from milr.api import Prepared
+    from milr.experiments import Experiment, Job
+    from milr.prepared import Prepared
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Better pictures from a unified text-and-image model, by reasoning in its latent space at test "
                        "time (MILR).")  # fmt: skip
-DEFAULTS = Options()
+Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,142 +37,189 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 @app.command()
+@with_options()
 def generate(
+    options: Options,
     prompt: Annotated[str | None, typer.Argument(help="What to draw.", show_default=False)] = None,
     prompts: Annotated[Path | None, typer.Option(help="A file of prompts, one a line (or JSON lines).")] = None,
-    model: Annotated[str, typer.Option(help="A name from `milr list models`, a folder or a hub name.")] = "nano",
-    reward: Annotated[
-        str | None,
-        typer.Option(
-            help="What guides: a name from `milr list rewards`, or path/to/file.py:name. Default: the detector for "
-            "prompts of nano's world, else the model's own answer."
-        ),
-    ] = None,
-    method: Annotated[str, typer.Option(help="A name from `milr list methods`.")] = "latent_reasoning",
-    preset: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")] = "default",
-    schedule: Annotated[str | None, typer.Option(help="What moves when: joint, alt, t2v, text or image.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Most updates for each picture.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Stop above this score, 0 to 1.")] = None,
-    text_ratio: Annotated[float | None, typer.Option(help="Share of the text latents that is free.")] = None,
-    image_ratio: Annotated[float | None, typer.Option(help="Share of the image latents that is free.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Size of an update of each coordinate.")] = None,
-    l2: Annotated[float | None, typer.Option(help="Pull towards the first latents.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Temperature of the image tokens.")] = None,
-    visualisation: Annotated[str | None, typer.Option(help="Use this text instead of the model's own.")] = None,
-    reasoning_prompt: Annotated[str | None, typer.Option(help="How to ask for it; {prompt} is replaced.")] = None,
-    role_tags: Annotated[str | None, typer.Option(help="pipe (<|User|>) or plain (User).")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
-    samples: Annotated[int, typer.Option(help="Independent pictures for each prompt.")] = 1,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts of the file.")] = None,
-    in_flight: Annotated[int, typer.Option(help="Searches at the same time; changes speed only.")] = 16,
-    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    chosen = {name: value for name, value in locals().items() if name in Options.__dataclass_fields__}
-    texts = _texts(prompt, prompts, limit)
-    _run(texts, Options(**chosen), out, as_json)
-
-
-def _texts(prompt: str | None, prompts: Path | None, limit: int | None) -> list[str]:
-    if (prompt is None) == (prompts is None):
-        raise UsageError("give one prompt, or a file with --prompts.")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1; it is {limit}.")
-    return [prompt] if prompt is not None else read_prompts(prompts or Path())[:limit]
-
-
-def _run(texts: list[str], options: Options, out: Path | None, as_json: bool) -> None:
-    from milr.api import default_folder, prepare, run
+    from milr.api import default_folder, run
+    from milr.prepared import prepare
     from milr.progress import Progress
+    from milr.telling import as_json as told
+    from milr.telling import tell
 
+    texts = _texts(prompt, prompts, limit)
     console = Console(stderr=as_json, highlight=False, markup=False)
     with console.status("loading the model"):
-        _calm_threads(options)
+        calm_threads(options.model)
         prepared = prepare(texts, options)
     folder = out or default_folder(prepared)
-    progress = Progress(console, prepared)
-    with progress:
+    with Progress(console, prepared) as progress:
         outcomes = asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
     if as_json:
-        typer.echo(json.dumps([_as_json(outcome, folder, prepared) for outcome in outcomes], indent=1))
+        typer.echo(json.dumps([told(outcome, folder, prepared) for outcome in outcomes], indent=1))
     else:
-        _tell(console, outcomes, folder, prepared)
+        tell(console, outcomes, folder, prepared)
     if all(outcome.best is None for outcome in outcomes):
         why = outcomes[0].steps[-1].score.reason
         raise JudgeError(f"no picture could be judged ({why}): mend the reward, or choose another --reward and --out.")
 
 
-def _calm_threads(options: Options) -> None:
+def _texts(prompt: str | None, prompts: Path | None, limit: int | None) -> list[Prompt]:
+    if (prompt is None) == (prompts is None):
+        raise UsageError("give one prompt, or a file with --prompts.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1; it is {limit}.")
+    return [Prompt(prompt)] if prompt is not None else read_prompts(prompts or Path())[:limit]
+
+
+def calm_threads(model: str) -> None:
     """nano's steps are too small to share: two threads that wait for each other are slower than one."""
-    if options.model == "nano":
+    if model == "nano":
         import torch
 
         torch.set_num_threads(1)
 
 
-def _picture_path(outcome: Outcome, folder: Path) -> Path:
-    from milr.runs.store import name_of
+@app.command()
+@with_options("visualisation")
+def bench(
+    options: Options,
+    benchmark: Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")],
+    split: Annotated[str, typer.Option(help="Which prompts: test or development.")] = "test",
+    categories: Annotated[str | None, typer.Option(help="Only these, with commas between them.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many prompts, spread evenly over the list.")] = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
+    from milr.api import default_folder
+    from milr.benchmarks.selection import chosen
+    from milr.experiments import Job
+    from milr.prepared import prepare
 
-    return folder / "images" / name_of(outcome.prompt, outcome.key.sample) / f"{outcome.returned:03d}.png"
-
-
-def _tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: Prepared) -> None:
-    from milr.report.words import STOPS
-
-    if len(outcomes) == 1:
-        outcome = outcomes[0]
-        first, best = outcome.first_score, outcome.score
-        console.print(f"score    {_number(first.value)} -> {_number(best.value)}{_label(prepared)}")
-        console.print(f"stopped  {STOPS[outcome.stop]}")
-        cost = outcome.cost
-        console.print(f"cost     {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.reward_calls} reward "
-                      f"calls, {cost.model_seconds:.1f} s model, {cost.reward_seconds:.1f} s reward")  # fmt: skip
-        console.print(f"picture  {_picture_path(outcome, folder)}", soft_wrap=True)
-    else:
-        _tell_many(console, outcomes, prepared)
-    console.print(f"report   {folder / 'report.html'}", soft_wrap=True)
-
-
-def _tell_many(console: Console, outcomes: list[Outcome], prepared: Prepared) -> None:
-    table = Table("prompt", "sample", "first", "best", "pictures", "stopped", box=None)
-    for outcome in outcomes[:40]:
-        table.add_row(outcome.prompt.text, str(outcome.key.sample), _number(outcome.first_score.value),
-                      _number(outcome.score.value), str(len(outcome.steps)), outcome.stop)  # fmt: skip
-    console.print(table)
-    first, best = ([score.value for score in scores if score.value is not None] for scores in (
-        [outcome.first_score for outcome in outcomes], [outcome.score for outcome in outcomes]))  # fmt: skip
-    if first and best:
-        console.print(f"mean score {sum(first) / len(first):.3f} -> {sum(best) / len(best):.3f}{_label(prepared)}, "
-                      f"{len(best)} scored of {len(outcomes)}")  # fmt: skip
+    console = Console(stderr=as_json, highlight=False, markup=False)
+    made = catalog.make_benchmark(benchmark, split=split)
+    prompts = chosen(made.prompts(), categories.split(",") if categories else (), limit)
+    options = dataclasses.replace(options, metric=options.metric or made.metric)
+    with console.status("loading the model"):
+        calm_threads(options.model)
+        prepared = prepare(prompts, options, benchmark=benchmark)
+    job = Job(options.method, options.seed, out or default_folder(prepared))
+    work_off_jobs(console, [(job, prepared)])
+    tell_comparison(console, [job.folder], job.folder, as_json=as_json)
 
 
-def _label(prepared: Prepared) -> str:
-    return " (oracle: the reward that guides is also the judge)" if prepared.oracle else f" (by {prepared.reward_name})"
+@app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Only these rows, with commas between them; no table.")] = None,
+    model: Annotated[str | None, typer.Option(help="Another model than the file names.")] = None,
+    in_flight: Annotated[int, typer.Option(help="Searches at the same time; changes speed only.")] = 32,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what it would cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
+    from milr.experiments import jobs, prepared_jobs, read
+
+    console = Console(stderr=as_json, highlight=False, markup=False)
+    told, folder = read(file), out or Path("runs") / file.stem
+    replaced = {"in_flight": in_flight} | ({"model": model} if model else {})
+    calm_threads(str(model or told.base.get("model", "nano")))
+    todo = jobs(told, folder, tuple(rows.split(",")) if rows else ())
+    console.print(f"{told.title}: {len(todo)} runs into {folder}", soft_wrap=True)
+    work_off_jobs(console, list(prepared_jobs(told, todo, **replaced)), dry=dry)
+    if not (dry or rows):
+        if told.agreement:
+            tell_agreement(console, told, folder, model or "")
+        else:
+            folders = [job.folder for job in todo]
+            tell_comparison(console, folders, folder, against=told.against, as_json=as_json)
 
 
-def _number(value: float | None) -> str:
-    return "unscored" if value is None else f"{value:.2f}"
+def work_off_jobs(console: Console, todo: list[tuple[Job, Prepared]], *, dry: bool = False) -> None:
+    """Say what is to be done and what it costs at most, then do it under a progress bar."""
+    from milr.experiments import finished, run_job
+    from milr.forecast import Forecast, forecast, probe, told
+    from milr.progress import Progress
+
+    with console.status("timing a few tokens"):
+        rates = {model: probe(prepared) for model, prepared in {id(one.model): one for _, one in todo}.items()}
+        costs = [forecast(one, finished(job, one), rates[id(one.model)]) for job, one in todo]
+    whole = sum(costs, Forecast(0, 0, 0, 0.0))
+    console.print(told(whole), soft_wrap=True)
+    for place, ((job, prepared), cost) in enumerate(zip(todo, costs, strict=True), 1):
+        if cost.samples and not dry:
+            with Progress(console, prepared, f"{place} of {len(todo)}: {job.row}, seed {job.seed}") as progress:
+                run_job(job, prepared, progress.on_event, progress.on_step)
 
 
-def _as_json(outcome: Outcome, folder: Path, prepared: Prepared) -> dict[str, Any]:
-    steps = [
-        {"index": step.index, "score": step.score.value, "moved": list(step.moved),
-         "visualisation": step.rollout.visualisation.text if step.rollout.visualisation else None,
-         "text_ids": list(step.rollout.visualisation.ids) if step.rollout.visualisation else [],
-         "image_ids": list(step.rollout.image.ids)}
-        for step in outcome.steps
-    ]  # fmt: skip
-    return {
-        "prompt": outcome.prompt.text, "sample": outcome.key.sample, "seed": outcome.key.seed,
-        "first_score": outcome.first_score.value, "score": outcome.score.value, "returned": outcome.returned,
-        "stop": outcome.stop, "reward": prepared.reward_name, "oracle": prepared.guided_by_its_judge(outcome.prompt),
-        "picture": str(_picture_path(outcome, folder)), "report": str(folder / "report.html"),
-        "cost": dataclasses.asdict(outcome.cost), "steps": steps,
-    }  # fmt: skip
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; those that differ in their seed alone are a row.")],
+    against: Annotated[str, typer.Option(help="The row that the others are tested against. Default: the first.")] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="Compare what all runs have finished so far.")] = False,
+    quoted: Annotated[
+        bool | None, typer.Option(help="Append the paper's published rows, labelled as quoted. Default: where it "
+                                  "has rows for the benchmark.")] = None,
+    out: Annotated[Path, typer.Option(help="Where compare.html, .md, .csv and .json go.")] = Path("comparison"),
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Set runs beside each other: scores with intervals, paired tests, costs, curves against pictures and seconds."""
+    console = Console(stderr=as_json, highlight=False, markup=False)
+    tell_comparison(console, runs, out, against=against, partial=partial, quoted=quoted, as_json=as_json)
+
+
+def tell_comparison(console: Console, runs: list[Path], out: Path, *, against: str = "", partial: bool = False,
+                    quoted: bool | None = None, as_json: bool = False) -> None:  # fmt: skip
+    """The table on the terminal, or JSON on stdout; the files in `out`."""
+    from milr.report.compare import compare_runs
+    from milr.report.compare_page import write_files
+    from milr.report.compare_tables import headline, terminal_rows, to_json
+
+    with console.status("reading runs"):
+        found = compare_runs(runs, against=against, partial=partial)
+        page = write_files(found, out, quoted=quoted)
+    header, lines = terminal_rows(found)
+    show(console, header, lines)
+    for line in (headline(found), *found.notes, f"page     {page}"):
+        console.print(line, soft_wrap=True)
+    if as_json:
+        typer.echo(to_json(found))
+
+
+def tell_agreement(console: Console, told: Experiment, out: Path, model: str) -> None:
+    """Ask each reward about the pictures of a row, and how it agrees with the report metric."""
+    from milr.agreement import HEADER, agreement, judge_run, table
+    from milr.catalog import make_reward
+    from milr.experiments import jobs
+    from milr.prepared import load_model
+
+    options = told.options(told.pictures_of, told.seeds[0])
+    judge = load_model(dataclasses.replace(options, model=model or options.model))
+    found = []
+    for name in told.agreement:
+        folders = [job.folder for job in jobs(told, out, [told.pictures_of])]
+        with console.status(f"asking {name}"):
+            rows = [row for folder in folders for row in asyncio.run(judge_run(folder, name, judge))]
+        found.append(agreement(name, make_reward(name, judge).threshold, rows))
+    show(console, list(HEADER), table(found))
+    (out / "agreement.json").write_text(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+    console.print(f"numbers  {out / 'agreement.json'}", soft_wrap=True)
+
+
+def show(console: Console, header: list[str], lines: list[list[str]]) -> None:
+    """A plain table."""
+    made = Table(*header, box=None, padding=(0, 2, 0, 0))
+    for line in lines:
+        made.add_row(*line)
+    console.print(made)
 
 
 @app.command()
@@ -181,8 +230,31 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     typer.echo(write_report(run))
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    layout: Annotated[str, typer.Option(help="geneval, t2i-compbench or wise.")],
+    to: Annotated[Path, typer.Option(help="Where the pictures go: a new folder.")],
+    picture: Annotated[str, typer.Option(help="returned, first or last.")] = "returned",
+    keep_stop: Annotated[bool, typer.Option(help="Keep a prompt's final full stop in t2i-compbench names.")] = True,
+) -> None:
+    """Copy a run's pictures into the folders that a benchmark's official evaluator reads."""
+    from milr.runs import layouts
+    from milr.runs.store import RunStore
+
+    catalog.one_of("picture", picture, list(layouts.PICTURES))
+    store = RunStore(run)
+    store.run()
+    tally = layouts.export(run, store.prompts(), store.records(), layout=layout, to=to, picture=picture,  # type: ignore[arg-type]
+                           keep_stop=keep_stop)  # fmt: skip
+    missing = f"; {tally.missing} samples are not finished and are left out" if tally.missing else ""
+    typer.echo(f"{tally.pictures} pictures in {tally.folder}{missing}")
+
+
 @app.command("list")
-def list_parts(kind: Annotated[str | None, typer.Argument(help="models, rewards or methods.")] = None) -> None:
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(help="models, rewards, methods or benchmarks.")] = None,
+) -> None:
     """Show what can be chosen."""
     kinds = [catalog.one_of("kind", kind, list(catalog.KINDS))] if kind else list(catalog.KINDS)
     console = Console(highlight=False, markup=False)

@@ -1,80 +1,103 @@
-"""Everything a user may choose for a run, with its defaults. Plain data; loads nothing."""
+"""Everything a user may choose for a run, with its defaults and its help. Plain data; loads nothing."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from milr.types import UsageError
+from milr.types import Prompt, UsageError
 
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
+LIMITS = ("pictures", "token_steps", "reward_calls")
+
+
+def _told(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class Options:
     """Options of `milr.generate` and of the command line; None leaves the choice to the preset, model or reward.
 
-    `threshold` is on the score: the search stops above it. `in_flight` changes speed only.
+    `threshold` is on the score: the search stops above it, unless `stop` is False. `in_flight` changes speed only.
     """
 
-    model: str = "nano"
-    reward: str | None = None
-    method: str = "latent_reasoning"
-    preset: str = "default"
-    schedule: str | None = None
-    steps: int | None = None
-    threshold: float | None = None
-    text_ratio: float | None = None
-    image_ratio: float | None = None
-    learning_rate: float | None = None
-    l2: float | None = None
-    guidance_scale: float | None = None
-    temperature: float | None = None
-    role_tags: str | None = None
-    visualisation: str | None = None
-    reasoning_prompt: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-    samples: int = 1
-    in_flight: int = 16
+    model: str = _told("nano", "A name from `milr list models`, a folder or a hub name.")
+    reward: str | None = _told(None, "What guides the search: a name from `milr list rewards`, noisy:P,Q, or "
+                               "path/to/file.py:name. Default: held-out in nano's world, else self.")  # fmt: skip
+    metric: str | None = _told(None, "What judges the result, a reward's name. Default: detector in nano's world.")
+    method: str = _told("latent_reasoning", "A name from `milr list methods`.")
+    preset: str = _told("default", "Settings to start from: default, paper, paper-scaled, released.")
+    schedule: str | None = _told(None, "What moves when: joint, alt, t2v, text or image.")
+    steps: int | None = _told(None, "Most updates for each picture.")
+    pictures: int | None = _told(None, "Most pictures for each prompt and sample. Default: steps + 1.")
+    token_steps: int | None = _told(None, "Most decoded tokens for each prompt and sample.")
+    reward_calls: int | None = _told(None, "Most reward calls for each prompt and sample.")
+    stop: bool = _told(True, "Stop above the threshold (without: Best-of-N).")
+    threshold: float | None = _told(None, "Stop above this score, 0 to 1. Default: the reward's.")
+    text_ratio: float | None = _told(None, "Share of the text latents that is free.")
+    image_ratio: float | None = _told(None, "Share of the image latents that is free.")
+    learning_rate: float | None = _told(None, "Size of an update of each coordinate.")
+    l2: float | None = _told(None, "Pull towards the first latents.")
+    guidance_scale: float | None = _told(None, "Classifier-free guidance.")
+    temperature: float | None = _told(None, "Temperature of the image tokens.")
+    visualisation: str | None = _told(None, "Use this text instead of the model's own.")
+    reasoning_prompt: str | None = _told(None, "How to ask for it; {prompt} is replaced.")
+    role_tags: str | None = _told(None, "pipe (<|User|>) or plain (User).")
+    dtype: str = _told("auto", "auto, float32, bfloat16 or float16.")
+    device: str = _told("auto", "auto, cpu, cuda, or mps (untested).")
+    seed: int = _told(0, "The same seed gives the same pictures.")
+    samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
+    in_flight: int = _told(16, "Searches at the same time; changes speed only.")
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; it is {getattr(self, name)}.")
+        for name in ("samples", "in_flight", *LIMITS):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1; it is {value}.")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"the threshold is on the score, between 0 and 1, not {self.threshold}.")
+        if self.threshold is not None and not self.stop:
+            raise UsageError("a threshold and no stop contradict each other; give one of them.")
 
     def overrides(self) -> dict[str, Any]:
-        """What the user set over the preset (None: nothing)."""
-        return {name: getattr(self, name) for name in OVERRIDES}
+        """What the user set over the preset (None: nothing). A budget of pictures alone also says how many steps."""
+        chosen = {name: getattr(self, name) for name in OVERRIDES}
+        if self.pictures is not None and self.steps is None:
+            chosen["steps"] = self.pictures - 1
+        return chosen
 
 
-def read_prompts(path: Path) -> list[str]:
-    """Prompts from a file: one a line, or JSON lines with a "prompt" field. Empty lines are skipped."""
+def read_prompts(path: Path) -> list[Prompt]:
+    """Prompts from a file: one a line, or JSON lines with a "prompt" field. Empty lines are skipped.
+
+    JSON lines in GenEval's format keep their metadata and the line itself.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every Unicode line separator
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # not at every Unicode line separator
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read prompts from {path}: {getattr(error, 'strerror', None) or error}.") from error
-    texts = [_prompt_of(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not texts:
+    found = [_prompt_of(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
         raise UsageError(f"{path} holds no prompts; write one a line.")
-    return texts
+    return found
 
 
-def _prompt_of(line: str, path: Path, number: int) -> str:
+def _prompt_of(line: str, path: Path, number: int) -> Prompt:
     if path.suffix != ".jsonl":
-        return line.strip()
+        return Prompt(line.strip())
     try:
-        text = json.loads(line)["prompt"]
+        told = json.loads(line)
+        text = told["prompt"]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{path}, line {number}: not a JSON object with a "prompt" field.') from error
     if not isinstance(text, str):
         raise UsageError(f"{path}, line {number}: the prompt is no text.")
-    return text.strip()
+    known = isinstance(told.get("include"), list)
+    return Prompt(text.strip(), category=str(told.get("tag", "")) if known else "",
+                  metadata=told if known else None, source=line.rstrip("\r"))  # fmt: skip

@@ -14,21 +14,22 @@ from rich.progress import Progress as Bar
 from milr.types import Key, Prompt, Step
 
 if TYPE_CHECKING:
-    from milr.api import Prepared
+    from milr.prepared import Prepared
     from milr.runs.runner import Event
 
 
 class Progress:
     """Use as a context; hand `on_step` and `on_event` to the run."""
 
-    def __init__(self, console: Console, prepared: Prepared) -> None:
-        self.console = console
+    def __init__(self, console: Console, prepared: Prepared, title: str = "") -> None:
+        self.console, self.title = console, title or "searching"
         self.total = len(prepared.prompts) * prepared.options.samples
+        self.single = self.total == 1 and not title
         self._said: str | None = None
         self._pictures = 0
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                        TimeRemainingColumn(), console=console, disable=self.total == 1)  # fmt: skip
-        self._task = self._bar.add_task("searching", total=self.total)
+                        TimeRemainingColumn(), console=console, disable=self.single)  # fmt: skip
+        self._task = self._bar.add_task(self.title, total=self.total)
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -42,14 +43,14 @@ class Progress:
         """A sample was found finished, or finished now."""
         if event.kind in ("found", "finished"):
             self._bar.update(self._task, completed=event.done)
-            if event.kind == "found" and self.total == 1:
+            if event.kind == "found" and self.single:
                 self.console.print("this run is finished; showing what it found (another --seed searches again)")
 
     def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
         """A picture was made."""
         self._pictures += 1
-        if self.total > 1:
-            self._bar.update(self._task, description=f"searching ({self._pictures} pictures)")
+        if not self.single:
+            self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
             return
         score = "unscored" if step.score.value is None else f"{step.score.value:.2f}"
         text = step.rollout.visualisation.text if step.rollout.visualisation else ""

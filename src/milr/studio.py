@@ -74,21 +74,25 @@ class Studio:
         """Run a small tensor computation on the model's thread."""
         return await self._ask("compute", function)
 
-    async def score(self, picture: Image, prompt: Prompt) -> Score:
-        """Judge a picture; unscored where the judge gives up (JudgeError). What else it raises ends the run, named."""
+    async def score(self, picture: Image, prompt: Prompt, reward: Reward | None = None) -> Score:
+        """Judge a picture by the search reward, or by another `reward`.
+
+        Unscored where the judge gives up (JudgeError); what else it raises ends the run, named.
+        """
+        judge = reward or self.reward
         began = time.perf_counter()
         self._waiting += 1
         self._pump()
         try:
-            (score,) = await self.reward.score([picture], [prompt], _Services(self))
-            score = _checked(score, self.reward)
+            (score,) = await judge.score([picture], [prompt], _Services(self))
+            score = _checked(score, judge)
         except JudgeError as error:
             score = Score.unscored(str(error))
         except MilrError:
             raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise JudgeError(f"the reward {self.reward.name} broke ({why}); mend it, or choose another.") from error
+            raise JudgeError(f"the reward {judge.name} broke ({why}); mend it, or choose another.") from error
         finally:
             self._waiting -= 1
         return score if score.seconds else _timed(score, time.perf_counter() - began)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from milr.types import UsageError
 
 RoleTags = Literal["pipe", "plain"]
+Verdict = Literal["first", "last"]
 
 _TAGS: dict[str, tuple[str, str]] = {"pipe": ("<|User|>", "<|Assistant|>"), "plain": ("User", "Assistant")}
 
@@ -27,7 +28,11 @@ _JANUS_ANSWERING_SYSTEM = (
 
 @dataclass(frozen=True)
 class Templates:
-    """The wording one model is spoken to in. `{prompt}` stands for the prompt in `reasoning` and `question`."""
+    """The wording one model is spoken to in. `{prompt}` stands for the prompt in `reasoning` and `question`.
+
+    `verdict` says where an answer has its yes or no: in its first token, or, after thinking aloud, as its last one;
+    `answer_tokens` is how long an answer may be.
+    """
 
     reasoning: str
     question: str
@@ -35,6 +40,8 @@ class Templates:
     answering_system: str = ""
     picture: str = "{picture}\n{question}"
     role_tags: RoleTags = "pipe"
+    verdict: Verdict = "first"
+    answer_tokens: int = 8
 
     def __post_init__(self) -> None:
         if self.role_tags not in get_args(RoleTags):
@@ -95,4 +102,6 @@ JANUS = Templates(
 NANO = Templates(
     reasoning="plan the picture : {prompt}",
     question="does this picture show {prompt} ? answer yes or no .",
+    verdict="last",
+    answer_tokens=128,
 )

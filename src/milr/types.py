@@ -38,12 +38,16 @@ class JudgeError(MilrError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """The instruction c. `metadata` is GenEval's clause format when a benchmark or the shapes grammar knows it."""
+    """The instruction c. `metadata` is GenEval's clause format when a benchmark or the shapes grammar knows it.
+
+    `source` is the benchmark file's own line, byte for byte without its end, for official layouts.
+    """
 
     text: str
     id: str = ""
     category: str = ""
     metadata: Mapping[str, Any] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,13 @@ class ImageTrace:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) at the first token."""
+    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) where the verdict stands.
+
+    `yes` None: it came to no verdict.
+    """
 
     text: str
-    yes: float
+    yes: float | None
     seconds: float = 0.0
 
 

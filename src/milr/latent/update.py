@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
 from milr.policy import distance_penalty, log_prob, reinforce, released_log_prob, rms_distance
-from milr.types import ModalityInfo
+from milr.types import Key, Modality, ModalityInfo
 
 Logits = Callable[[Tensor], Tensor]
 Credit = Literal["executed", "argmax"]
@@ -73,6 +73,19 @@ def update(state: LatentState, logits: Logits, reward: float, *, learning_rate: 
         free_tokens=len(z),
     )
     return moved, info
+
+
+class UpdateRule(Protocol):
+    """How a step moves the latents of a modality; `key` names the step's own randomness."""
+
+    def __call__(self, state: LatentState, logits: Logits, reward: float, *, key: Key, modality: Modality,
+                 **settings: Any) -> tuple[LatentState, ModalityInfo]: ...  # fmt: skip
+
+
+def policy_gradient(state: LatentState, logits: Logits, reward: float, *, key: Key, modality: Modality,
+                    **settings: Any) -> tuple[LatentState, ModalityInfo]:  # fmt: skip
+    """The paper's rule: `update`, which needs no randomness."""
+    return update(state, logits, reward, **settings)
 
 
 def _adam(state: LatentState, gradient: Tensor, learning_rate: float) -> LatentState:

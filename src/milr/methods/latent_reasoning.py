@@ -21,7 +21,7 @@ import torch
 from milr.base import Method, StudioFace
 from milr.latent.prefix import Prefix, greedy_prefix, sampled_prefix
 from milr.latent.schedules import Schedule
-from milr.latent.update import Credit, LatentState, execute, start, update
+from milr.latent.update import Credit, LatentState, Logits, UpdateRule, execute, policy_gradient, start
 from milr.methods.rollout import draw_and_score, make_step
 from milr.policy import free_tokens, reward_of, surprise
 from milr.templates import drawing
@@ -44,7 +44,7 @@ class Settings:
     """Everything a user may choose. `guidance_scale` None is the model's own; `visualisation` supplies the first text.
 
     `epsilon` {} is an exact log-probability, else the release's constant by modality; `dtype` is that of latents and
-    optimiser ("model": the weights').
+    optimiser ("model": the weights'); `rule` moves the latents.
     """
 
     schedule: Schedule
@@ -59,6 +59,7 @@ class Settings:
     epsilon: Mapping[Modality, float] = field(default_factory=dict)
     dtype: str = "float32"
     reward: Callable[[float], float] = reward_of
+    rule: UpdateRule = policy_gradient
     visualisation: str | None = None
 
 
@@ -134,7 +135,7 @@ class _Run:
             return self.model.text_logits(state.text, latents)
 
         def move() -> tuple[LatentState, ModalityInfo, Prefix]:
-            moved, info = self._update("text", latent, logits, state.score)
+            moved, info = self._update("text", latent, logits, state.score, index)
             with torch.no_grad():
                 before = logits(latent.latents)
                 prefix = greedy_prefix(logits(moved.latents), self.model.end_of_text, before=before,
@@ -162,7 +163,7 @@ class _Run:
         def move() -> tuple[LatentState, ModalityInfo | None, Prefix]:
             moved, info = latent, None
             if moves:
-                moved, info = self._update("image", latent, logits, state.score)
+                moved, info = self._update("image", latent, logits, state.score, index)
             with torch.no_grad():
                 prefix = sampled_prefix(logits(moved.latents), self.key.at(index), self.settings.temperature)
                 if info:
@@ -175,12 +176,13 @@ class _Run:
         return moved, replace(info, tokens_changed=changed) if info else None, prefix
 
     def _update(
-        self, modality: Modality, latent: LatentState, logits: Callable[[torch.Tensor], torch.Tensor], score: Score
+        self, modality: Modality, latent: LatentState, logits: Logits, score: Score, index: int
     ) -> tuple[LatentState, ModalityInfo]:
         assert score.value is not None
         chosen = self.settings
-        return update(
-            latent, logits, chosen.reward(score.value), learning_rate=chosen.learning_rate, l2=chosen.l2,
+        return chosen.rule(
+            latent, logits, chosen.reward(score.value), key=self.key.at(index), modality=modality,
+            learning_rate=chosen.learning_rate, l2=chosen.l2,
             temperature=chosen.temperature if modality == "image" else 1.0, credit=chosen.credit,
             epsilon=chosen.epsilon.get(modality),
         )  # fmt: skip

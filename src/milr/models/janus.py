@@ -34,8 +34,6 @@ _RENDERED_AT_ONCE = 8
 class JanusModel:
     """A Janus checkpoint as a `UnifiedModel`. Use `JanusModel.load`."""
 
-    max_answer_tokens = 8
-
     def __init__(
         self,
         checkpoint: Checkpoint,
@@ -175,18 +173,23 @@ class JanusModel:
         return pictures
 
     def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
-        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) at the first token."""
+        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) where the verdict is.
+
+        That is the first token, or the last yes or no of a model that thinks aloud (None where it came to none).
+        """
         if not pictures:
             return []
         began = time.perf_counter()
-        prompts = self._seen(pictures, questions)
-        rows = [Row(prompt, count=self.max_answer_tokens, keep=1) for prompt in prompts]
+        count = self.templates.answer_tokens
+        keep = count if self.templates.verdict == "last" else 1
+        rows = [Row(prompt, count=count, keep=keep) for prompt in self._seen(pictures, questions)]
         results = decode(self.network.model.language_model, self._text, rows)
-        yes = self._yes(torch.cat([result.latents[:, 0] for result in results if result.latents is not None]))
+        yes, no = self._spellings("yes"), self._spellings("no")
+        chances = [self._chance_of_yes(result, yes, no) for result in results]
         shares = _shares(results, time.perf_counter() - began)
         return [
-            Answer(self.decode_text(result.ids), probability, seconds)
-            for result, probability, seconds in zip(results, yes, shares, strict=True)
+            Answer(self.decode_text(result.ids), chance, seconds)
+            for result, chance, seconds in zip(results, chances, shares, strict=True)
         ]
 
     # From latents to logits
@@ -263,7 +266,7 @@ class JanusModel:
         writing = len(self._encode(self.templates.reason(""))) + self._room()
         drawing = len(self._encode(self.templates.draw(". "))) + 1 + self._room() + self.image_tokens
         asking = len(self._encode(self.templates.ask(self.question(""), ""))) + 2 + self._picture_tokens
-        longest: int = max(writing, drawing, asking + self.max_answer_tokens)
+        longest: int = max(writing, drawing, asking + self.templates.answer_tokens)
         return self._positions - longest
 
     # Looking at pictures
@@ -288,12 +291,17 @@ class JanusModel:
         return f"{begin}{placeholder * self._picture_tokens}{end}"
 
     @torch.no_grad()
-    def _yes(self, latents: Tensor) -> list[float]:
-        """P(yes) / (P(yes) + P(no)) for each latent (B, d)."""
-        spoken = self._spoken(latents)
-        yes, no = (spoken[:, self._spellings(word)].logsumexp(-1) for word in ("yes", "no"))
-        probabilities: list[float] = torch.sigmoid(yes - no).tolist()
-        return probabilities
+    def _chance_of_yes(self, result: Decoded, yes: list[int], no: list[int]) -> float | None:
+        """P(yes) / (P(yes) + P(no)) at the verdict of an answer."""
+        place = 0
+        if self.templates.verdict == "last":
+            places = [place for place, token in enumerate(result.ids) if token in (*yes, *no)]
+            if not places:
+                return None
+            place = places[-1]
+        assert result.latents is not None
+        spoken = self._spoken(result.latents[place])[0]
+        return float(torch.sigmoid(spoken[yes].logsumexp(-1) - spoken[no].logsumexp(-1)))
 
     def _spellings(self, word: str) -> list[int]:
         """The ids of every casing, with and without a leading space, that is one known token."""

@@ -1,8 +1,8 @@
 """The model as its own judge: it is asked whether its picture shows the prompt (SelfReward, Table 6 of the paper).
 
 What departs from MILR: the paper's SelfReward is 1 or 0 from a parsed JSON verdict. By default we take the
-probability of "yes" at the first answered token, which always parses and says how sure the model is;
-`form="verdict"` gives 1 or 0.
+probability of "yes" where the answer has its verdict (nano first lists and compares what it sees, as the paper asks of
+Janus; Janus answers at once), which says how sure the model is; `form="verdict"` gives 1 or 0.
 """
 
 from __future__ import annotations
@@ -45,5 +45,7 @@ class SelfJudge:
         except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
             spent = time.perf_counter() - start
             return Score.unscored(f"the model could not judge: {type(error).__name__}: {error}", seconds=spent)
+        if answer.yes is None:
+            return Score.unscored(f"the model came to no yes or no: {answer.text!r}", seconds=answer.seconds)
         value = answer.yes if self.form == "probability" else float(answer.yes > 0.5)
         return Score(value, {"yes": answer.yes}, f"the model answered {answer.text!r}", seconds=answer.seconds)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 
 from milr.types import Prompt
 
-LABELS = frozenset({"command"})
+LABELS = frozenset({"command", "label"})
 NOT_SET = "not set"
 LONGEST = 48
 
@@ -58,6 +58,8 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     command: str = "generate"
+    label: str = ""
+    benchmark: str = ""
     prompts_digest: str
     prompt_count: int
     model: str
@@ -65,6 +67,7 @@ class RunConfig(BaseModel):
     reward: str
     reward_identity: Plain = {}
     report_metric: str = ""
+    metric_identity: Plain = {}
     oracle: bool = False
     method: str
     preset: str = ""
@@ -80,7 +83,7 @@ class RunConfig(BaseModel):
         fields = {name: value for name, value in self.model_dump(mode="json").items() if name not in LABELS}
         settings = fields.pop("settings")
         flat = {f"setting {name}" if name in fields else name: value for name, value in settings.items()}
-        for owner in ("model", "reward"):
+        for owner in ("model", "reward", "metric"):
             flat |= {f"{owner} {name}": value for name, value in fields.pop(f"{owner}_identity").items()}
         count = fields.pop("prompt_count")
         fields["prompts"] = f"{count} ({fields.pop('prompts_digest')})"

@@ -6,6 +6,7 @@ each under a temporary name and then renamed, so a killed process loses at most 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,7 +14,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -37,13 +38,18 @@ PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy
 
 
 class Sitting(BaseModel):
-    """With what a run was worked on: entries are added when versions or machine change between two sittings."""
+    """With what a run was worked on: entries are added when anything but the time changes between two sittings.
+
+    `in_flight` is how many searches ran at once, `peak_memory` the process's most bytes (0: not known).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     started: str
     versions: dict[str, str]
     machine: dict[str, str]
+    in_flight: int = 0
+    peak_memory: int = 0
 
 
 class Run(BaseModel):
@@ -64,13 +70,17 @@ class RunStore:
         self.folder = Path(folder)
         self._lock = FolderLock(self.folder)
 
-    def open(self, config: RunConfig) -> RunStore:
-        """Start or resume the run that `config` describes; UsageError when the folder belongs to another run."""
+    def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0) -> RunStore:
+        """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
+
+        `prompts` are kept in their order, for layouts in which the order counts.
+        """
         try:
             self._make_folders()
             self._lock.acquire()
-            self._claim(config)
+            self._claim(config, in_flight)
             self._clean()
+            self._keep_prompts(prompts)
         except OSError as error:
             self.close()
             raise _unwritable(self.folder, error) from error
@@ -122,19 +132,38 @@ class RunStore:
         for name in ("records", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
-    def _claim(self, config: RunConfig) -> None:
+    def _claim(self, config: RunConfig, in_flight: int) -> None:
         """Write run.json, or check that the one here is of the same run."""
-        path = self.folder / "run.json"
+        path, now = self.folder / "run.json", _sitting(in_flight)
         if not path.exists():
             self._refuse_orphans()
-            self._write_run(Run(digest=config.digest, config=config, sittings=(_sitting(),)))
+            self._write_run(Run(digest=config.digest, config=config, sittings=(now,)))
             return
         run = read_run(self.folder)
         if run.digest != config.digest:
             raise _other_run(self.folder, differences(run.config, config))
-        now = _sitting()
-        if not run.sittings or (run.sittings[-1].versions, run.sittings[-1].machine) != (now.versions, now.machine):
+        if not run.sittings or not _alike(run.sittings[-1], now):
             self._write_run(run.model_copy(update={"sittings": (*run.sittings, now)}))
+
+    def note_memory(self, peak: int) -> None:
+        """Write down the most bytes that this sitting has used, where that is more than is known."""
+        run = self.run()
+        if run.sittings and run.sittings[-1].peak_memory < peak:
+            last = run.sittings[-1].model_copy(update={"peak_memory": peak})
+            self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
+
+    def prompts(self) -> list[Prompt]:
+        """The prompts in their order; those of the records where an older version kept no list."""
+        try:
+            lines = (self.folder / "prompts.jsonl").read_text(encoding="utf-8").split("\n")
+        except OSError:
+            return list({record.prompt.text: record.prompt for record in self.records()}.values())
+        return [Prompt(**json.loads(line)) for line in lines if line]
+
+    def _keep_prompts(self, prompts: Sequence[Prompt]) -> None:
+        if prompts and not (self.folder / "prompts.jsonl").exists():
+            lines = [json.dumps(dataclasses.asdict(prompt)) for prompt in prompts]
+            write_atomically(self.folder / "prompts.jsonl", "\n".join([*lines, ""]).encode(), durable=True)
 
     def _write_run(self, run: Run) -> None:
         write_atomically(self.folder / "run.json", run.model_dump_json(indent=1).encode(), durable=True)
@@ -145,6 +174,7 @@ class RunStore:
 
     def _clean(self) -> None:
         remove_leftovers(self.folder, "run.json.*")
+        remove_leftovers(self.folder, "prompts.jsonl.*")
         for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
             remove_leftovers(folder)
 
@@ -219,10 +249,15 @@ def _png(picture: Image) -> bytes:
     return content.getvalue()
 
 
-def _sitting() -> Sitting:
+def _alike(last: Sitting, now: Sitting) -> bool:
+    return (last.versions, last.machine, last.in_flight) == (now.versions, now.machine, now.in_flight)
+
+
+def _sitting(in_flight: int) -> Sitting:
     versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
-    return Sitting(started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), versions=versions, machine=machine)
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return Sitting(started=started, versions=versions, machine=machine, in_flight=in_flight)
 
 
 def _version(package: str) -> str:

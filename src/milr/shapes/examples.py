@@ -12,21 +12,22 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from milr import templates
-from milr.rules import geneval
-from milr.shapes.detector import ATTRIBUTES, Sighting, detect
+from milr.shapes.detector import detect
 from milr.shapes.drawing import draw_scene
-from milr.shapes.grammar import Request, metadata, parse, say
+from milr.shapes.grammar import Request, parse, say
 from milr.shapes.judge import sightings
 from milr.shapes.network import BOI, EOI, IMAGE
 from milr.shapes.patches import PER_CELL, SIDE, TOKENS, codebook, looks, mosaic, scene_tokens
 from milr.shapes.planning import imagine, visualise
-from milr.shapes.sampling import pick, training_prompt, varied
-from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Scene
+from milr.shapes.sampling import BARE_SHARES, SHARES, pick, training_prompt, varied
+from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Item, Look, Scene
 from milr.shapes.splits import held_out
+from milr.shapes.verdicts import Seen, check, listing, verdict
 
 WHAT = "what does this picture show ?"
 IGNORED = -100
 QUESTIONS = 4  # about one picture
+UNCONDITIONAL = 0.2  # of all drawings, for guidance
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Examples:
     def _wording(self) -> templates.Templates:
         return replace(templates.NANO, role_tags="plain") if self.rng.random() < 0.1 else templates.NANO
 
-    def _request(self) -> tuple[Request, str, Scene]:
-        request, text = training_prompt(self.rng, held_out)
+    def _request(self, shares: Mapping[str, float] = SHARES) -> tuple[Request, str, Scene]:
+        request, text = training_prompt(self.rng, held_out, shares)
         return request, text, imagine(request, self.rng)
 
     def reason(self) -> Example:
@@ -72,31 +73,38 @@ class Examples:
         return Example(self._ids(self._wording().reason(text)), self._answer(visualise(scene)))
 
     def draw(self, planned: bool) -> Example:
-        """Prompt, with or without its visualisation, to picture; one in ten unconditional, for guidance."""
-        _, text, scene = self._request()
+        """Prompt, with or without its visualisation, to picture; some unconditional."""
+        _, text, scene = self._request(SHARES if planned else BARE_SHARES)
         content = templates.drawing(text, visualise(scene) if planned else None)
         ids = (*self._ids(self._wording().draw(content)), self.boi)
-        dropped = self.rng.random() < 0.1
+        dropped = self.rng.random() < UNCONDITIONAL
         if dropped:
             ids = (ids[0], *[self.tokenizer.pad_token_id] * (len(ids) - 2), ids[-1])
         return Example(ids, scene=scene, planned=planned and not dropped)
 
     def look(self) -> Example:
-        """Picture to caption, or picture and four prompts to yes or no each."""
+        """Picture to what it shows; mostly with four questions, each compared with it and answered yes or no."""
         request, text, scene = self._request()
-        if self.rng.random() < 0.45:
-            ids = self._ids(templates.NANO.ask(WHAT, self.picture))
-            return Example(ids, self._answer(visualise(_read(scene))), seen=draw_scene(scene))
         if self.rng.random() < 0.4:
             request = self._near_miss(request)
             scene = imagine(request, self.rng)
-        spoilt = self.rng.random() < 0.35
-        picture = spoil(scene, self.rng) if spoilt else draw_scene(scene)
-        seen = detect(picture) if spoilt else sightings(scene)
-        questions = [text, *(self._question(request) for _ in range(QUESTIONS - 1))]
-        first, *others = [(templates.NANO.judge(asked), self._answer(_truth(seen, asked))) for asked in questions]
-        more = tuple((self._turn(question), answer) for question, answer in others)
-        return Example(self._ids(templates.NANO.ask(first[0], self.picture)), first[1], more, seen=picture)
+        picture, seen = self._shown(scene)
+        if self.rng.random() < 0.1:
+            return Example(self._ids(templates.NANO.ask(WHAT, self.picture)), self._answer(listing(seen)), seen=picture)
+        first, *others = [text, *(self._question(request) for _ in range(QUESTIONS - 1))]
+        answer = self._answer(f"{listing(seen)} : {_judged(seen, first)}")
+        more = tuple((self._turn(templates.NANO.judge(one)), self._answer(_judged(seen, one))) for one in others)
+        return Example(self._ids(templates.NANO.ask(templates.NANO.judge(first), self.picture)), answer, more,
+                       seen=picture)  # fmt: skip
+
+    def _shown(self, scene: Scene) -> tuple[np.ndarray, Seen]:
+        """A picture as nano might have drawn it, right or with objects too many or spoilt, and what can be seen."""
+        if self.rng.random() < 0.25:
+            scene = crowd(scene, self.rng)
+        if self.rng.random() < 0.35:
+            picture = spoil(scene, self.rng)
+            return picture, detect(picture)
+        return draw_scene(scene), sightings(scene)
 
     def _turn(self, question: str) -> tuple[int, ...]:
         return self._answer(templates.NANO.turn(question))[:-1]
@@ -122,11 +130,19 @@ class Examples:
                 return missed
 
 
-def _truth(seen: Mapping[str, Sequence[Sighting]], asked: str) -> str:
-    """What the world's judge says of what was seen: "yes" where every stated fact holds."""
+def _judged(seen: Seen, asked: str) -> str:
+    """The check of a question and its verdict."""
     request = parse(asked)
     assert request is not None, asked
-    return "yes" if geneval.judge(seen, metadata(request, asked), ATTRIBUTES).correct else "no"
+    return f"{check(seen, request)} . {verdict(seen, request, asked)}"
+
+
+def crowd(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with one or two objects that nobody asked for."""
+    free = sorted(set(range(GRID * GRID)) - {item.cell for item in scene.items})
+    cells = rng.choice(free, int(rng.integers(1, 3)), replace=False)
+    looks = [Look(pick(rng, SHAPES), pick(rng, COLOURS), pick(rng, SIZES), pick(rng, FILLS)) for _ in cells]
+    return Scene((*scene.groups, *((Item(look, int(cell)),) for look, cell in zip(looks, cells, strict=True))))
 
 
 def spoil(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -139,11 +155,6 @@ def spoil(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     own = grid[top : top + PER_CELL, left : left + PER_CELL].ravel()
     grid[top : top + PER_CELL, left : left + PER_CELL] = np.where(wrong, other, own).reshape(PER_CELL, PER_CELL)
     return mosaic(codebook()[0][grid.ravel()])
-
-
-def _read(scene: Scene) -> Scene:
-    """The same scene with its groups in reading order, as one who sees only the picture would tell it."""
-    return Scene(tuple(sorted(scene.groups, key=lambda group: group[0].cell)))
 
 
 def near_miss(request: Request, rng: np.random.Generator) -> Request:

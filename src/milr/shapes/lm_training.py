@@ -26,9 +26,9 @@ class Batch:
     """How many examples of each task make one training step."""
 
     reason: int = 6
-    planned: int = 30
-    bare: int = 26
-    look: int = 18
+    planned: int = 26
+    bare: int = 32
+    look: int = 12
 
     def times(self, factor: int) -> Batch:
         """The same mixture, `factor` times as large."""

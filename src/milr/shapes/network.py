@@ -44,8 +44,8 @@ def vocabulary() -> list[str]:
               scenes.COLOURS, scenes.SIZES, scenes.FILLS, scenes.CELL_NAMES, riddles.SHAPE_ANSWERS,
               riddles.COLOUR_ANSWERS, riddles.NUMBER_ANSWERS)  # fmt: skip
     sentences = [sentence for table in tables for sentence in table]
-    sentences += [PLAN_WORDS, "a an as many no yes what picture", templates.NANO.reasoning, templates.NANO.question]
-    sentences.append("in the colour of")
+    sentences += [PLAN_WORDS, "a an as many no yes nothing what picture in the colour of"]
+    sentences += [templates.NANO.reasoning, templates.NANO.question]
     words = {word for sentence in sentences for word in re.findall(r"\w+|[^\w\s{}]", sentence.replace("{prompt}", ""))}
     return sorted(words)
 

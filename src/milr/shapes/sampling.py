@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -97,8 +97,9 @@ def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
 
 DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (single_object, two_object, counting, colors, position,
                                                            color_attr, color_position, binding, knowledge)}  # fmt: skip
-SHARES = {"single_object": 0.10, "two_object": 0.10, "counting": 0.18, "colors": 0.18, "position": 0.10,
-          "color_attr": 0.10, "color_position": 0.10, "binding": 0.07, "knowledge": 0.07}  # fmt: skip
+SHARES = {"single_object": 0.08, "two_object": 0.10, "counting": 0.14, "colors": 0.14, "position": 0.10,
+          "color_attr": 0.14, "color_position": 0.12, "binding": 0.10, "knowledge": 0.08}  # fmt: skip
+BARE_SHARES = SHARES | {"color_attr": 0.20, "knowledge": 0.02}  # riddles are for thinking, not for drawing unthought
 
 
 def varied(text: str, rng: np.random.Generator) -> str:
@@ -113,10 +114,11 @@ def varied(text: str, rng: np.random.Generator) -> str:
     return f"{introduction} {text}"
 
 
-def training_prompt(rng: np.random.Generator, held_out: Callable[[Request], bool]) -> tuple[Request, str]:
-    """One training request with its text; a request that is held out, or an extra, is drawn again."""
+def training_prompt(rng: np.random.Generator, held_out: Callable[[Request], bool],
+                    shares: Mapping[str, float] = SHARES) -> tuple[Request, str]:  # fmt: skip
+    """One training request with its text; a request that is held out is drawn again."""
     while True:
-        category = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        category = str(rng.choice(list(shares), p=list(shares.values())))
         request, text = DRAWS[category](rng)
         if category in ("counting", "binding") and rng.random() < 0.25:
             request, text = _coloured_or_related(request, rng)

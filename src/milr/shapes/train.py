@@ -68,8 +68,8 @@ def eyes(out: Out, steps: int = 1500, batch: int = 16, rate: float = 3e-3, seed:
 
 
 @app.command()
-def language(out: Out, steps: int = 3000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
-             times: Annotated[int, typer.Option(help="Batch size, in multiples of 80 examples.")] = 1,
+def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
+             times: Annotated[int, typer.Option(help="Batch size, in multiples of 76 examples.")] = 1,
              threads: int = 1) -> None:  # fmt: skip
     """Train thinking, drawing and looking, from the last whole round in the folder if there is one; needs the eyes."""
     torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Benchmarks: prompts, report metric, aggregation; one file each."""

@@ -1,0 +1,143 @@
+"""Experiments from a file: rows of options over the same prompts and seeds, each a resumable run, then compared."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr import catalog
+from milr.api import work_off
+from milr.benchmarks.selection import chosen
+from milr.options import Options
+from milr.prepared import Prepared, load_model, prepare
+from milr.studio import Studio
+from milr.types import MilrError, Prompt, UsageError
+
+if TYPE_CHECKING:
+    from milr.base import UnifiedModel
+
+OPTIONS = {one.name for one in dataclasses.fields(Options)} - {"seed"}
+WORDING = ("model", "dtype", "device", "role_tags", "preset", "reasoning_prompt")  # what a loaded model depends on
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a file says. `rows` map a name to the options that make it differ from `base`; `against` is a row's name.
+
+    `agreement` names rewards that are asked about the pictures of the row `pictures_of`, instead of comparing rows.
+    """
+
+    title: str
+    benchmark: str
+    rows: dict[str, dict[str, Any]]
+    base: dict[str, Any] = field(default_factory=dict)
+    split: str = "test"
+    seeds: tuple[int, ...] = (0,)
+    categories: tuple[str, ...] = ()
+    limit: int | None = None
+    against: str = ""
+    about: str = ""
+    agreement: tuple[str, ...] = ()
+    pictures_of: str = ""
+
+    def prompts(self) -> list[Prompt]:
+        """The benchmark's prompts that this experiment takes."""
+        made = catalog.make_benchmark(self.benchmark, split=self.split)
+        return chosen(made.prompts(), self.categories, self.limit)
+
+    def options(self, row: str, seed: int) -> Options:
+        """A row's options, the base's among them."""
+        return Options(**{**self.base, **self.rows[row], "seed": seed})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row at one seed, and its run folder."""
+
+    row: str
+    seed: int
+    folder: Path
+
+
+def read(path: Path) -> Experiment:
+    """The experiment of a TOML file; UsageError, naming the key, where it is not one."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+    known = {one.name for one in dataclasses.fields(Experiment)}
+    for key in told:
+        catalog.one_of(f"key of {path.name}", key, sorted(known))
+    absent = [key for key in ("title", "benchmark", "rows") if not told.get(key)]
+    if absent:
+        raise UsageError(f"{path} lacks {absent[0]}.")
+    lists: dict[str, Any] = {key: tuple(told[key]) for key in ("seeds", "categories", "agreement") if key in told}
+    made = Experiment(**(told | lists))
+    _check(made, path)
+    return made
+
+
+def _check(made: Experiment, path: Path) -> None:
+    for name, options in {"base": made.base, **made.rows}.items():
+        for key in options:
+            catalog.one_of(f"option of {name!r} in {path.name}", key, sorted(OPTIONS))
+    for name in filter(None, (made.against, made.pictures_of)):
+        catalog.one_of(f"row of {path.name}", name, list(made.rows))
+    for row in made.rows:
+        made.options(row, 0)
+
+
+def jobs(experiment: Experiment, out: Path, only: Sequence[str] = ()) -> list[Job]:
+    """All rows at the first seed, then at the second: a run that is cut off has every row."""
+    for name in only:
+        catalog.one_of("row", name, list(experiment.rows))
+    rows = [row for row in experiment.rows if not only or row in only]
+    return [Job(row, seed, out / _slug(row) / f"seed-{seed}") for seed in experiment.seeds for row in rows]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, Prepared]]:
+    """Each job with all it needs; rows in the same wording share one loaded model. `replaced` overrides options."""
+    prompts = experiment.prompts()
+    models: dict[tuple[Any, ...], UnifiedModel] = {}
+    for job in todo:
+        options = dataclasses.replace(experiment.options(job.row, job.seed), **replaced)
+        wording = tuple(getattr(options, name) for name in WORDING)
+        model = models.setdefault(wording, None) or load_model(options)  # type: ignore[arg-type]
+        models[wording] = model
+        yield job, prepare(prompts, options, model=model, benchmark=experiment.benchmark, label=job.row)
+
+
+def run_job(job: Job, prepared: Prepared, on_event: Callable[[Any], None] | None = None,
+            on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
+    """Make what the job's folder does not hold yet."""
+
+    async def all_of_it() -> None:
+        studio = Studio(prepared.model, prepared.reward)
+        try:
+            await work_off(prepared, studio, job.folder, on_event=on_event, on_step=on_step)
+        finally:
+            studio.close()
+
+    asyncio.run(all_of_it())
+
+
+def finished(job: Job, prepared: Prepared) -> int:
+    """How many samples the job's folder holds."""
+    from milr.runs.store import RunStore
+
+    try:
+        return len(RunStore(job.folder).records()) if (job.folder / "run.json").exists() else 0
+    except MilrError:
+        return 0

@@ -1,0 +1,67 @@
+"""What a run will cost at most, told before it starts: counts from its budget, seconds from a few tokens decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from milr.prepared import Prepared
+from milr.types import DrawRequest, Key, ReasonRequest
+
+PROBED = 8  # tokens that are timed
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """At most: a search that stops early costs less. `seconds` are the model's, without the judge's."""
+
+    samples: int
+    pictures: int
+    token_steps: int
+    seconds: float
+
+    def __add__(self, other: Forecast) -> Forecast:
+        return Forecast(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forecast:
+    """The most that the samples not yet `found` can cost, by what `probe` measured."""
+    text, second = probed
+    samples = len(prepared.prompts) * prepared.options.samples - found
+    pictures = prepared.budget.pictures or 1
+    steps = pictures * (prepared.model.image_tokens + (0 if "plain" in prepared.options.method else text))
+    if prepared.budget.token_steps:
+        steps = min(steps, prepared.budget.token_steps + prepared.model.image_tokens + text)
+    return Forecast(samples, samples * pictures, samples * steps, samples * steps * second)
+
+
+def probe(prepared: Prepared) -> tuple[int, float]:
+    """How long a visualisation is, and the seconds of a token-step in a batch of this run."""
+    model, prompts = prepared.model, prepared.prompts[: prepared.options.in_flight]
+    keys = [Key(prepared.options.seed, prompt.text) for prompt in prompts]
+    scale = model.guidance_scale
+    draws = [DrawRequest(prompt.text, key, scale, count=PROBED) for prompt, key in zip(prompts, keys, strict=True)]
+    (text,) = model.reason([ReasonRequest(prompts[0].text, keys[0])])
+    model.draw(draws[:1])  # warm
+    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def told(one: Forecast) -> str:
+    """A line about it."""
+    return (f"{one.samples} samples to make, at most {one.pictures} pictures and {one.token_steps} token-steps, "
+            f"about {duration(one.seconds)} of the model's time at most")  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "12 min", "3.5 h" """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,197 @@
+"""From options and prompts to everything a run needs, checked: nothing in it can turn out to be wrong later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from milr import catalog
+from milr.options import Options
+from milr.presets import PRESETS, resolve
+from milr.search import Budget, OnStep, search
+from milr.studio import Studio
+from milr.types import Key, Outcome, Prompt, Score, UsageError
+
+if TYPE_CHECKING:
+    from milr.base import Method, Reward, UnifiedModel
+    from milr.runs.config import RunConfig
+
+METRIC = "detector"  # the report metric of nano's world
+BY_PROMPT = "held-out or self"  # the default reward of prompts of both kinds
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run, ready to start. `threshold` None: the search never stops by itself; `metric` None: nothing else judges."""
+
+    options: Options
+    prompts: tuple[Prompt, ...]
+    model: UnifiedModel
+    reward: Reward
+    reward_name: str
+    metric: Reward | None
+    metric_name: str
+    method: Method
+    settings: Mapping[str, Any]
+    threshold: float | None
+    budget: Budget
+    benchmark: str = ""
+    label: str = ""
+
+    @property
+    def oracle(self) -> bool:
+        """Whether the search reward is also the report metric."""
+        return self.reward_name == self.metric_name
+
+    def config(self) -> RunConfig:
+        """The identity of the run."""
+        from milr.runs.config import RunConfig, prompts_digest
+
+        options = self.options
+        spoken = {"visualisation": options.visualisation, "reasoning_prompt": options.reasoning_prompt}
+        limits = {"pictures": self.budget.pictures, "token_steps": self.budget.token_steps,
+                  "reward_calls": self.budget.reward_calls}  # fmt: skip
+        return RunConfig(
+            prompts_digest=prompts_digest(self.prompts), prompt_count=len(self.prompts), model=self.model.name,
+            model_identity=dict(self.model.identity()), reward=self.reward_name,
+            reward_identity=catalog.reward_identity(self.reward_name), oracle=self.oracle,
+            report_metric=self.metric_name, metric_identity=catalog.reward_identity(self.metric_name),
+            method=options.method, preset=options.preset, label=self.label, benchmark=self.benchmark,
+            settings={**self.settings, **spoken, **limits, "threshold": self.threshold}, seed=options.seed,
+            samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
+        )  # fmt: skip
+
+    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
+        """One sample of one prompt, from its first picture to its stop, judged by the report metric."""
+        key = Key(self.options.seed, prompt.text, sample)
+        outcome = await search(studio, prompt, key, self.method, threshold=self.threshold, budget=self.budget,
+                               returns=self.settings["returns"], on_step=on_step)  # fmt: skip
+        return replace(outcome, judged=await self._judged(studio, outcome))
+
+    async def _judged(self, studio: Studio, outcome: Outcome) -> dict[int, Score]:
+        """The report metric's word on every picture, where it is another judge than the search reward."""
+        prompt = outcome.prompt
+        if self.metric is None or self.oracle or ("metadata" in self.metric.needs and prompt.metadata is None):
+            return {}
+        async with studio.method():
+            return {place: await studio.score(step.rollout.picture, prompt, self.metric)
+                    for place, step in enumerate(outcome.steps)}  # fmt: skip
+
+
+def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedModel | None = None,
+            benchmark: str = "", label: str = "") -> Prepared:  # fmt: skip
+    """Check the options, load model (unless one is given), reward and method, read the prompts; MilrError if not."""
+    _check_names(options)
+    model = model or load_model(options)
+    settings = resolve(options.preset, model.image_tokens, options.overrides())
+    prompts = _read(texts, model)
+    _check_texts(options, prompts, model)
+    reward_name = options.reward or _default_reward(prompts)
+    reward = _make_reward(reward_name, model, options.seed)
+    metric_name = options.metric or (METRIC if any(prompt.metadata for prompt in prompts) and _in_world(model) else "")
+    metric = _make_reward(metric_name, model, options.seed) if metric_name else None
+    for name, judge in ((reward_name, reward), (options.metric, metric)):
+        if name and judge and "metadata" in judge.needs:
+            _refuse_unknown(prompts, model, name)
+    return Prepared(
+        options, prompts, model, reward, reward_name, metric, metric_name,
+        catalog.make_method(options.method, settings, options.visualisation), settings,
+        _threshold(options, reward), _budget(options, settings), benchmark, label,
+    )  # fmt: skip
+
+
+def load_model(options: Options) -> UnifiedModel:
+    """The model that the options name, in the preset's wording."""
+    tags = options.role_tags or PRESETS[options.preset]["role_tags"]
+    return catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
+                              reasoning_prompt=options.reasoning_prompt)  # fmt: skip
+
+
+def _check_names(options: Options) -> None:
+    """Bad names and values are told before a model is loaded."""
+    from milr.latent.schedules import SCHEDULES
+
+    catalog.one_of("preset", options.preset, list(PRESETS))
+    if options.schedule is not None:
+        catalog.one_of("schedule", options.schedule, list(SCHEDULES))
+    if options.role_tags is not None:
+        catalog.one_of("role-tag style", options.role_tags, ["pipe", "plain"])
+    resolve(options.preset, 576, options.overrides())
+    catalog.check_part("methods", options.method)
+    for name in (options.reward, options.metric):
+        if name:
+            catalog.check_part("rewards", name)
+
+
+def _threshold(options: Options, reward: Reward) -> float | None:
+    if not options.stop:
+        return None
+    return reward.threshold if options.threshold is None else options.threshold
+
+
+def _budget(options: Options, settings: Mapping[str, Any]) -> Budget:
+    """One picture for single draws, else as many as the longest search of the same settings makes."""
+    pictures = 1 if options.method in catalog.SINGLE_DRAW else options.pictures or int(settings["steps"]) + 1
+    return Budget(pictures=pictures, token_steps=options.token_steps, reward_calls=options.reward_calls)
+
+
+def _in_world(model: UnifiedModel) -> bool:
+    return model.name == "nano"
+
+
+def _read(texts: Sequence[str | Prompt], model: UnifiedModel) -> tuple[Prompt, ...]:
+    """Prompts the model can read, trimmed, each once; those of nano's grammar with their metadata, for its pictures."""
+    from milr.shapes.grammar import to_prompt
+
+    found: dict[str, Prompt] = {}
+    for given in texts:
+        prompt = given if isinstance(given, Prompt) else Prompt(given)
+        prompt = replace(prompt, text=prompt.text.strip())
+        _check(prompt.text, model, "prompt")
+        if _in_world(model):
+            known = to_prompt(prompt.text, prompt.id)
+            prompt = replace(known or replace(prompt, metadata=None, category=""), source=prompt.source)
+        found.setdefault(prompt.text, prompt)
+    return tuple(found.values())
+
+
+def _check_texts(options: Options, prompts: Sequence[Prompt], model: UnifiedModel) -> None:
+    if options.visualisation is not None:
+        _check(options.visualisation, model, "visualisation")
+    if options.reasoning_prompt is not None:
+        _check(options.reasoning_prompt.replace("{prompt}", prompts[0].text), model, "reasoning prompt")
+
+
+def _check(text: str, model: UnifiedModel, what: str) -> None:
+    """UsageError, about `what`, where the model cannot read `text`."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"the {what} is not valid Unicode; write it in UTF-8.")
+    if what != "prompt" and not text.strip():
+        raise UsageError(f"the {what} is empty; leave it out, or write one.")
+    try:
+        model.check(text)
+    except UsageError as error:
+        raise UsageError(str(error).replace("the prompt", f"the {what}", 1)) from error
+
+
+def _default_reward(prompts: Sequence[Prompt]) -> str:
+    """Another judge than the report metric, where there is one."""
+    known = {prompt.metadata is not None for prompt in prompts}
+    return BY_PROMPT if len(known) == 2 else "held-out" if True in known else "self"
+
+
+def _make_reward(name: str, model: UnifiedModel, seed: int) -> Reward:
+    from milr.rewards.by_prompt import ByPrompt
+
+    if name == BY_PROMPT:
+        return ByPrompt(*(catalog.make_reward(part, model, seed) for part in ("held-out", "self")))
+    return catalog.make_reward(name, model, seed)
+
+
+def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, reward: str) -> None:
+    strange = next((prompt for prompt in prompts if prompt.metadata is None), None)
+    if strange or not _in_world(model):
+        why = "its grammar cannot read" if _in_world(model) else f"it knows nano's pictures, not {model.name}'s:"
+        text = (strange or prompts[0]).text
+        raise UsageError(f"the reward {reward} cannot judge this: {why} {text!r}; use --reward self.")

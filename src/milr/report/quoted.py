@@ -1,0 +1,103 @@
+"""Published rows, quoted: MILR (arXiv 2509.22761), Tables 1, 2, 3, 6 and 7. None of them was run here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+SOURCE = "quoted, arXiv 2509.22761, Table {}"
+HEADING = "Quoted from the paper, not run here"
+SAID = "One picture per prompt; no intervals were published."
+ELSEWHERE = ("These rows are about photographs, another world than the shapes above: rules and names of categories are "
+             "the same, but the numbers cannot be compared.")  # fmt: skip
+GENEVAL = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
+COMPBENCH = ("color", "shape", "texture", "spatial", "non_spatial", "complex")
+PUBLISHED = ("geneval", "t2i-compbench", "wise")
+ABLATION, REWARD = "ablation of Janus-Pro-7B+MILR", "search reward of Janus-Pro-7B+MILR"
+# By benchmark: number of the table, its key, what its rows are, the prefix of its category columns (- : it has
+# none), its overall column.
+TABLES: Mapping[str, tuple[tuple[int, str, str, str, str], ...]] = {
+    "geneval": (
+        (1, "table1_geneval", "", "", "overall"),
+        (3, "table3_ablations", ABLATION, "geneval_", "geneval_overall"),
+        (6, "table6_rewards_geneval", REWARD, "", "overall"),
+    ),
+    "t2i-compbench": (
+        (2, "table2_t2i_compbench_wise", "", "", "overall"),
+        (3, "table3_ablations", ABLATION, "-", "t2i_compbench_overall"),
+        (7, "table7_rewards_t2i_compbench", REWARD, "", "overall"),
+    ),
+    "wise": (
+        (2, "table2_t2i_compbench_wise", "", "-", "wise"),
+        (3, "table3_ablations", ABLATION, "-", "wise"),
+    ),
+}
+CATEGORIES = {"geneval": GENEVAL, "t2i-compbench": COMPBENCH, "wise": ()}
+DOUBTS = {(7, "UnifiedReward"): "published as 0.4651; its six entries average 0.4768"}
+
+
+@dataclass(frozen=True)
+class QuotedRow:
+    """A published row: scores in [0, 1], one picture per prompt, no interval. `label` says from where it is quoted."""
+
+    system: str
+    group: str
+    label: str
+    overall: float
+    categories: Mapping[str, float]
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Quotation:
+    """The published rows of a benchmark with what must be said about them."""
+
+    heading: str
+    sentences: tuple[str, ...]
+    categories: tuple[str, ...]
+    rows: tuple[QuotedRow, ...]
+
+
+def quoted_rows(benchmark: str) -> list[QuotedRow]:
+    """The paper's rows for geneval, t2i-compbench or wise; for shapes those of geneval; empty for any other."""
+    known = "geneval" if benchmark == "shapes" else benchmark
+    return [row for table in TABLES.get(known, ()) for row in _rows(known, *table)]
+
+
+def quotation(benchmark: str, quoted: bool | None = None) -> Quotation | None:
+    """What is shown under a table of `benchmark`; None when nothing is.
+
+    `quoted` None shows rows where the benchmark is the paper's, True also under shapes, False never.
+    """
+    rows = quoted_rows(benchmark)
+    if quoted is False or not rows or (quoted is None and benchmark not in PUBLISHED):
+        return None
+    sentences = (SAID,) if benchmark in PUBLISHED else (SAID, ELSEWHERE)
+    known = CATEGORIES["geneval" if benchmark == "shapes" else benchmark]
+    return Quotation(HEADING, sentences, known, tuple(rows))
+
+
+def _rows(benchmark: str, table: int, key: str, group: str, prefix: str, overall: str) -> list[QuotedRow]:
+    return [
+        QuotedRow(
+            system=row["system"],
+            group=group or row["group"],
+            label=SOURCE.format(table),
+            overall=row[overall],
+            categories={name: row[prefix + name] for name in CATEGORIES[benchmark] if prefix + name in row},
+            doubt=DOUBTS.get((table, row["system"]), ""),
+        )
+        for row in _numbers()[key]
+        if row[overall] is not None
+    ]
+
+
+@cache
+def _numbers() -> dict[str, Any]:
+    file = resources.files("milr.report").joinpath("paper_numbers.json")
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers

@@ -1,0 +1,496 @@
+"""Comparisons: rows by seed, refusals with their reason, curves and bounds worked out by hand, pages that carry all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from milr.report.compare import compare, compare_runs, stopped_after
+from milr.report.compare_page import figures, render, write_files, write_page
+from milr.report.compare_records import Measured
+from milr.report.compare_rows import budget_of, rows_of
+from milr.report.compare_scores import ranks_of
+from milr.report.compare_tables import main_table, memory, p_value, terminal_rows, to_csv, to_json, to_markdown
+from milr.report.figures import Line, budget_curves
+from milr.report.quoted import quotation, quoted_rows
+from milr.report.statistics import Interval, wilson
+from milr.runs.store import RunStore
+from milr.types import Key, Prompt, Score, UsageError
+from outcomes import config, outcome, step
+
+A, B = Prompt("a red star", "a", "colors"), Prompt("two red stars", "b", "counting")
+BASE = dict(benchmark="shapes", report_metric="detector", reward="held-out", metric_identity={"sources": "m1"},
+            seed=0)  # fmt: skip
+SETTINGS = {"learning_rate": 0.03, "steps": 20, "threshold": 0.9, "pictures": 21, "returns": "best"}
+Pairs = Sequence[tuple[float | None, float | None]]  # search reward and report metric of each picture
+RIGHT, WRONG = [(1.0, 1.0)], [(0.0, 0.0)]
+
+
+def write(folder: Path, *searches: Pairs, prompts: Sequence[Prompt] = (A, B), in_flight: int = 8, sample: int = 0,
+          peak: int = 0, **changes) -> Path:  # fmt: skip
+    """A run of one search for each prompt; `changes` are of the configuration, `settings` of its settings."""
+    known = {**BASE, "prompt_count": len(prompts), **changes}
+    known["settings"] = {**SETTINGS, **changes.get("settings", {})}
+    made = config(**known)
+    with RunStore(folder).open(made, in_flight=in_flight) as store:
+        for prompt, pairs in zip(prompts, searches, strict=False):
+            store.write(search(prompt, pairs, made.seed, sample, last=known["settings"]["returns"] == "last"))
+        store.note_memory(peak)
+    return folder
+
+
+def search(prompt: Prompt, pairs: Pairs, seed: int, sample: int, *, last: bool):
+    steps = tuple(step(index, value) for index, (value, _) in enumerate(pairs))
+    judged = {index: Score.unscored("?") if word is None else Score(word) for index, (_, word) in enumerate(pairs)}
+    found = outcome(prompt, [value for value, _ in pairs], sample, steps=steps, judged=judged,
+                    key=Key(seed, prompt.text, sample))  # fmt: skip
+    returned = len(steps) - 1 if last or found.best is None else found.best
+    return outcome(prompt, steps=steps, judged=judged, key=found.key, returned=returned)
+
+
+def names(*folders: Path) -> list[str]:
+    return [row.name for row in rows_of(folders)]
+
+
+@pytest.fixture
+def two(tmp_path) -> list[Path]:
+    """plain: one right of two; latent_reasoning: both right, the second after two pictures."""
+    return [
+        write(tmp_path / "plain", RIGHT, WRONG, method="plain", settings={"pictures": 1}),
+        write(tmp_path / "latent", RIGHT, [(0.0, 0.0), (1.0, 1.0)]),
+    ]
+
+
+# Rows
+
+
+def test_runs_that_differ_in_the_seed_are_one_row(tmp_path):
+    folders = [write(tmp_path / str(seed), RIGHT, WRONG, seed=seed) for seed in (2, 0, 1)]
+    (row,) = rows_of(folders)
+    assert (row.name, row.seeds, len(list(row.samples))) == ("latent_reasoning", (0, 1, 2), 6)
+    found = compare([row])
+    assert (found.prompts, found.searches, found.seeds) == (2, 6, (0, 1, 2))
+
+
+def test_one_run_named_twice_is_refused(tmp_path):
+    folder = write(tmp_path / "one", RIGHT, WRONG)
+    with pytest.raises(UsageError, match="the same run \\(seed 0\\)"):
+        rows_of([folder, folder])
+    copy = write(tmp_path / "two", RIGHT, WRONG, label="again")
+    assert names(folder, copy) == ["latent_reasoning", "again"], "a label makes a row of its own"
+
+
+def test_names_say_what_differs_and_no_more(tmp_path):
+    def run(name, method="latent_reasoning", **settings):
+        return write(tmp_path / name, RIGHT, WRONG, method=method, settings=settings)
+
+    one, fast = run("one"), run("fast", learning_rate=0.1)
+    assert names(one) == ["latent_reasoning"]
+    assert names(one, fast) == ["latent_reasoning, learning_rate 0.03", "latent_reasoning, learning_rate 0.1"]
+    drawn = [run("greedy", "redraw_greedy"), run("sampled", "redraw_sampled", threshold=None),
+             run("plain", "redraw_plain"), run("single", "plain", pictures=1, threshold=None)]  # fmt: skip
+    assert names(one, *drawn) == ["latent_reasoning", "resample (greedy text)", "best of N (sampled text)",
+                                  "resample (plain prompt)", "plain"]  # fmt: skip
+    unstopped = run("unstopped", threshold=None)
+    assert names(one, unstopped) == ["latent_reasoning, threshold 0.9", "latent_reasoning, no stop"]
+    assert names(one, run("short", pictures=4)) == ["latent_reasoning, pictures 21", "latent_reasoning, pictures 4"]
+    assert names(one, run("frozen", "frozen", learning_rate=0.5)) == ["latent_reasoning", "frozen"]
+
+
+def test_names_say_other_rewards_and_models(tmp_path):
+    one = write(tmp_path / "one", RIGHT, WRONG)
+    own = write(tmp_path / "self", RIGHT, WRONG, reward="self", settings={"threshold": 0.5})
+    assert names(one, own) == ["latent_reasoning, reward held-out", "latent_reasoning, reward self"]
+    big = write(tmp_path / "big", RIGHT, WRONG, model="deepseek-community/Janus-Pro-1B", label="MILR")
+    assert names(one, big) == ["latent_reasoning, model nano", "MILR, model Janus-Pro-1B"]
+
+
+def test_names_are_unique(tmp_path):
+    twice = [write(tmp_path / str(rate), RIGHT, WRONG, label="x", settings={"learning_rate": rate}) for rate in (1, 2)]
+    assert names(*twice) == ["x, learning_rate 1", "x, learning_rate 2"]
+    weights = [write(tmp_path / hash, RIGHT, WRONG, model_identity={"weights": hash * 10}) for hash in ("abcd", "efgh")]
+    assert names(*weights) == ["latent_reasoning, model weights abcdabcdabcd",
+                               "latent_reasoning, model weights efghefghefgh"]  # fmt: skip
+    with_copy = [write(tmp_path / name, RIGHT, WRONG, label=label) for name, label in (("p", ""), ("q", "plain"))]
+    other = write(tmp_path / "r", RIGHT, WRONG, method="plain")
+    assert len(set(names(*with_copy, other))) == 3
+
+
+def test_the_oracle_is_a_part_of_the_title(tmp_path):
+    oracle = write(tmp_path / "o", RIGHT, WRONG, reward="detector", oracle=True)
+    blind = write(tmp_path / "n", RIGHT, WRONG, report_metric="", metric_identity={})
+    assert [row.title for row in rows_of([oracle])] == ["latent_reasoning (oracle)"]
+    assert [row.oracle for row in rows_of([blind])] == [True], "without another judge the reward judges itself"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompts_digest": "other"}, "they have other prompts .*: *.*run both on the same prompts|same prompts"),
+        ({"report_metric": "held-out"}, "other report metrics \\(detector and held-out\\)"),
+        ({"metric_identity": {"sources": "m2"}}, "other versions of the report metric detector"),
+        ({"benchmark": "geneval"}, "other benchmarks \\(shapes and geneval\\)"),
+        ({"samples": 2}, "other numbers of samples \\(1 and 2\\)"),
+    ],
+)
+def test_rows_that_measure_other_things_are_refused(two, tmp_path, change, reason):
+    other = write(tmp_path / "other", RIGHT, WRONG, method="random_walk", **change)
+    with pytest.raises(UsageError, match=reason) as refused:
+        compare_runs([*two, other], partial=True)
+    assert "plain and random_walk" in str(refused.value)
+
+
+def test_other_seeds_are_refused_unless_partial(two, tmp_path):
+    more = write(tmp_path / "more", RIGHT, WRONG, method="plain", settings={"pictures": 1}, seed=1)
+    with pytest.raises(UsageError, match="plain has the seeds 0, 1 and latent_reasoning has the seed 0"):
+        compare_runs([*two, more])
+    found = compare_runs([*two, more], partial=True)
+    assert (found.seeds, found.searches) == ((0,), 2)
+    assert "Partial: 2 of the 4 samples of plain are compared, those that all rows have." in found.notes
+
+
+def test_unfinished_runs_are_refused_unless_partial(two, tmp_path):
+    half = write(tmp_path / "half", RIGHT, method="frozen")
+    with pytest.raises(UsageError, match="half lacks 1 of 2 samples: the same command finishes a run"):
+        compare_runs([*two, half])
+    found = compare_runs([*two, half], partial=True)
+    assert (found.searches, found.categories) == (1, ("colors",))
+    assert sum(note.startswith("Partial: 1 of the 2 samples") for note in found.notes) == 3
+
+
+def test_nothing_to_compare_is_refused(two, tmp_path):
+    with pytest.raises(UsageError, match="name at least one run folder"):
+        rows_of([])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no run"):
+        rows_of([*two, tmp_path / "empty"])
+    begun = write(tmp_path / "begun", method="frozen")
+    with pytest.raises(UsageError, match="no finished sample in common"):
+        compare_runs([*two, begun], partial=True)
+    with pytest.raises(UsageError, match="no row is called 'milr'; there are: plain; latent_reasoning"):
+        compare_runs(two, against="milr")
+
+
+def test_older_runs_without_a_metric_identity_are_compared_with_a_note(two, tmp_path):
+    old = write(tmp_path / "old", RIGHT, WRONG, method="frozen", benchmark="", metric_identity={})
+    notes = compare_runs([*two, old]).notes
+    assert "Which version of detector judged is not known for frozen." in notes
+
+
+def test_differences_that_change_no_score_are_notes(two, tmp_path):
+    other = write(tmp_path / "other", RIGHT, WRONG, method="frozen", in_flight=16)
+    path = other / "run.json"
+    path.write_text(re.sub(r'"torch": "[^"]*"', '"torch": "9.9"', path.read_text()))
+    notes = " ".join(compare_runs([*two, other]).notes)
+    assert re.search(r"Package versions differ: torch [^;]*9\.9\.", notes)
+    assert "Searches in flight differ, so seconds are not comparable: plain 8; latent_reasoning 8; frozen 16." in notes
+    assert "Rows were allowed different numbers of pictures (1, 21)" in notes and "nano is the embedded" in notes
+    assert "Machines differ" not in notes
+    assert not any("Package" in note or "flight" in note for note in compare_runs(two).notes)
+
+
+# Numbers
+
+
+def test_numbers_of_two_rows_by_hand(tmp_path):
+    """Categories of 3 and 1 prompts: 2/3 and 0 against 3/3 and 1; the overall score is the mean of the two shares."""
+    prompts = [Prompt(f"p{n}", f"p{n}", "colors") for n in range(3)] + [B]
+    one = write(tmp_path / "1", RIGHT, RIGHT, WRONG, WRONG, prompts=prompts, method="plain", settings={"pictures": 1})
+    two = write(tmp_path / "2", RIGHT, RIGHT, WRONG + RIGHT, WRONG + WRONG + RIGHT, prompts=prompts, peak=3 * 2**30)
+    plain, latent = compare_runs([one, two]).rows
+    assert plain.overall.returned.score == pytest.approx(1 / 3) and latent.overall.returned.score == 1.0
+    assert latent.overall.first.score == pytest.approx(1 / 3)
+    colors = plain.categories["colors"].returned
+    assert (colors.n, colors.score) == (3, pytest.approx(2 / 3))
+    assert colors.interval == wilson(2, 3), "one picture per prompt in one category is Wilson's"
+    assert latent.categories["counting"].returned.interval == wilson(1, 1)
+    assert (plain.rank, latent.rank) == (2, 1)
+    assert latent.overall.paired.difference == pytest.approx((1 / 3 + 1) / 2) and plain.overall.paired is None
+    assert latent.categories["colors"].paired.difference == pytest.approx(1 / 3)
+    assert (latent.overall.paired.against, latent.overall.paired.pairs) == ("plain", 4)
+    spent = latent.spent  # 1, 1, 2 and 3 pictures at 10 token-steps, 0.5 and 0.25 seconds each
+    assert (spent.pictures, spent.token_steps, spent.reward_calls) == (7 / 4, 70 / 4, 7 / 4)
+    assert (spent.model_seconds, spent.reward_seconds, spent.seconds) == (3.5 / 4, 1.75 / 4, 5.25 / 4)
+    assert (latent.in_flight, latent.peak_memory, latent.budget, plain.budget) == ((8,), 3 * 2**30, 21, 1)
+
+
+def test_the_chosen_row_is_tested_against(two):
+    plain, latent = compare_runs(two, against="latent_reasoning").rows
+    assert plain.overall.paired.difference == -0.5 and latent.overall.paired is None
+    assert plain.overall.paired.against == "latent_reasoning"
+
+
+def test_several_seeds_are_not_taken_for_several_prompts(tmp_path):
+    folders = [write(tmp_path / str(seed), RIGHT, WRONG, prompts=[A, Prompt("c", "c", "colors")], seed=seed)
+               for seed in range(4)]  # fmt: skip
+    (row,) = compare_runs(folders).rows
+    interval = row.categories["colors"].returned.interval
+    assert interval is not None and interval.low < 0.05 and interval.high > 0.95, "two prompts, one always right"
+
+
+def test_holm_corrects_over_the_rows(tmp_path):
+    prompts = [Prompt(f"p{n}", f"p{n}", "colors") for n in range(8)]
+
+    def run(name, right):
+        searches = [RIGHT] * right + [WRONG] * (8 - right)
+        return write(tmp_path / name, *searches, prompts=prompts, method=name, settings={"pictures": 1})
+
+    rows = compare_runs([run("plain", 0), run("some", 6), run("all", 8)]).rows
+    some, every = rows[1].overall.paired, rows[2].overall.paired
+    assert some.p == pytest.approx(2 / 2**6) and every.p == pytest.approx(2 / 2**8)  # exact McNemar: 6:0 and 8:0
+    assert every.holm == pytest.approx(2 * every.p) and some.holm == pytest.approx(max(some.p, every.holm))
+
+
+def test_unscored_pictures_are_neither_zeros_nor_left_out_of_the_bounds(tmp_path):
+    prompts = [Prompt(f"p{n}", f"p{n}", "colors") for n in range(4)]
+    strange = [(1.0, None)]
+    one = write(tmp_path / "1", RIGHT, RIGHT, WRONG, strange, prompts=prompts, method="plain")
+    two = write(tmp_path / "2", RIGHT, RIGHT, RIGHT, WRONG, prompts=prompts)
+    three = write(tmp_path / "3", WRONG, WRONG, WRONG, RIGHT, prompts=prompts, method="frozen")
+    found = compare_runs([one, two, three])
+    plain, latent, frozen = found.rows
+    returned = plain.overall.returned
+    assert (returned.n, returned.scored, returned.score) == (4, 3, pytest.approx(2 / 3))
+    assert (returned.lowest, returned.highest) == (0.5, 0.75)
+    assert (plain.rank, latent.rank, frozen.rank) == (None, None, 3), "0.75 lies within 0.5 to 0.75; 0.25 does not"
+    assert latent.overall.paired.pairs == 3 and latent.overall.paired.difference == pytest.approx(1 / 3)
+    assert "3 scored of 4, bounds 0.500 to 0.750" in to_markdown(found) and "not ranked" in to_markdown(found)
+
+
+def test_a_category_without_a_judgement_leaves_no_overall_score(tmp_path):
+    one = write(tmp_path / "1", RIGHT, [(1.0, None)], method="plain")
+    plain, latent = compare_runs([one, write(tmp_path / "2", RIGHT, RIGHT)]).rows
+    returned = plain.overall.returned
+    assert (returned.score, returned.interval, returned.lowest, returned.highest) == (None, None, 0.5, 1.0)
+    assert plain.categories["colors"].returned.score == 1.0 and latent.overall.paired is None
+    assert plain.rank is None and latent.categories["colors"].paired.pairs == 1
+
+
+def test_pictures_that_were_never_judged_are_unscored_and_noted(tmp_path):
+    folder = tmp_path / "1"
+    made = config(**{**BASE, "prompt_count": 1, "settings": SETTINGS})
+    with RunStore(folder).open(made) as store:
+        store.write(outcome(A, (0.2, 1.0), key=Key(0, A.text)))
+    found = compare_runs([folder])
+    assert found.rows[0].overall.returned.scored == 0, "the search reward does not speak for the report metric"
+    assert "latent_reasoning: 2 pictures were never shown to detector; they are unscored." in found.notes
+
+
+def test_an_oracle_row_is_scored_by_its_search_reward(tmp_path):
+    folder = tmp_path / "1"
+    made = config(**{**BASE, "prompt_count": 1, "reward": "detector", "oracle": True, "settings": SETTINGS})
+    with RunStore(folder).open(made) as store:
+        store.write(outcome(A, (0.2, 0.8), key=Key(0, A.text)))
+    assert compare_runs([folder]).rows[0].overall.returned.score == 0.8
+
+
+def test_equal_rows_share_a_rank():
+    def whole(value):
+        return Measured(4, 4, value, None, value, value)
+
+    assert ranks_of([whole(0.5), whole(0.7), whole(0.5), whole(0.2)]) == [2, 1, 2, 4]
+    wide = Measured(4, 2, 0.5, None, 0.3, 0.6)
+    assert ranks_of([whole(0.7), wide, whole(0.5), whole(0.2)]) == [1, None, None, 4]
+
+
+# Curves
+
+WALK: Pairs = [(0.2, 0.1), (0.5, 0.3), (0.5, 0.9), (None, 0.4), (0.4, 0.6), (0.8, 0.7)]
+
+
+def test_a_search_stopped_after_n_pictures_by_hand(tmp_path):
+    (row,) = rows_of([write(tmp_path / "1", WALK, prompts=[A])])
+    (sample,) = row.samples
+    stopped = [stopped_after(sample, allowed) for allowed in (1, 2, 3, 4, 5, 6, 21)]
+    assert [picture.metric for picture, _ in stopped] == [0.1, 0.3, 0.3, 0.3, 0.3, 0.7, 0.7], "the first of equals"
+    assert [cost.pictures for _, cost in stopped] == [1, 2, 3, 4, 5, 6, 6], "it ended after six"
+    assert stopped[2][1].token_steps == 30 and stopped[2][1].model_seconds == 1.5
+    last = [stopped_after(sample, allowed, keeps_best=False)[0].metric for allowed in (1, 2, 3, 4, 21)]
+    assert last == [0.1, 0.3, 0.9, 0.4, 0.7]
+
+
+def test_a_search_without_any_search_score_returns_its_last_picture(tmp_path):
+    (row,) = rows_of([write(tmp_path / "1", [(None, 0.1), (None, 0.2), (None, 0.3)], prompts=[A])])
+    (sample,) = row.samples
+    assert [stopped_after(sample, n)[0].metric for n in (1, 2, 3)] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(("returns", "metrics"), [("best", [0.1, 0.3, 0.3, 0.7]), ("last", [0.1, 0.3, 0.4, 0.7])])
+def test_curves_end_at_the_budget_with_the_result_of_the_run(tmp_path, returns, metrics):
+    settings = {"returns": returns, "pictures": 6}
+    (row,) = compare_runs([write(tmp_path / "1", WALK, RIGHT, settings=settings)]).rows
+    assert [point.allowed for point in row.curve] == [1, 2, 4, 6]
+    expected = [(metric + 1) / 2 for metric in metrics]
+    assert [point.returned.score for point in row.curve] == pytest.approx(expected)
+    assert row.curve[-1].returned == row.overall.returned and row.curve[-1].spent == row.spent
+    assert [point.spent.pictures for point in row.curve] == [1.0, 1.5, 2.5, 3.5], "the second search stops at once"
+    assert row.curve[0].returned.score == row.overall.first.score
+
+
+def test_the_budget_of_a_run_that_does_not_say(tmp_path):
+    single = write(tmp_path / "1", RIGHT, WRONG, method="plain", settings={"pictures": None})
+    longer = write(tmp_path / "2", RIGHT, WRONG + WRONG, settings={"pictures": None})
+    assert [budget_of(row) for row in rows_of([single, longer])] == [1, 21]
+
+
+# Outputs
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and a check that they nest."""
+
+    VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.opened: list[str] = []
+        self.feed(page)
+        assert self.opened == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.opened.pop() == tag
+
+    def named(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def test_page_is_self_contained_and_well_formed(two, tmp_path):
+    found = compare_runs(two)
+    text = write_page(found, tmp_path / "deep" / "page.html", quoted=True).read_text()
+    page = Page(text)
+    assert len(page.named("svg")) == 2 and len(page.named("img")) == 2, "one prompt differs; a picture for each row"
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.named("img"))
+    assert not re.search(r"""(src|href|url\(|@import)[\s=("']*(https?:)?//""", text)
+    assert not page.named("script") and not page.named("link")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len([name for name in ids if name in ("numbers", "curves", "categories", "examples", "how", "quoted")]) == 6
+    assert "two red stars" in text and "exact" in text.lower() and "Wilson" in text and "8" in text
+
+
+def test_pages_and_tables_escape_what_people_wrote(tmp_path):
+    evil = '<script>alert(1)</script> | "x"'
+    one = write(tmp_path / "1", RIGHT, prompts=[Prompt(evil, "e", evil)], label=evil)
+    two = write(tmp_path / "2", WRONG, prompts=[Prompt(evil, "e", evil)], method="plain")
+    found = compare_runs([one, two])
+    text = render(found)
+    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+    Page(text)
+    line = next(line for line in to_markdown(found).splitlines() if line.startswith("| &lt;script"))
+    assert line.replace("\\|", "").count("|") == len(main_table(found).header) + 1
+
+
+def test_the_oracle_label_is_wherever_the_row_is(two, tmp_path):
+    oracle = write(tmp_path / "o", RIGHT, RIGHT, reward="detector", oracle=True, method="frozen")
+    found = compare_runs([*two, oracle], against="frozen, reward detector")
+    title = "frozen, reward detector (oracle)"
+    assert found.against == title
+    for text in (to_markdown(found), to_csv(found), to_json(found), render(found), str(terminal_rows(found)),
+                 *(svg for _, svg in figures(found))):  # fmt: skip
+        assert title in text
+    shown = to_markdown(found) + render(found)
+    assert shown.count("frozen, reward detector") == shown.count(title)
+    assert "an upper bound" in to_markdown(found)
+
+
+def test_csv_and_json_hold_the_numbers(two):
+    found = compare_runs(two)
+    lines = list(csv.DictReader(io.StringIO(to_csv(found), newline="")))
+    kinds = [(line["row"], line["kind"]) for line in lines]
+    assert kinds.count(("plain", "curve")) == 1 and kinds.count(("latent_reasoning", "curve")) == 6
+    assert kinds.count(("plain", "category")) == 2 and kinds.count(("plain", "overall")) == 1
+    whole = next(line for line in lines if line["row"] == "latent_reasoning" and line["kind"] == "overall")
+    assert (whole["score"], whole["difference"], whole["first_score"]) == ("1.0", "0.5", "0.5")
+    assert (whole["pictures"], whole["token_steps"], whole["in_flight"]) == ("1.5", "15.0", "8")
+    numbers = json.loads(to_json(found))
+    assert numbers["rows"][1]["curve"][1]["returned"]["score"] == 1.0 and numbers["against"] == "plain"
+    assert numbers["rows"][0]["overall"]["paired"] is None and numbers["how"]
+
+
+def test_a_single_row_has_no_ranks_and_tests(two):
+    found = compare_runs(two[:1])
+    assert "rank" not in main_table(found).header and len(main_table(found).rows[0]) == len(main_table(found).header)
+    header, rows = terminal_rows(found)
+    assert "p (Holm)" not in header and len(rows[0]) == len(header)
+    assert to_markdown(found).startswith("# plain on shapes\n") and found.examples == ()
+    Page(render(found))
+
+
+def test_examples_are_where_rows_differ_most_with_categories_taking_turns(tmp_path):
+    prompts = [Prompt(f"{kind} {n}", f"{kind}{n}", kind) for kind in ("colors", "counting") for n in range(5)]
+    scores = [0.1, 0.5, 0.9, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0]
+    low = write(tmp_path / "1", *[WRONG] * 10, prompts=prompts, method="plain")
+    high = write(tmp_path / "2", *[[(1.0, score)] for score in scores], prompts=prompts)
+    found = compare_runs([low, high]).examples
+    assert [example.prompt for example in found] == ["colors 2", "counting 0", "colors 1", "colors 4", "colors 0"]
+    assert [(shot.title, shot.score) for shot in found[0].shots] == [("plain", 0.0), ("latent_reasoning", 0.9)]
+
+
+def test_all_files_are_written_and_a_bad_place_is_said(two, tmp_path):
+    found = compare_runs(two)
+    assert write_files(found, tmp_path / "out") == tmp_path / "out" / "compare.html"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "compare.md", "compare.csv", "compare.json", "compare.html"}  # fmt: skip
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_page(found, tmp_path / "file" / "page.html")
+
+
+def test_small_words():
+    assert [p_value(p) for p in (None, 0.0001, 0.04321, 1.0)] == ["–", "<0.001", "0.043", "1.000"]
+    assert [memory(count) for count in (0, 900 * 2**20, 3 * 2**29)] == ["–", "900 MiB", "1.5 GiB"]
+
+
+def test_a_figure_of_ten_rows_names_them_all_and_is_repeatable():
+    lines = [Line(f"row number {n}", [1, 2, 4], [0.5, None, 0.7], [Interval(0.4, 0.6), None, None]) for n in range(10)]
+    svg = budget_curves(lines, "pictures allowed", ticks=[1, 2, 4])
+    assert svg == budget_curves(lines, "pictures allowed", ticks=[1, 2, 4])
+    assert all(f"row number {n}<" in svg.decode() for n in range(10))
+    assert budget_curves([Line("none", [1], [None], [None])], "x", format="png").startswith(b"\x89PNG")
+
+
+# Quoted rows
+
+
+def test_quoted_rows_name_their_table():
+    geneval = quoted_rows("geneval")
+    milr = [row for row in geneval if row.system == "Janus-Pro-7B+MILR"]
+    assert [(row.overall, row.label) for row in milr] == [(0.95, "quoted, arXiv 2509.22761, Table 1")]
+    assert {row.label[-7:] for row in geneval} == {"Table 1", "Table 3", "Table 6"} and len(geneval) == 22 + 4 + 6
+    text_only = next(row for row in geneval if row.system == "w/o Image")
+    assert (text_only.overall, text_only.categories["two_object"]) == (0.94, 1.0)
+    wise = quoted_rows("wise")
+    assert all(row.overall is not None and not row.categories for row in wise) and len(wise) == 12 + 4
+    doubtful = [row for row in quoted_rows("t2i-compbench") if row.doubt]
+    assert [row.system for row in doubtful] == ["UnifiedReward"] and quoted_rows("mine") == []
+
+
+def test_quoted_rows_are_shown_where_they_belong(two):
+    assert quotation("geneval") is not None and quotation("geneval", False) is None
+    assert quotation("shapes") is None and quotation("mine", True) is None
+    shown = quotation("shapes", True)
+    assert shown is not None and any("photographs, another world" in sentence for sentence in shown.sentences)
+    found = compare_runs(two)
+    for text in (to_markdown(found, quoted=True), render(found, quoted=True)):
+        heading = text.index("Quoted from the paper, not run here")
+        assert text.index("quoted, arXiv 2509.22761, Table 1") > heading
+        assert "no intervals were published" in text and "photographs, another world" in text
+    assert "Quoted" not in to_markdown(found) and "Quoted" not in render(found)

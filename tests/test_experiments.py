@@ -1,0 +1,123 @@
+"""Experiment files: what they may say, the runs they make, and that the same command goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from milr import catalog
+from milr.benchmarks.selection import chosen
+from milr.experiments import finished, jobs, prepared_jobs, read, run_job
+from milr.forecast import Forecast, duration, forecast, probe
+from milr.options import Options
+from milr.prepared import prepare
+from milr.runs.store import RunStore
+from milr.types import Prompt, UsageError
+
+RECIPES = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
+SMALL = """
+title = "two rows"
+benchmark = "shapes"
+split = "development"
+seeds = [0, 1]
+categories = ["colors", "position"]
+limit = 2
+against = "drawn"
+[base]
+reward = "detector"
+pictures = 2
+[rows."drawn"]
+method = "redraw_plain"
+[rows."Thought, then drawn"]
+method = "latent_reasoning"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_sound(path: Path) -> None:
+    told = read(path)
+    assert told.title and told.prompts() and all(told.options(row, 0) for row in told.rows)
+    assert told.against in told.rows or told.agreement
+    for row in told.rows:
+        assert told.options(row, 0).method in catalog.METHODS
+    assert len({job.folder for job in jobs(told, Path("x"))}) == len(told.rows) * len(told.seeds)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("title =", "titel =", "title"),
+        ("benchmark =", "# benchmark =", "benchmark"),
+        ("pictures = 2", "picture = 2", "pictures"),
+        ('against = "drawn"', 'against = "drawm"', "drawn"),
+        ("pictures = 2", "pictures = 0", "at least 1"),
+        ("limit = 2", "limit = two", "TOML"),
+        ("pictures = 2", "seed = 2", "option"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in SMALL
+    with pytest.raises(UsageError, match=says) as error:
+        read(written(tmp_path, SMALL.replace(old, new)))
+    assert "\n" not in str(error.value)
+
+
+def test_prompts_are_spread_and_categories_checked() -> None:
+    prompts = [Prompt(str(i), category="ab"[i % 2]) for i in range(10)]
+    assert [p.text for p in chosen(prompts, (), 5)] == ["0", "2", "4", "6", "8"]
+    assert [p.text for p in chosen(prompts, ("b",), 2)] == ["1", "5"]
+    assert chosen(prompts, (), 99) == chosen(prompts) == prompts
+    for wrong in ({"categories": ("c",)}, {"limit": 0}):
+        with pytest.raises(UsageError):
+            chosen(prompts, **wrong)  # type: ignore[arg-type]
+
+
+def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:
+    told = read(written(tmp_path, SMALL))
+    todo = jobs(told, tmp_path / "out")
+    assert [(job.row, job.seed) for job in todo][:3] == [("drawn", 0), ("Thought, then drawn", 0), ("drawn", 1)]
+    assert todo[1].folder == tmp_path / "out" / "thought-then-drawn" / "seed-0"
+    (job, prepared), (_, other) = list(prepared_jobs(told, todo[:2], in_flight=4))
+    assert prepared.model is other.model and prepared.oracle and prepared.label == "drawn"
+    assert finished(job, prepared) == 0
+    made = []
+    run_job(job, prepared, on_event=made.append)
+    assert finished(job, prepared) == 2 and [event.kind for event in made].count("finished") == 2
+    run = RunStore(job.folder).run()
+    assert run.config.label == "drawn" and run.config.benchmark == "shapes" and run.config.oracle
+    assert run.sittings[-1].in_flight == 4 and run.sittings[-1].peak_memory > 1e7
+    assert RunStore(job.folder).prompts() == list(prepared.prompts)
+    made.clear()
+    run_job(job, prepared, on_event=made.append)
+    assert [event.kind for event in made] == ["found", "found"]
+
+
+def test_only_some_rows(tmp_path: Path) -> None:
+    told = read(written(tmp_path, SMALL))
+    assert {job.row for job in jobs(told, tmp_path, ["drawn"])} == {"drawn"}
+    with pytest.raises(UsageError, match="drawn"):
+        jobs(told, tmp_path, ["drown"])
+
+
+def test_the_forecast_counts_what_the_budget_allows() -> None:
+    prepared = prepare(["a red star", "a star"], Options(pictures=5, samples=3))
+    text, second = probe(prepared)
+    assert 10 < text < 100 and 0 < second < 1
+    found = forecast(prepared, 2, (30, 0.5))
+    assert found == Forecast(4, 20, 20 * (64 + 30), 20 * 94 * 0.5)
+    assert found + found == Forecast(8, 40, 40 * 94, 40 * 94 * 0.5)
+    plain = prepare(["a red star"], Options(method="plain"), model=prepared.model)
+    assert forecast(plain, 0, (30, 0.5)).token_steps == 64
+    assert forecast(plain, 1, (30, 0.5)).pictures == 0
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(8, "8 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
