@@ -17,9 +17,10 @@ import torch
 import typer
 from PIL import Image
 
-from milr.api import prepare, run
+from milr.api import run
 from milr.models.nano import folder
 from milr.options import Options
+from milr.prepared import prepare
 from milr.report.statistics import Interval, interval_of_mean
 from milr.report.summary import Summary, summarise
 from milr.runs.runner import Event
@@ -124,6 +125,7 @@ def main(
     chosen = prompts(split)[::every]
     texts = [prompt.text for prompt in chosen]
     options = Options(
+        reward="detector",
         preset=preset,
         steps=steps,
         learning_rate=learning_rate,

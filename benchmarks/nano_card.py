@@ -37,12 +37,15 @@ TIMES = 500  # bootstrap samples of the statistics that are no means
 
 @dataclass(frozen=True)
 class Judged:
-    """What three judges say about one picture of a prompt: detector's and held-out judge's score, nano's P(yes)."""
+    """What three judges say about one picture of a prompt: detector's and held-out judge's score, nano's P(yes).
+
+    `yes` None: nano came to no verdict.
+    """
 
     prompt: Prompt
     right: bool
     held_out: bool
-    yes: float
+    yes: float | None
 
 
 def facts(item: Item, picture: Image) -> tuple[bool, ...]:
@@ -87,13 +90,15 @@ def judged(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[Judg
 
 
 def balanced_accuracy(rows: Sequence[Judged]) -> float:
-    """Mean of the shares of right and of wrong pictures that `self` calls so, at P(yes) 0.5."""
-    kinds = [[(row.yes > 0.5) == kind for row in rows if row.right == kind] for kind in (True, False)]
+    """Mean of the shares of right and of wrong pictures that `self` calls so, at P(yes) 0.5; of those it judges."""
+    judged = [row for row in rows if row.yes is not None]
+    kinds = [[(row.yes > 0.5) == kind for row in judged if row.right == kind] for kind in (True, False)]
     return float(np.mean([np.mean(kind) for kind in kinds])) if all(kinds) else float("nan")
 
 
 def calibration_error(rows: Sequence[Judged]) -> float:
     """Expected calibration error of P(yes), BINS equal bins (Guo et al. 2017, equation 3)."""
+    rows = [row for row in rows if row.yes is not None]
     yes, right = (np.array([getattr(row, name) for row in rows], float) for name in ("yes", "right"))
     places = np.minimum((yes * BINS).astype(int), BINS - 1)
     gaps = [abs(yes[places == b].sum() - right[places == b].sum()) for b in range(BINS)]
@@ -183,6 +188,8 @@ def main(split: str = "test", seeds: int = 3, every: int = 1) -> None:
     began = time.perf_counter()
     rows = judged(model, chosen, seeds)
     typer.echo(markdown(judge_table(rows)))
+    unscored = sum(row.yes is None for row in rows)
+    typer.echo(f"\nself came to no verdict about {unscored} of them")
     typer.echo(f"\n{len(rows)} pictures and judgements in {time.perf_counter() - began:.0f} s")
 
 

@@ -16,8 +16,9 @@ import torch
 import typer
 from PIL import Image
 
-from milr.api import prepare, run
+from milr.api import run
 from milr.options import Options
+from milr.prepared import prepare
 from milr.report.failures import looks_hacked, marks
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes import held_out

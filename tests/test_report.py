@@ -10,14 +10,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from milr.report import words
 from milr.report.failures import looks_hacked, marks
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.html import write_report
-from milr.report.statistics import Interval, clustered_bootstrap, interval_of_share, wilson
+from milr.report.statistics import Interval
 from milr.report.summary import summarise, to_csv
 from milr.runs.records import Record, to_record
 from milr.runs.store import RunStore
@@ -125,54 +124,6 @@ def test_the_report_metric_is_kept_apart_from_the_search_reward():
 def test_nothing_to_summarise_is_an_error():
     with pytest.raises(ValueError, match="at least one"):
         summarise([])
-
-
-# --- intervals
-
-
-def test_wilson_by_its_formula():
-    z, n, p = 1.959964, 20, 0.95
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + (z / n / 2) ** 2)
-    assert wilson(19, 20) == pytest.approx((centre - half, centre + half), abs=1e-6)
-
-
-def test_share_of_one_sample_per_prompt_is_wilson():
-    assert interval_of_share(list("abcde"), [True, True, True, True, False]) == wilson(4, 5)
-
-
-def test_share_of_several_samples_is_clustered():
-    """Ten prompts of ten equal samples hold ten votes, not a hundred."""
-    groups = [prompt for prompt in range(10) for _ in range(10)]
-    found = interval_of_share(groups, [prompt < 5 for prompt in groups])
-    assert found is not None and found.low < 0.25 and found.high > 0.75
-    naive = wilson(50, 100)
-    assert found.high - found.low > 2 * (naive.high - naive.low)
-
-
-def test_share_that_is_the_same_for_every_prompt_is_not_certain():
-    assert interval_of_share(["a", "a", "b", "b"], [True] * 4) == wilson(2, 2)
-    assert interval_of_share(["a", "a"], [True, False]) == wilson(0.5, 1)
-
-
-def test_bootstrap_is_repeatable_contains_the_mean_and_has_the_right_width():
-    values = list(np.random.default_rng(0).random(400))
-    found = clustered_bootstrap(range(400), values)
-    assert found is not None and found == clustered_bootstrap(range(400), values)
-    assert found.low < np.mean(values) < found.high
-    assert found.high - found.low == pytest.approx(2 * 1.96 * np.std(values) / 20, rel=0.1)
-
-
-def test_bootstrap_weighs_samples_and_not_prompts():
-    """Ten prompts of nine right samples and ten of one wrong sample: the mean is 0.9, not 0.5."""
-    groups = [prompt for prompt in range(20) for _ in range(9 if prompt < 10 else 1)]
-    found = clustered_bootstrap(groups, [prompt < 10 for prompt in groups])
-    assert found is not None and 0.7 < found.low < 0.9 < found.high < 1
-
-
-def test_no_interval_without_spread():
-    assert clustered_bootstrap(["a", "a"], [0.1, 0.9]) is None
-    assert clustered_bootstrap([], []) is None
 
 
 # --- failures
