@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from milr.report.compare import compare, compare_runs, stopped_after
+from milr.report.compare_export import to_csv, to_json
 from milr.report.compare_page import figures, render, write_files, write_page
 from milr.report.compare_records import Measured
 from milr.report.compare_rows import budget_of, rows_of
 from milr.report.compare_scores import ranks_of
-from milr.report.compare_tables import main_table, memory, p_value, terminal_rows, to_csv, to_json, to_markdown
+from milr.report.compare_tables import main_table, memory, moved_table, p_value, terminal_rows, to_markdown
 from milr.report.figures import Line, budget_curves
 from milr.report.quoted import quotation, quoted_rows
 from milr.report.statistics import Interval, wilson
 from milr.runs.store import RunStore
-from milr.types import Key, Prompt, Score, UsageError
+from milr.types import Key, ModalityInfo, Prompt, Score, UsageError
 from outcomes import config, outcome, step
 
 A, B = Prompt("a red star", "a", "colors"), Prompt("two red stars", "b", "counting")
@@ -494,3 +495,26 @@ def test_quoted_rows_are_shown_where_they_belong(two):
         assert text.index("quoted, arXiv 2509.22761, Table 1") > heading
         assert "no intervals were published" in text and "photographs, another world" in text
     assert "Quoted" not in to_markdown(found) and "Quoted" not in render(found)
+
+
+# What moved
+
+
+def test_what_the_updates_did_is_counted_by_row(tmp_path):
+    collapsed = ModalityInfo(-0.5, 2.0, 0.1, 0.25, 1, 4, surprise=9.0)
+    steps = (
+        step(0, 0.0),
+        step(1, 0.5, info={"text": collapsed}, text_changed=True),
+        step(2, 0.75),
+    )
+    judged = {0: Score(1.0), 1: Score(0.5), 2: Score(0.0)}
+    made = config(**BASE, prompt_count=1, settings=SETTINGS)
+    with RunStore(tmp_path / "a").open(made) as store:
+        store.write(outcome(A, steps=steps, judged=judged, key=Key(0, A.text, 0), returned=2, best=2))
+    (row,) = compare_runs([tmp_path / "a"]).rows
+    assert (row.moved.text_steps, row.moved.text_changed, row.moved.text_collapsed) == (2, 1, 1)
+    assert (row.moved.text_free, row.moved.image_steps, row.moved.hacked, row.moved.searches) == (8, 0, 1, 1)
+    (line,) = moved_table(compare_runs([tmp_path / "a"])).rows
+    assert line[1:] == ["2", "4.0", "0.50", "0.50", "0", "–", "–", "1.00"]
+    assert "text collapse" in to_markdown(compare_runs([tmp_path / "a"]))
+    assert "What the updates did" in render(compare_runs([tmp_path / "a"]))

@@ -77,6 +77,56 @@ def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
     assert not list(out.rglob(f"*{PARTIAL}"))
 
 
+def bench(out: Path) -> list[str]:
+    """A benchmark with two samples for each prompt, every search three pictures long."""
+    return [sys.executable, "-m", "milr.cli", "bench", "shapes", "--split", "development", "--limit", "20", "--samples",
+            "2", "--pictures", "3", "--no-stop", "--in-flight", "8", "--out", str(out)]  # fmt: skip
+
+
+def by_sample(out: Path) -> dict[tuple[str, int], object]:
+    """Everything that must not depend on interruptions, the report metric's word included, by prompt and sample."""
+    return {
+        (record.prompt.text, record.sample): [(step.score, step.judged, step.text_ids, step.image_ids)
+                                              for step in record.steps]
+        for record in RunStore(out).records()
+    }  # fmt: skip
+
+
+@pytest.mark.long
+def test_twenty_kills_of_a_benchmark_at_random_moments(tmp_path: Path) -> None:
+    began = time.monotonic()
+    subprocess.run(bench(tmp_path / "whole"), check=True, capture_output=True)
+    duration = time.monotonic() - began
+    assert len(by_sample(tmp_path / "whole")) == 40
+    moment, kills, folder, lost, inside = random.Random(7), 0, 0, 0, 0
+    while kills < KILLS:
+        out = tmp_path / f"killed-{folder}"
+        seen = by_sample(out) if (out / "run.json").exists() else {}
+        process = subprocess.Popen(bench(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            _, err = process.communicate(timeout=moment.uniform(0.2, 0.8) * duration)
+            assert process.returncode == 0, err
+            folder += 1
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        now = by_sample(out) if (out / "run.json").exists() else {}
+        lost += not (seen.items() <= now.items())
+        inside += 0 < len(now) < 40
+    assert lost == 0, "something finished was lost or changed"
+    assert inside >= KILLS // 2, "most kills must hit a run that had begun and was not done"
+    out = tmp_path / f"killed-{folder}"
+    subprocess.run(bench(out), check=True, capture_output=True)
+    whole = {(r.prompt.text, r.sample): r for r in RunStore(tmp_path / "whole").records()}
+    for done in [tmp_path / f"killed-{number}" for number in range(folder + 1)]:
+        made = {(r.prompt.text, r.sample): r for r in RunStore(done).records()}
+        assert made.keys() == whole.keys()
+        same = [assert_same(restore(made[key], done), restore(whole[key], tmp_path / "whole")) for key in made]
+        assert sum(same) >= len(same) - 2, "near ties are rare"
+        assert not list(done.rglob(f"*{PARTIAL}"))
+
+
 @pytest.mark.long
 def test_a_keyboard_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"

@@ -180,8 +180,9 @@ def tell_comparison(console: Console, runs: list[Path], out: Path, *, against: s
                     quoted: bool | None = None, as_json: bool = False) -> None:  # fmt: skip
     """The table on the terminal, or JSON on stdout; the files in `out`."""
     from milr.report.compare import compare_runs
+    from milr.report.compare_export import to_json
     from milr.report.compare_page import write_files
-    from milr.report.compare_tables import headline, terminal_rows, to_json
+    from milr.report.compare_tables import headline, terminal_rows
 
     with console.status("reading runs"):
         found = compare_runs(runs, against=against, partial=partial)

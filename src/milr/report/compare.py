@@ -85,6 +85,7 @@ def _row(row: Row, aligned: Aligned, place: int, parts: Mapping[str, Part], rank
         overall=parts[OVERALL],
         categories={name: parts[name] for name in aligned.categories},
         spent=_spent([sample.cost for sample in samples]),
+        moved=reduce(add, (sample.moved for sample in samples)),
         curve=_curve(row, aligned, samples, sorted({n for n in budgets if n < budget} | {budget})),
     )
 

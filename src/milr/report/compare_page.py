@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from milr.report import compare_export as export
 from milr.report import compare_tables as tables
 from milr.report.compare_records import Comparison, Point, RowNumbers
 from milr.report.figures import Line, budget_curves, inline
@@ -22,8 +23,8 @@ def write_files(comparison: Comparison, folder: Path | str, *, quoted: bool | No
     """Write compare.md, compare.csv, compare.json and compare.html into `folder`; the path of the page."""
     contents = {
         "compare.md": tables.to_markdown(comparison, quoted=quoted),
-        "compare.csv": tables.to_csv(comparison),
-        "compare.json": tables.to_json(comparison),
+        "compare.csv": export.to_csv(comparison),
+        "compare.json": export.to_json(comparison),
         "compare.html": render(comparison, quoted=quoted),
     }
     return [_write(Path(folder) / name, content) for name, content in contents.items()][-1]
@@ -56,6 +57,8 @@ def render(comparison: Comparison, *, quoted: bool | None = None) -> str:
         categories=tables.category_table(comparison),
         curves=tables.curve_table(comparison),
         spending=tables.spending_table(comparison),
+        moved=tables.moved_table(comparison),
+        moved_note=tables.MOVED,
         figures=figures(comparison),
         quoted=found,
         quoted_table=found and tables.quoted_table(found),

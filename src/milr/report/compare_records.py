@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from milr.report.compare_moved import Moved
 from milr.report.statistics import Interval
 
 
@@ -93,6 +94,7 @@ class RowNumbers:
     overall: Part
     categories: Mapping[str, Part]
     spent: Spent
+    moved: Moved
     curve: tuple[Point, ...]
 
 

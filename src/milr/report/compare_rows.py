@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from milr.report.compare_moved import Moved, moved
 from milr.report.compare_names import names_of, titled
 from milr.runs.config import RunConfig, digest_of
 from milr.runs.store import Record, Run, RunStore, Sitting, StepRecord
@@ -44,6 +45,7 @@ class Sample:
     pictures: tuple[Picture, ...]
     returned: int
     cost: Cost
+    moved: Moved = Moved()
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def _sample(folder: Path, config: RunConfig, record: Record) -> Sample:
         pictures=tuple(_picture(folder, config, step) for step in record.steps),
         returned=record.returned,
         cost=record.cost,
+        moved=moved(record),
     )
 
 

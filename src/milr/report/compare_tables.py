@@ -1,20 +1,19 @@
-"""A comparison as tables: for the terminal, as Markdown, CSV and JSON."""
+"""A comparison as tables, for the terminal and as Markdown."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from milr.report.compare_records import Comparison, Measured, Paired, Part, Point, RowNumbers, Spent
+from milr.report.compare_moved import Moved
+from milr.report.compare_records import Comparison, Measured, Paired, Part, RowNumbers, Spent
 from milr.report.compare_scores import OVERALL
 from milr.report.quoted import Quotation, quotation
 from milr.report.statistics import Interval
 
 NONE = "–"
+MOVED = ("Shares of update steps (of searches, for reward hacking: the search reward rose while the report metric "
+         "fell). A collapse is marked by its surprise; docs/nano.md says how well that works.")  # fmt: skip
 
 
 class Table(NamedTuple):
@@ -148,6 +147,27 @@ def spending_table(comparison: Comparison) -> Table:
                                                 f"token-steps, {point.spent.seconds:.2f} s")  # fmt: skip
 
 
+def moved_table(comparison: Comparison) -> Table:
+    """What the updates did, row by row; no row where no method updates anything."""
+    header = ["row", "text updates", "free text tokens", "text changed", "text collapse", "image updates",
+              "free image tokens", "image collapse", "possible reward hacking"]  # fmt: skip
+    rows = [row for row in comparison.rows if row.moved.text_steps + row.moved.image_steps]
+    return Table(header, [_moved_row(row.title, row.moved) for row in rows])
+
+
+def _moved_row(title: str, found: Moved) -> list[str]:
+    text, image = found.text_steps, found.image_steps
+    return [
+        title, str(text), _share(found.text_free, text, 1), _share(found.text_changed, text),
+        _share(found.text_collapsed, text), str(image), _share(found.image_free, image, 1),
+        _share(found.image_collapsed, image), _share(found.hacked, found.searches),
+    ]  # fmt: skip
+
+
+def _share(count: int, whole: int, digits: int = 2) -> str:
+    return f"{count / whole:.{digits}f}" if whole else NONE
+
+
 def _by_budget(comparison: Comparison, cell: Any) -> Table:
     budgets = sorted({point.allowed for row in comparison.rows for point in row.curve})
     rows = []
@@ -223,10 +243,15 @@ def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
     if comparison.categories:
         parts += ["## By category", _markdown(category_table(comparison))]
     parts += ["## After so many pictures", _markdown(curve_table(comparison)), _markdown(spending_table(comparison)),
-              "## How the numbers are made", _bullets(how_made(comparison))]  # fmt: skip
+              *_what_moved(comparison), "## How the numbers are made", _bullets(how_made(comparison))]  # fmt: skip
     if found := quotation(comparison.benchmark, quoted):
         parts += [f"## {found.heading}", " ".join(found.sentences), _markdown(quoted_table(found))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what_moved(comparison: Comparison) -> list[str]:
+    table = moved_table(comparison)
+    return ["## What the updates did", MOVED, _markdown(table)] if table.rows else []
 
 
 def _markdown(table: Table) -> str:
@@ -240,59 +265,3 @@ def _escaped(cell: str) -> str:
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"* {_escaped(line)}" for line in lines)
-
-
-def to_json(comparison: Comparison) -> str:
-    """Every number; an interval is [low, high], an unscored score null."""
-    about = {**dataclasses.asdict(comparison), "how": how_made(comparison)}
-    return json.dumps(about, indent=1, ensure_ascii=False, default=str) + "\n"
-
-
-def to_csv(comparison: Comparison) -> str:
-    """Long format: for each row one line overall, one for each category, and one for each point of its curve."""
-    lines = [line for row in comparison.rows for line in _lines(row)]
-    content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, fieldnames=list(dict.fromkeys(name for line in lines for name in line)),
-                            lineterminator="\n")  # fmt: skip
-    writer.writeheader()
-    writer.writerows(lines)
-    return content.getvalue()
-
-
-def _lines(row: RowNumbers) -> Iterator[dict[str, Any]]:
-    about = {"row": row.title, "oracle": row.oracle}
-    whole = {"pictures_allowed": row.budget}
-    yield about | {"kind": OVERALL, "category": ""} | whole | _part_columns(row.overall) | _spent_columns(row.spent) | {
-        "in_flight": " ".join(map(str, row.in_flight)), "peak_memory": row.peak_memory or "", "rank": row.rank,
-    }  # fmt: skip
-    for name, part in row.categories.items():
-        yield about | {"kind": "category", "category": name} | whole | _part_columns(part)
-    for point in row.curve:
-        yield about | {"kind": "curve", "category": ""} | _point_columns(point)
-
-
-def _point_columns(point: Point) -> dict[str, Any]:
-    return {"pictures_allowed": point.allowed} | _columns(point.returned) | _spent_columns(point.spent)
-
-
-def _part_columns(part: Part) -> dict[str, Any]:
-    paired = part.paired
-    tested = {} if paired is None else {
-        "against": paired.against, "pairs": paired.pairs, "difference": paired.difference,
-        **_ends("difference_", paired.interval), "p": paired.p, "p_holm": paired.holm, "test": paired.test,
-    }  # fmt: skip
-    return _columns(part.returned) | {"first_score": part.first.score} | tested
-
-
-def _columns(measured: Measured) -> dict[str, Any]:
-    return {"n": measured.n, "scored": measured.scored, "score": measured.score, **_ends("", measured.interval),
-            "lowest": measured.lowest, "highest": measured.highest}  # fmt: skip
-
-
-def _ends(prefix: str, interval: Interval | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {f"{prefix}low": low, f"{prefix}high": high}
-
-
-def _spent_columns(spent: Spent) -> dict[str, Any]:
-    return {**dataclasses.asdict(spent), "seconds": spent.seconds}
