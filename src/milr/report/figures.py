@@ -134,7 +134,7 @@ def _best_so_far(values: Sequence[float]) -> list[float]:
 
 def _canvas(width: float, height: float, x: str, y: str, *, top: float = 0.3) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(0.5 / width, 0.5 / height, 1 - 0.1 / width, 1 - top / height)  # inches for words
+    figure.subplots_adjust(0.62 / width, 0.5 / height, 1 - 0.1 / width, 1 - top / height)  # inches for words
     axes = figure.add_subplot()
     axes.set_ylim(-0.05, 1.05)
     axes.set_xlabel(x, color=INK)
