@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from milr import catalog
-from milr.base import Method, Reward, UnifiedModel
+from milr.base import Benchmark, Method, Reward, UnifiedModel
 from milr.models.janus import JanusModel
 from milr.presets import resolve
+from milr.runs.layouts import LAYOUTS
 from milr.search import Budget, search
 from milr.shapes.grammar import to_prompt
 from milr.studio import Studio
@@ -229,6 +230,34 @@ def test_all_methods_with_a_text_share_their_first_picture(models: Models) -> No
 def tokens(found: Outcome) -> list[tuple[tuple[int, ...] | None, tuple[int, ...]]]:
     texts = [step.rollout.visualisation for step in found.steps]
     return [(text.ids if text else None, step.rollout.image.ids) for text, step in zip(texts, found.steps, strict=True)]
+
+
+# Benchmarks
+
+
+@pytest.mark.parametrize("name", catalog.BENCHMARKS)
+def test_a_benchmark_satisfies_its_contract(name: str) -> None:
+    benchmark = catalog.make_benchmark(name)
+    assert_satisfies(benchmark, Benchmark)
+    assert benchmark.name == name and benchmark.samples >= 1
+    assert benchmark.metric in catalog.REWARDS and (not benchmark.layout or benchmark.layout in LAYOUTS)
+
+
+@pytest.mark.parametrize("name", catalog.BENCHMARKS)
+def test_a_benchmarks_prompts_repeat_themselves_and_can_be_told_apart(name: str) -> None:
+    prompts = catalog.make_benchmark(name).prompts()
+    assert prompts == catalog.make_benchmark(name).prompts()
+    assert all(prompt.text and prompt.id and prompt.category and prompt.metadata for prompt in prompts)
+    assert len({prompt.id for prompt in prompts}) == len({prompt.text for prompt in prompts}) == len(prompts)
+    assert list(dict.fromkeys(prompt.category for prompt in prompts)) == [
+        category for category, _ in itertools.groupby(prompt.category for prompt in prompts)
+    ]
+
+
+@pytest.mark.parametrize("name", catalog.BENCHMARKS)
+def test_a_benchmark_weighs_categories_alike_and_not_their_prompts(name: str) -> None:
+    benchmark = catalog.make_benchmark(name)
+    assert benchmark.aggregate({"a": [1.0], "b": [0.0, 0.0, 0.5]}) == pytest.approx((1 + 0.5 / 3) / 2)
 
 
 # The menu

@@ -318,18 +318,17 @@ def test_the_answer_depends_on_the_picture(model: JanusModel) -> None:
     assert model.answer([], []) == []
 
 
-def test_a_verdict_after_thinking_is_the_last_yes_or_no(model: JanusModel, folder: Path) -> None:
+def test_a_comparison_made_aloud_is_a_yes_where_every_part_of_it_is(model: JanusModel, folder: Path) -> None:
     thinking = JanusModel.load(folder, device="cpu", templates=replace(NANO, answer_tokens=30), name="tiny")
     yes, no = thinking._spellings("yes"), thinking._spellings("no")
+    latents = torch.randn(5, 1, thinking.network.config.text_config.hidden_size)
     with torch.no_grad():
-        network = thinking.network
-        latents = torch.randn(5, 1, network.config.text_config.hidden_size)
-        spoken = network.lm_head(latents[:, 0]).softmax(-1)
+        spoken = thinking.network.lm_head(latents[:, 0]).softmax(-1)
+    likely = spoken[:, yes].sum(-1) / spoken[:, yes + no].sum(-1)
     other = next(token for token in range(60) if token not in (*yes, *no))
-    for ids, place in (((other, no[0], other, yes[0], other), 3), ((yes[0], other, no[0], other, other), 2)):
+    for ids, places in (((other, no[0], other, yes[0], other), [1, 3]), ((yes[0], other, other, other, other), [0])):
         found = thinking._chance_of_yes(Decoded(ids, latents, (), 5), yes, no)
-        likely, unlikely = spoken[place, yes].sum(), spoken[place, no].sum()
-        assert found == pytest.approx(float(likely / (likely + unlikely)), abs=1e-6)
+        assert found == pytest.approx(float(likely[places].prod()), abs=1e-6)
     assert thinking._chance_of_yes(Decoded((other,) * 5, latents, (), 5), yes, no) is None
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
+import torch
 
 from milr import studio as studio_file
 from milr.base import Reward, Services, UnifiedModel
@@ -293,6 +294,17 @@ def test_a_model_that_loses_a_request_hangs_nobody(make: Make, echo: Echo, no_ti
         return found
 
     assert all(isinstance(one, Exception) for one in within(5, go()))
+
+
+def test_a_full_memory_is_told_in_one_sentence(make: Make, echo: Echo, no_timer: None) -> None:
+    echo.error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB")
+
+    async def go() -> list[Any]:
+        return await all_of(make(), asks("boom"), asks(2))
+
+    for found in within(5, go()):
+        assert isinstance(found, JudgeError) and "2 requests" in str(found)
+        assert "smaller --in-flight" in str(found) and "\n" not in str(found)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), StopIteration("mine")])

@@ -167,6 +167,9 @@ class Studio:
         if kind == "compute":
             return [_attempt(function) for function in requests]
         results = _attempt(lambda: self._of_model(kind, requests))
+        if type(results).__name__ == "OutOfMemoryError":  # torch's; this file does not load torch
+            results = JudgeError(f"{self.model.name} ran out of memory with {len(requests)} requests at once ({kind}); "
+                                 "the same command goes on from here with a smaller --in-flight.")  # fmt: skip
         if isinstance(results, list) and len(results) != len(requests):
             results = JudgeError(f"{self.model.name} gave {len(results)} results for {len(requests)} requests: {kind}.")
         return results if isinstance(results, list) else [results] * len(requests)

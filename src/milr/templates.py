@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from milr.types import UsageError
 
 RoleTags = Literal["pipe", "plain"]
-Verdict = Literal["first", "last"]
+Verdict = Literal["first", "every"]
 
 _TAGS: dict[str, tuple[str, str]] = {"pipe": ("<|User|>", "<|Assistant|>"), "plain": ("User", "Assistant")}
 
@@ -30,7 +30,7 @@ _JANUS_ANSWERING_SYSTEM = (
 class Templates:
     """The wording one model is spoken to in. `{prompt}` stands for the prompt in `reasoning` and `question`.
 
-    `verdict` says where an answer has its yes or no: in its first token, or, after thinking aloud, as its last one;
+    `verdict` says how an answer says yes: by its first token, or by every yes or no of a comparison made aloud.
     `answer_tokens` is how long an answer may be.
     """
 
@@ -102,6 +102,6 @@ JANUS = Templates(
 NANO = Templates(
     reasoning="plan the picture : {prompt}",
     question="does this picture show {prompt} ? answer yes or no .",
-    verdict="last",
+    verdict="every",
     answer_tokens=128,
 )

@@ -130,7 +130,7 @@ class ImageTrace:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) where the verdict stands.
+    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict.
 
     `yes` None: it came to no verdict.
     """

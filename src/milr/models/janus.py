@@ -173,15 +173,16 @@ class JanusModel:
         return pictures
 
     def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
-        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) where the verdict is.
+        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) at the first token.
 
-        That is the first token, or the last yes or no of a model that thinks aloud (None where it came to none).
+        A model that compares aloud (`Templates.verdict` "every") says yes where every one of its comparisons does:
+        the product over all its yes and no (None where it came to none).
         """
         if not pictures:
             return []
         began = time.perf_counter()
         count = self.templates.answer_tokens
-        keep = count if self.templates.verdict == "last" else 1
+        keep = count if self.templates.verdict == "every" else 1
         rows = [Row(prompt, count=count, keep=keep) for prompt in self._seen(pictures, questions)]
         results = decode(self.network.model.language_model, self._text, rows)
         yes, no = self._spellings("yes"), self._spellings("no")
@@ -292,16 +293,15 @@ class JanusModel:
 
     @torch.no_grad()
     def _chance_of_yes(self, result: Decoded, yes: list[int], no: list[int]) -> float | None:
-        """P(yes) / (P(yes) + P(no)) at the verdict of an answer."""
-        place = 0
-        if self.templates.verdict == "last":
+        """P(yes) / (P(yes) + P(no)) at the first token, or the product over every yes or no of an answer."""
+        places = [0]
+        if self.templates.verdict == "every":
             places = [place for place, token in enumerate(result.ids) if token in (*yes, *no)]
-            if not places:
-                return None
-            place = places[-1]
+        if not places:
+            return None
         assert result.latents is not None
-        spoken = self._spoken(result.latents[place])[0]
-        return float(torch.sigmoid(spoken[yes].logsumexp(-1) - spoken[no].logsumexp(-1)))
+        spoken = self._spoken(result.latents[places, 0])
+        return float(torch.sigmoid(spoken[:, yes].logsumexp(-1) - spoken[:, no].logsumexp(-1)).prod())
 
     def _spellings(self, word: str) -> list[int]:
         """The ids of every casing, with and without a leading space, that is one known token."""

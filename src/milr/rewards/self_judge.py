@@ -1,8 +1,8 @@
 """The model as its own judge: it is asked whether its picture shows the prompt (SelfReward, Table 6 of the paper).
 
 What departs from MILR: the paper's SelfReward is 1 or 0 from a parsed JSON verdict. By default we take the
-probability of "yes" where the answer has its verdict (nano first lists and compares what it sees, as the paper asks of
-Janus; Janus answers at once), which says how sure the model is; `form="verdict"` gives 1 or 0.
+probability of its "yes" (nano lists what it sees and compares it part by part, as the paper asks of Janus; Janus
+answers at once), which says how sure the model is; `form="verdict"` gives 1 or 0.
 """
 
 from __future__ import annotations

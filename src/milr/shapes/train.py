@@ -30,6 +30,7 @@ from milr.shapes.vq_training import make_vq, train_vq
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 VQ, EYES, LANGUAGE = "vq.safetensors", "eyes.safetensors", "language.safetensors"
 JUDGE = "held_out.safetensors"
+SEED_STRIDE = 1_000_003
 Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined model.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
@@ -81,8 +82,9 @@ def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, dev
     recipe = {"steps": steps, "rate": rate, "seed": seed, "times": times}
     first = _resume(network, path, recipe) if path.exists() else 0
     for begin in range(first, steps, ROUND):
-        torch.manual_seed(seed + begin)
-        source = Examples(tokenizer, seed + begin)
+        own = seed * SEED_STRIDE + begin  # no round of one seed is that of another
+        torch.manual_seed(own)
+        source = Examples(tokenizer, own)
         train_round(network, source, first=begin, steps=steps, batch=Batch().times(times), rate=rate, report=report)
         _save(_without_vq(network), path, done=min(steps, begin + ROUND), **recipe)
 
