@@ -260,7 +260,7 @@ def test_an_experiment_runs_its_rows_and_compares_them(milr: Call, tmp_path: Pat
     )
     code, out, _ = milr("experiment", "small.toml", "--dry")
     assert code == 0 and "4 samples to make" in out and not (tmp_path / "runs").exists()
-    code, out, _ = milr("experiment", "small.toml", "--rows", "a")
+    code, out, _ = milr("experiment", "small.toml", "--row", "a")
     assert code == 0 and "page" not in out
     code, out, _ = milr("experiment", "small.toml")
     assert code == 0 and "2 samples to make" in out and "page     runs/small/compare.html" in out
@@ -278,7 +278,9 @@ def test_agreement_of_rewards_is_told(milr: Call, tmp_path: Path) -> None:
     assert code == 0 and "balanced accuracy" in out
     held, noisy = json.loads((tmp_path / "runs" / "agree" / "agreement.json").read_text())
     assert held["reward"] == "held-out" and held["pictures"] == 6
-    assert noisy["passed_right"] in (0.0, None) or noisy["passed_right"] != noisy["passed_right"]
+    assert noisy["passed_right"] in (0.0, None) and "NaN" not in json.dumps(noisy)
+    _, out, _ = milr("experiment", "agree.toml", "--json")
+    assert json.loads(out)[0] == held
 
 
 def test_export_writes_the_official_layout(milr: Call, tmp_path: Path) -> None:

@@ -60,6 +60,19 @@ def test_a_shipped_recipe_is_sound(path: Path) -> None:
         ("pictures = 2", "pictures = 0", "at least 1"),
         ("limit = 2", "limit = two", "TOML"),
         ("pictures = 2", "seed = 2", "option"),
+        ("seeds = [0, 1]", 'seeds = "x"', "seeds"),
+        ("seeds = [0, 1]", "seeds = []", "seeds"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "twice"),
+        ("limit = 2", 'limit = "2"', "limit"),
+        ("limit = 2", "limit = 1.5", "limit"),
+        ("pictures = 2", 'pictures = "2"', "pictures must be a whole number"),
+        ("pictures = 2", 'stop = "no"', "stop must be true or false"),
+        ("pictures = 2", "samples = 1.5", "samples must be a whole number"),
+        ('[rows."drawn"]', '[rows."Thought then, drawn"]', "row"),
+        ('[rows."drawn"]', '[rows."日本"]\nmethod = "plain"\n[rows."drawn"]', "name with letters"),
+        ('against = "drawn"', 'agreement = ["self"]', "pictures_of"),
+        ('against = "drawn"', 'agreement = ["shelf"]', "self"),
+        ('benchmark = "shapes"', "benchmark = 3", "benchmark"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -97,6 +110,36 @@ def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:
     made.clear()
     run_job(job, prepared, on_event=made.append)
     assert [event.kind for event in made] == ["found", "found"]
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    told = read(written(tmp_path, SMALL))
+    (job, prepared), *_ = prepared_jobs(told, jobs(told, tmp_path / "out")[:1])
+    run_job(job, prepared)
+    other = read(written(tmp_path, SMALL.replace("pictures = 2", "pictures = 3")))
+    (again, changed), *_ = prepared_jobs(other, jobs(other, tmp_path / "out")[:1])
+    assert again.folder == job.folder
+    with pytest.raises(UsageError, match="pictures"):
+        finished(again, changed)
+
+
+def test_a_lost_picture_is_made_again(tmp_path: Path) -> None:
+    told = read(written(tmp_path, SMALL))
+    (job, prepared), *_ = prepared_jobs(told, jobs(told, tmp_path / "out")[:1])
+    run_job(job, prepared)
+    lost = next(job.folder.glob("images/*/000.png"))
+    before = lost.read_bytes()
+    lost.unlink()
+    assert finished(job, prepared) == 1
+    run_job(job, prepared)
+    assert finished(job, prepared) == 2 and lost.read_bytes() == before
+
+
+def test_the_report_metric_is_the_benchmarks(tmp_path: Path) -> None:
+    told = read(written(tmp_path, SMALL))
+    assert told.options("drawn", 0).metric == "detector"
+    named = read(written(tmp_path, SMALL.replace("pictures = 2", 'metric = "held-out"')))
+    assert named.options("drawn", 0).metric == "held-out"
 
 
 def test_only_some_rows(tmp_path: Path) -> None:

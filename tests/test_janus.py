@@ -325,11 +325,13 @@ def test_a_comparison_made_aloud_is_a_yes_where_every_part_of_it_is(model: Janus
     with torch.no_grad():
         spoken = thinking.network.lm_head(latents[:, 0]).softmax(-1)
     likely = spoken[:, yes].sum(-1) / spoken[:, yes + no].sum(-1)
-    other = next(token for token in range(60) if token not in (*yes, *no))
-    for ids, places in (((other, no[0], other, yes[0], other), [1, 3]), ((yes[0], other, other, other, other), [0])):
+    end = thinking.ids.end
+    other = next(token for token in range(60) if token not in (*yes, *no, end))
+    for ids, places in (((other, no[0], other, yes[0], end), [1, 3]), ((yes[0], no[0], yes[0], no[0], end), range(4))):
         found = thinking._chance_of_yes(Decoded(ids, latents, (), 5), yes, no)
-        assert found == pytest.approx(float(likely[places].prod()), abs=1e-6)
-    assert thinking._chance_of_yes(Decoded((other,) * 5, latents, (), 5), yes, no) is None
+        assert found == pytest.approx(float(likely[list(places)].prod()), abs=1e-6)
+    for nothing in ((other, other, other, yes[0], end), (yes[0], other, yes[0], other, other)):
+        assert thinking._chance_of_yes(Decoded(nothing, latents, (), 5), yes, no) is None
 
 
 # What it refuses

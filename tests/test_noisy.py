@@ -63,4 +63,5 @@ def test_the_name_says_the_rates() -> None:
     assert parse("noisy:0.1,0.25") == (0.1, 0.25)
     reward = catalog.make_reward("noisy:0.1,0.25", None, 0)  # type: ignore[arg-type]
     assert reward.name == "noisy:0.1,0.25" and "metadata" in reward.needs
-    assert catalog.reward_identity("noisy:0.1,0.25") == catalog.reward_identity("detector") != {}
+    assert catalog.reward_identity("noisy:0.1,0.25") != catalog.reward_identity("detector") != {}
+    assert catalog.reward_identity("self")

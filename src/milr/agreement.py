@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from milr import catalog
+from milr.report.compare_rows import sample_of
 from milr.report.statistics import RESAMPLES, SEED, Interval, clustered_bootstrap
+from milr.runs.config import RunConfig, digest_of
 from milr.runs.store import Record, RunStore, name_of, write_atomically
 from milr.studio import Studio
-from milr.types import Score
+from milr.types import Score, UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from milr.base import UnifiedModel
 
 RIGHT = 0.999  # a metric score above this is a right picture
@@ -57,14 +62,18 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, in_flight: 
                     on_sample: Callable[[], None] = lambda: None) -> list[Judged]:  # fmt: skip
     """The reward's word on every picture of a run whose report metric scored it."""
     store = RunStore(folder)
-    reward = catalog.make_reward(name, model, store.run().config.seed)
+    config = store.run().config
+    if not config.report_metric:
+        raise UsageError(f"{folder} has no report metric to agree with: choose a metric.")
+    reward = catalog.make_reward(name, model, config.seed)
     studio, limit = Studio(model, reward), asyncio.Semaphore(in_flight)
-    kept = folder / "judgements" / name.replace("/", "-").replace(":", "-")
+    kept = folder / "judgements" / _asked(name, store, model)
     kept.mkdir(parents=True, exist_ok=True)
 
     async def one(record: Record) -> list[Judged]:
         async with limit:
-            found = await _judge_sample(studio, folder, record, kept / f"{name_of(record.prompt, record.sample)}.json")
+            path = kept / f"{name_of(record.prompt, record.sample)}.json"
+            found = await _judge_sample(studio, folder, config, record, path)
             on_sample()
             return found
 
@@ -74,20 +83,34 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, in_flight: 
         studio.close()
 
 
-async def _judge_sample(studio: Studio, folder: Path, record: Record, path: Path) -> list[Judged]:
-    from PIL import Image
+def _asked(name: str, store: RunStore, model: UnifiedModel) -> str:
+    """A folder name that changes with everything that an answer depends on."""
+    about = [name, catalog.reward_identity(name), dict(model.identity()), store.run().digest]
+    return f"{re.sub('[^a-z0-9]+', '-', name.lower())[:40]}-{digest_of(about)[:12]}"
 
+
+async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record: Record, path: Path) -> list[Judged]:
     if path.exists():
         scores = [Score(**told) for told in json.loads(path.read_text())]
     else:
-        pictures = [Image.open(folder / step.picture).convert("RGB") for step in record.steps]
+        pictures = [_opened(folder / step.picture) for step in record.steps]
         async with studio.method():
             scores = [await studio.score(picture, record.prompt) for picture in pictures]
         told = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
         write_atomically(path, json.dumps(told).encode())
-    metrics = [step.judged.score if step.judged else step.score for step in record.steps]
+    metrics = [picture.metric for picture in sample_of(folder, config, record).pictures]
     return [Judged(record.prompt.text, metric, score.value, score.seconds)
             for metric, score in zip(metrics, scores, strict=True) if metric is not None]  # fmt: skip
+
+
+def _opened(path: Path) -> Image:
+    from PIL import Image as files
+
+    try:
+        with files.open(path) as file:
+            return file.convert("RGB")
+    except (OSError, SyntaxError):  # PIL says SyntaxError of a broken chunk
+        raise UsageError(f"{path} is damaged or gone: the same command makes it again once it is deleted.") from None
 
 
 def agreement(reward: str, threshold: float, rows: Sequence[Judged]) -> Agreement:
@@ -131,6 +154,12 @@ def _balanced_interval(rows: Sequence[Judged], passed: np.ndarray, right: np.nda
         return None
     found = (hit[told] / rights[told] + spared[told] / wrongs[told]) / 2
     return Interval(*(float(edge) for edge in np.quantile(found, [0.025, 0.975])))
+
+
+def to_json(rows: Sequence[Agreement]) -> str:
+    """Every number; what does not exist is null."""
+    told = [{name: None if value != value else value for name, value in asdict(row).items()} for row in rows]
+    return json.dumps(told, indent=1) + "\n"
 
 
 def table(rows: Sequence[Agreement]) -> list[list[str]]:

@@ -147,11 +147,12 @@ METHODS = {
     "random_walk": Part(_random_walk, "latent_reasoning whose updates go anywhere, as far as the gradient's"),
 }
 BENCHMARKS = {
-    "shapes": Part(_shapes, "nano's world: 328 test prompts in nine categories, GenEval's rules", "--model nano",
-                   "Apache-2.0"),
+    "shapes": Part(_shapes, "nano's world under GenEval's rules: 328 test prompts; --split hard: 300 harder ones",
+                   "--model nano", "Apache-2.0"),
 }  # fmt: skip
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
 HELD_OUT_SOURCES = ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES)
+STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
@@ -251,9 +252,10 @@ def reward_identity(name: str) -> dict[str, Any]:
     if _is_file_part(name):
         files = [Path(name.rpartition(":")[0])]
     else:
+        own = {"self": ("rewards/self_judge.py",), "noisy": ("rewards/noisy.py",)}.get(name.partition(":")[0], ())
         by_detector = "detector" in name or name.startswith("noisy:")
         sources = HELD_OUT_SOURCES if "held-out" in name else DETECTOR_SOURCES if by_detector else ()
-        files = [Path(__file__).parent / part for part in sources]
+        files = [Path(__file__).parent / part for part in (*own, *sources)]
     return {"sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()} if files else {}
 
 

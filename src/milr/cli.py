@@ -91,7 +91,7 @@ def calm_threads(model: str) -> None:
 def bench(
     options: Options,
     benchmark: Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")],
-    split: Annotated[str, typer.Option(help="Which prompts: test or development.")] = "test",
+    split: Annotated[str, typer.Option(help="Which prompts: test, development or hard.")] = "test",
     categories: Annotated[str | None, typer.Option(help="Only these, with commas between them.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many prompts, spread evenly over the list.")] = None,
     out: Out = None,
@@ -105,7 +105,7 @@ def bench(
 
     console = Console(stderr=as_json, highlight=False, markup=False)
     made = catalog.make_benchmark(benchmark, split=split)
-    prompts = chosen(made.prompts(), categories.split(",") if categories else (), limit)
+    prompts = chosen(made.prompts(), [name.strip() for name in categories.split(",")] if categories else (), limit)
     options = dataclasses.replace(options, metric=options.metric or made.metric)
     with console.status("loading the model"):
         calm_threads(options.model)
@@ -119,9 +119,9 @@ def bench(
 def experiment(
     file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
     out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Only these rows, with commas between them; no table.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row, without a table; can be repeated.")] = None,
     model: Annotated[str | None, typer.Option(help="Another model than the file names.")] = None,
-    in_flight: Annotated[int, typer.Option(help="Searches at the same time; changes speed only.")] = 32,
+    in_flight: Annotated[int | None, typer.Option(help="Searches at the same time. Default: the file's.")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what it would cost.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -130,14 +130,14 @@ def experiment(
 
     console = Console(stderr=as_json, highlight=False, markup=False)
     told, folder = read(file), out or Path("runs") / file.stem
-    replaced = {"in_flight": in_flight} | ({"model": model} if model else {})
+    replaced = {name: value for name, value in (("in_flight", in_flight), ("model", model)) if value is not None}
     calm_threads(str(model or told.base.get("model", "nano")))
-    todo = jobs(told, folder, tuple(rows.split(",")) if rows else ())
+    todo = jobs(told, folder, tuple(row or ()))
     console.print(f"{told.title}: {len(todo)} runs into {folder}", soft_wrap=True)
     work_off_jobs(console, list(prepared_jobs(told, todo, **replaced)), dry=dry)
-    if not (dry or rows):
+    if not (dry or row):
         if told.agreement:
-            tell_agreement(console, told, folder, model or "")
+            tell_agreement(console, told, folder, model or "", as_json=as_json)
         else:
             folders = [job.folder for job in todo]
             tell_comparison(console, folders, folder, against=told.against, as_json=as_json)
@@ -195,12 +195,13 @@ def tell_comparison(console: Console, runs: list[Path], out: Path, *, against: s
         typer.echo(to_json(found))
 
 
-def tell_agreement(console: Console, told: Experiment, out: Path, model: str) -> None:
+def tell_agreement(console: Console, told: Experiment, out: Path, model: str, *, as_json: bool = False) -> None:
     """Ask each reward about the pictures of a row, and how it agrees with the report metric."""
-    from milr.agreement import HEADER, agreement, judge_run, table
+    from milr.agreement import HEADER, agreement, judge_run, table, to_json
     from milr.catalog import make_reward
     from milr.experiments import jobs
     from milr.prepared import load_model
+    from milr.runs.store import write_atomically
 
     options = told.options(told.pictures_of, told.seeds[0])
     judge = load_model(dataclasses.replace(options, model=model or options.model))
@@ -211,8 +212,10 @@ def tell_agreement(console: Console, told: Experiment, out: Path, model: str) ->
             rows = [row for folder in folders for row in asyncio.run(judge_run(folder, name, judge))]
         found.append(agreement(name, make_reward(name, judge).threshold, rows))
     show(console, list(HEADER), table(found))
-    (out / "agreement.json").write_text(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+    write_atomically(out / "agreement.json", to_json(found).encode())
     console.print(f"numbers  {out / 'agreement.json'}", soft_wrap=True)
+    if as_json:
+        typer.echo(to_json(found))
 
 
 def show(console: Console, header: list[str], lines: list[list[str]]) -> None:

@@ -7,9 +7,11 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from milr import catalog
 from milr.api import work_off
@@ -17,43 +19,47 @@ from milr.benchmarks.selection import chosen
 from milr.options import Options
 from milr.prepared import Prepared, load_model, prepare
 from milr.studio import Studio
-from milr.types import MilrError, Prompt, UsageError
+from milr.types import Prompt, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import UnifiedModel
+    from milr.base import Benchmark, UnifiedModel
 
 OPTIONS = {one.name for one in dataclasses.fields(Options)} - {"seed"}
 WORDING = ("model", "dtype", "device", "role_tags", "preset", "reasoning_prompt")  # what a loaded model depends on
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(BaseModel):
     """What a file says. `rows` map a name to the options that make it differ from `base`; `against` is a row's name.
 
     `agreement` names rewards that are asked about the pictures of the row `pictures_of`, instead of comparing rows.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
     title: str
     benchmark: str
-    rows: dict[str, dict[str, Any]]
-    base: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, dict[str, Any]] = Field(min_length=1)
+    base: dict[str, Any] = {}
     split: str = "test"
-    seeds: tuple[int, ...] = (0,)
-    categories: tuple[str, ...] = ()
+    seeds: list[int] = Field(default=[0], min_length=1)
+    categories: list[str] = []
     limit: int | None = None
     against: str = ""
     about: str = ""
-    agreement: tuple[str, ...] = ()
+    agreement: list[str] = []
     pictures_of: str = ""
+
+    def benchmark_part(self) -> Benchmark:
+        """The benchmark, made."""
+        return catalog.make_benchmark(self.benchmark, split=self.split)
 
     def prompts(self) -> list[Prompt]:
         """The benchmark's prompts that this experiment takes."""
-        made = catalog.make_benchmark(self.benchmark, split=self.split)
-        return chosen(made.prompts(), self.categories, self.limit)
+        return chosen(self.benchmark_part().prompts(), self.categories, self.limit)
 
     def options(self, row: str, seed: int) -> Options:
-        """A row's options, the base's among them."""
-        return Options(**{**self.base, **self.rows[row], "seed": seed})
+        """A row's options, the base's among them; the report metric is the benchmark's unless they name another."""
+        return Options(**{"metric": self.benchmark_part().metric, **self.base, **self.rows[row], "seed": seed})
 
 
 @dataclass(frozen=True)
@@ -73,24 +79,34 @@ def read(path: Path) -> Experiment:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
-    known = {one.name for one in dataclasses.fields(Experiment)}
     for key in told:
-        catalog.one_of(f"key of {path.name}", key, sorted(known))
-    absent = [key for key in ("title", "benchmark", "rows") if not told.get(key)]
-    if absent:
-        raise UsageError(f"{path} lacks {absent[0]}.")
-    lists: dict[str, Any] = {key: tuple(told[key]) for key in ("seeds", "categories", "agreement") if key in told}
-    made = Experiment(**(told | lists))
+        catalog.one_of(f"key of {path.name}", key, sorted(Experiment.model_fields))
+    try:
+        made = Experiment(**told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: {where}: {first['msg'].lower()}; see the files in experiments/.") from None
     _check(made, path)
     return made
 
 
 def _check(made: Experiment, path: Path) -> None:
+    """What the types do not say: known options, rows and rewards, and a folder for every run."""
     for name, options in {"base": made.base, **made.rows}.items():
         for key in options:
             catalog.one_of(f"option of {name!r} in {path.name}", key, sorted(OPTIONS))
     for name in filter(None, (made.against, made.pictures_of)):
         catalog.one_of(f"row of {path.name}", name, list(made.rows))
+    for name in made.agreement:
+        catalog.check_part("rewards", name)
+    if made.agreement and not made.pictures_of:
+        raise UsageError(f"{path} asks for agreement and does not say about the pictures_of which row.")
+    if len(set(made.seeds)) < len(made.seeds):
+        raise UsageError(f"{path} names a seed twice.")
+    folders = [_slug(row) for row in made.rows]
+    if not all(folders) or len(set(folders)) < len(folders):
+        raise UsageError(f"{path}: every row needs a name with letters or digits that no other row shares.")
     for row in made.rows:
         made.options(row, 0)
 
@@ -104,7 +120,7 @@ def jobs(experiment: Experiment, out: Path, only: Sequence[str] = ()) -> list[Jo
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
 
 
 def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, Prepared]]:
@@ -134,10 +150,12 @@ def run_job(job: Job, prepared: Prepared, on_event: Callable[[Any], None] | None
 
 
 def finished(job: Job, prepared: Prepared) -> int:
-    """How many samples the job's folder holds."""
+    """How many samples of this very run the job's folder holds; UsageError where it holds another run's."""
+    from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore
 
-    try:
-        return len(RunStore(job.folder).records()) if (job.folder / "run.json").exists() else 0
-    except MilrError:
+    if not (job.folder / "run.json").exists():
         return 0
+    store = RunStore(job.folder)
+    store.check(prepared.config())
+    return sum(store.finished(one.prompt, one.sample) for one in jobs_of(prepared.prompts, prepared.options.samples))

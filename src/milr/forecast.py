@@ -1,4 +1,4 @@
-"""What a run will cost at most, told before it starts: counts from its budget, seconds from a few tokens decoded."""
+"""What a run will cost, told before it starts: counts from its budget, seconds from a few tokens decoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBED = 8  # tokens that are timed
 
 @dataclass(frozen=True)
 class Forecast:
-    """At most: a search that stops early costs less. `seconds` are the model's, without the judge's."""
+    """If no search stops early. `seconds` are those of decoding, without rendering and the judge's."""
 
     samples: int
     pictures: int
@@ -27,7 +27,7 @@ class Forecast:
 
 
 def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forecast:
-    """The most that the samples not yet `found` can cost, by what `probe` measured."""
+    """What the samples not yet `found` cost if none stops early, by what `probe` measured of one text and a batch."""
     text, second = probed
     samples = len(prepared.prompts) * prepared.options.samples - found
     pictures = prepared.budget.pictures or 1
@@ -56,8 +56,8 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def told(one: Forecast) -> str:
     """A line about it."""
-    return (f"{one.samples} samples to make, at most {one.pictures} pictures and {one.token_steps} token-steps, "
-            f"about {duration(one.seconds)} of the model's time at most")  # fmt: skip
+    return (f"{one.samples} samples to make, at most {one.pictures} pictures; if no search stops early, about "
+            f"{one.token_steps} token-steps and {duration(one.seconds)} of the model's time")  # fmt: skip
 
 
 def duration(seconds: float) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from milr.types import Prompt, UsageError
 
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
+WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 LIMITS = ("pictures", "token_steps", "reward_calls")
 
 
@@ -54,6 +55,7 @@ class Options:
     in_flight: int = _told(16, "Searches at the same time; changes speed only.")
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
         for name in ("samples", "in_flight", *LIMITS):
@@ -64,6 +66,15 @@ class Options:
             raise UsageError(f"the threshold is on the score, between 0 and 1, not {self.threshold}.")
         if self.threshold is not None and not self.stop:
             raise UsageError("a threshold and no stop contradict each other; give one of them.")
+
+    def _check_types(self) -> None:
+        """Values from a file or a caller may be of any type; a whole number is a fraction, too."""
+        for name, kinds in get_type_hints(type(self)).items():
+            value, known = getattr(self, name), get_args(kinds) or (kinds,)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if type(value) not in known and not (whole and float in known):
+                wanted = " or ".join(WORDS[kind] for kind in known if kind in WORDS)
+                raise UsageError(f"{name} must be {wanted}, not {value!r}.")
 
     def overrides(self) -> dict[str, Any]:
         """What the user set over the preset (None: nothing). A budget of pictures alone also says how many steps."""

@@ -132,7 +132,10 @@ def _threshold(options: Options, reward: Reward) -> float | None:
 
 def _budget(options: Options, settings: Mapping[str, Any]) -> Budget:
     """One picture for single draws, else as many as the longest search of the same settings makes."""
-    pictures = 1 if options.method in catalog.SINGLE_DRAW else options.pictures or int(settings["steps"]) + 1
+    longest = int(settings["steps"]) + 1
+    pictures = 1 if options.method in catalog.SINGLE_DRAW else options.pictures or longest
+    if options.method in catalog.STEPPED:
+        pictures = min(pictures, longest)
     return Budget(pictures=pictures, token_steps=options.token_steps, reward_calls=options.reward_calls)
 
 

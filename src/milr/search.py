@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from milr.base import Method
@@ -40,8 +40,9 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
     steps: list[Step] = []
     stop: StopReason = "steps"
     cost = Cost()
-    async with studio.method(), aclosing(method(studio, prompt, key)) as walk:  # type: ignore[type-var]
-        async for step in walk:
+    async with studio.method() as meter, aclosing(method(studio, prompt, key)) as walk:  # type: ignore[type-var]
+        async for made in walk:
+            step = replace(made, cost=made.cost + Cost(model_seconds=meter.take()))
             steps.append(step)
             cost += step.cost
             if on_step:

@@ -24,8 +24,21 @@ if TYPE_CHECKING:
 
 LINGER = 0.05  # seconds a waiting queue lets a method dawdle outside the studio
 KINDS = ("compute", "render", "answer", "reason", "draw")  # quickest first
+UNTOLD = ("compute", "render")  # kinds whose results do not say how long they took
 Waiting = tuple[Any, "asyncio.Future[Any]"]
 OnBatch = Callable[[str, int, float], None]
+
+
+class Meter:
+    """Seconds of a method's shares in batches of UNTOLD kinds, until they are taken."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def take(self) -> float:
+        """What has gathered since the last time."""
+        taken, self.seconds = self.seconds, 0.0
+        return taken
 
 
 class Studio:
@@ -43,15 +56,19 @@ class Studio:
         self._timer: asyncio.TimerHandle | None = None
         self._methods = 0
         self._waiting = 0
+        self._meters: dict[asyncio.Task[Any] | None, Meter] = {}
 
     @asynccontextmanager
-    async def method(self) -> AsyncIterator[None]:
-        """Announces a running method: batches wait for it to ask for something."""
+    async def method(self) -> AsyncIterator[Meter]:
+        """Announces a running method, in the current task: batches wait for it to ask for something."""
         self._methods += 1
+        task = asyncio.current_task()
+        meter = self._meters[task] = Meter()
         try:
-            yield
+            yield meter
         finally:
             self._methods -= 1
+            self._meters.pop(task, None)
             self._pump()
 
     async def reason(self, request: ReasonRequest) -> TextTrace:
@@ -108,7 +125,11 @@ class Studio:
         self._waiting += 1
         self._pump()
         try:
-            return await future
+            result, seconds = await future
+            meter = self._meters.get(asyncio.current_task())
+            if meter and kind in UNTOLD:
+                meter.seconds += seconds
+            return result
         except asyncio.CancelledError:
             if future.cancelled():  # given up before the batch came back: nobody else has counted it out
                 self._waiting -= 1
@@ -155,11 +176,13 @@ class Studio:
         except Exception as error:  # handed to every method that waits for this batch
             results = [error] * len(batch)
         self._running = None
+        seconds = time.perf_counter() - began
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 self._waiting -= 1
-                future.set_exception(result) if isinstance(result, Exception) else future.set_result(result)
-        self._on_batch(kind, len(batch), time.perf_counter() - began)
+                told = (result, seconds / len(batch))
+                future.set_exception(result) if isinstance(result, Exception) else future.set_result(told)
+        self._on_batch(kind, len(batch), seconds)
         self._pump()
 
     def _work(self, kind: str, requests: Sequence[Any]) -> list[Any]:

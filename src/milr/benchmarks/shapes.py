@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from milr.shapes.splits import SPLITS, prompts
+from milr.shapes.splits import PROMPTS, prompts
 from milr.types import Prompt, UsageError
 
 
 class Shapes:
-    """`split` is "test" (328 prompts) or "development" (140); the overall score is the mean of the category means."""
+    """`split` is "test" (328 prompts), "development" (140) or "hard" (300, of kinds that nano is hardly trained for).
+
+    The overall score is the mean of the category means.
+    """
 
     name = "shapes"
     samples = 1
@@ -19,8 +22,8 @@ class Shapes:
     layout = "geneval"
 
     def __init__(self, split: str = "test") -> None:
-        if split not in SPLITS:
-            raise UsageError(f"the shapes benchmark has no split {split!r}; there are {' and '.join(SPLITS)}.")
+        if split not in PROMPTS:
+            raise UsageError(f"the shapes benchmark has no split {split!r}; there are {', '.join(PROMPTS)}.")
         self.split = split
 
     def prompts(self) -> list[Prompt]:

@@ -176,7 +176,7 @@ class JanusModel:
         """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) at the first token.
 
         A model that compares aloud (`Templates.verdict` "every") says yes where every one of its comparisons does:
-        the product over all its yes and no (None where it came to none).
+        the product over all its yes and no (None where it compared nothing, or did not come to an end).
         """
         if not pictures:
             return []
@@ -297,8 +297,8 @@ class JanusModel:
         places = [0]
         if self.templates.verdict == "every":
             places = [place for place, token in enumerate(result.ids) if token in (*yes, *no)]
-        if not places:
-            return None
+            if len(places) < 2 or result.ids[-1] != self.ids.end:  # at least a comparison and a verdict, and whole
+                return None
         assert result.latents is not None
         spoken = self._spoken(result.latents[places, 0])
         return float(torch.sigmoid(spoken[:, yes].logsumexp(-1) - spoken[:, no].logsumexp(-1)).prod())

@@ -15,7 +15,7 @@ from pathlib import Path
 from milr.report.compare_notes import notes_of
 from milr.report.compare_records import Comparison, Example, Part, Point, RowNumbers, Shot, Spent
 from milr.report.compare_rows import OnRun, Picture, Row, Sample, budget_of, metric_of, refuse, rows_of
-from milr.report.compare_scores import OVERALL, Aligned, align, measure, parts_of, ranks_of
+from milr.report.compare_scores import OVERALL, Aligned, align, measure, parts_of, ranks_of, tests_at
 from milr.types import Cost, UsageError
 
 BUDGETS = (1, 2, 4, 8, 16, 21)
@@ -41,6 +41,7 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
     titles = [row.title for row in rows]
     parts = parts_of(aligned, titles, base)
     ranks = ranks_of([part[OVERALL].returned for part in parts])
+    curves = _curves(rows, aligned, titles, base, budgets)
     config = rows[0].config
     return Comparison(
         benchmark=config.benchmark,
@@ -51,7 +52,10 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
         seeds=tuple(sorted({key.seed for key in aligned.keys})),
         categories=aligned.categories,
         against=titles[base],
-        rows=tuple(_row(row, aligned, place, parts[place], ranks[place], budgets) for place, row in enumerate(rows)),
+        rows=tuple(
+            _row(row, aligned.samples[place], parts[place], ranks[place], curves[place])
+            for place, row in enumerate(rows)
+        ),
         notes=tuple(notes_of(rows, len(aligned.keys))),
         examples=_examples(aligned, titles),
     )
@@ -59,7 +63,7 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
 
 def _place_of(rows: Sequence[Row], name: str) -> int:
     """Where the row of this name or title is; the first one without a name."""
-    for known in ([row.name for row in rows], [row.title for row in rows]):
+    for known in ([row.name for row in rows], [row.title for row in rows], [row.config.label for row in rows]):
         if name in known:
             return known.index(name)
     if name:
@@ -67,9 +71,8 @@ def _place_of(rows: Sequence[Row], name: str) -> int:
     return 0
 
 
-def _row(row: Row, aligned: Aligned, place: int, parts: Mapping[str, Part], rank: int | None,
-         budgets: Sequence[int]) -> RowNumbers:  # fmt: skip
-    samples, budget = aligned.samples[place], budget_of(row)
+def _row(row: Row, samples: Sequence[Sample], parts: Mapping[str, Part], rank: int | None,
+         curve: tuple[Point, ...]) -> RowNumbers:  # fmt: skip
     return RowNumbers(
         name=row.name,
         title=row.title,
@@ -78,15 +81,15 @@ def _row(row: Row, aligned: Aligned, place: int, parts: Mapping[str, Part], rank
         model=row.config.model,
         reward=row.config.reward,
         seeds=row.seeds,
-        budget=budget,
+        budget=budget_of(row),
         in_flight=row.in_flight,
         peak_memory=row.peak_memory,
         rank=rank,
         overall=parts[OVERALL],
-        categories={name: parts[name] for name in aligned.categories},
+        categories={name: part for name, part in parts.items() if name != OVERALL},
         spent=_spent([sample.cost for sample in samples]),
         moved=reduce(add, (sample.moved for sample in samples)),
-        curve=_curve(row, aligned, samples, sorted({n for n in budgets if n < budget} | {budget})),
+        curve=curve,
     )
 
 
@@ -100,15 +103,33 @@ def _spent(costs: Sequence[Cost]) -> Spent:
 # Curves
 
 
-def _curve(row: Row, aligned: Aligned, samples: Sequence[Sample], budgets: Sequence[int]) -> tuple[Point, ...]:
+def _curves(rows: Sequence[Row], aligned: Aligned, titles: Sequence[str], base: int,
+            budgets: Sequence[int]) -> list[tuple[Point, ...]]:  # fmt: skip
+    """The curve of each row; no row but the one at `base` is read beyond its own budget."""
+    curves: list[list[Point]] = [[] for _ in rows]
+    own = [budget_of(row) for row in rows]
+    for allowed in sorted({n for n in budgets if n < max(own)} | set(own)):
+        read = [_stopped(row, samples, allowed) for row, samples in zip(rows, aligned.samples, strict=True)]
+        values = [_metrics(one) if allowed <= limit or place == base else None
+                  for place, (one, limit) in enumerate(zip(read, own, strict=True))]  # fmt: skip
+        tests = tests_at(aligned, values, titles, base)
+        for curve, found, limit, paired in zip(curves, read, own, tests, strict=True):
+            if allowed <= limit and (allowed in budgets or allowed == limit):
+                spent = _spent([cost for _, cost in found])
+                curve.append(Point(allowed, measure(aligned, _metrics(found)), spent, paired))
+    return [tuple(curve) for curve in curves]
+
+
+Stopped = tuple[Picture, Cost]
+
+
+def _stopped(row: Row, samples: Sequence[Sample], allowed: int) -> list[Stopped]:
     keeps_best = row.config.settings.get("returns", "best") == "best"
-    return tuple(_point(aligned, samples, allowed, keeps_best) for allowed in budgets)
+    return [stopped_after(sample, allowed, keeps_best=keeps_best) for sample in samples]
 
 
-def _point(aligned: Aligned, samples: Sequence[Sample], allowed: int, keeps_best: bool) -> Point:
-    stopped = [stopped_after(sample, allowed, keeps_best=keeps_best) for sample in samples]
-    returned = measure(aligned, [picture.metric for picture, _ in stopped])
-    return Point(allowed, returned, _spent([cost for _, cost in stopped]))
+def _metrics(stopped: Sequence[Stopped]) -> list[float | None]:
+    return [picture.metric for picture, _ in stopped]
 
 
 def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> tuple[Picture, Cost]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from milr.report.compare_records import Comparison, Measured, Part, Point, RowNumbers, Spent
+from milr.report.compare_records import Comparison, Measured, Paired, Part, Point, RowNumbers, Spent
 from milr.report.compare_scores import OVERALL
 from milr.report.compare_tables import how_made
 from milr.report.statistics import Interval
@@ -45,16 +45,23 @@ def _lines(row: RowNumbers) -> Iterator[dict[str, Any]]:
 
 
 def _point_columns(point: Point) -> dict[str, Any]:
-    return {"pictures_allowed": point.allowed} | _columns(point.returned) | _spent_columns(point.spent)
+    return (
+        {"pictures_allowed": point.allowed}
+        | _columns(point.returned)
+        | _tested(point.paired)
+        | _spent_columns(point.spent)
+    )
 
 
 def _part_columns(part: Part) -> dict[str, Any]:
-    paired = part.paired
-    tested = {} if paired is None else {
+    return _columns(part.returned) | {"first_score": part.first.score} | _tested(part.paired)
+
+
+def _tested(paired: Paired | None) -> dict[str, Any]:
+    return {} if paired is None else {
         "against": paired.against, "pairs": paired.pairs, "difference": paired.difference,
         **_ends("difference_", paired.interval), "p": paired.p, "p_holm": paired.holm, "test": paired.test,
     }  # fmt: skip
-    return _columns(part.returned) | {"first_score": part.first.score} | tested
 
 
 def _columns(measured: Measured) -> dict[str, Any]:

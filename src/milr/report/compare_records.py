@@ -65,11 +65,15 @@ class Spent:
 
 @dataclass(frozen=True)
 class Point:
-    """What the searches would have returned had each been stopped after `allowed` pictures, and what they had spent."""
+    """What the searches would have returned had each been stopped after `allowed` pictures, and what they had spent.
+
+    `paired` is the test against the chosen row at the same number of pictures (None: there is none).
+    """
 
     allowed: int
     returned: Measured
     spent: Spent
+    paired: Paired | None
 
 
 @dataclass(frozen=True)

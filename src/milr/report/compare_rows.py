@@ -137,7 +137,7 @@ def load(folder: Path) -> LoadedRun:
     store = RunStore(folder)
     run, records = store.run(), store.records()
     unjudged = sum(not _is_judged(run.config, step) for record in records for step in record.steps)
-    return LoadedRun(folder, run, tuple(_sample(folder, run.config, record) for record in records), unjudged)
+    return LoadedRun(folder, run, tuple(sample_of(folder, run.config, record) for record in records), unjudged)
 
 
 def _but_for_the_seed(config: RunConfig) -> str:
@@ -149,10 +149,11 @@ def _refuse_twins(runs: Sequence[LoadedRun]) -> None:
     for seed, twins in groupby(by_seed, key=lambda found: found.run.config.seed):
         names = [str(found.folder) for found in twins]
         if len(names) > 1:
-            raise UsageError(f"{' and '.join(names)} are the same run (seed {seed}): name it once, or --label one.")
+            raise UsageError(f"{' and '.join(names)} are the same run (seed {seed}): name it once.")
 
 
-def _sample(folder: Path, config: RunConfig, record: Record) -> Sample:
+def sample_of(folder: Path, config: RunConfig, record: Record) -> Sample:
+    """A record as it is compared."""
     prompt = record.prompt
     return Sample(
         key=SampleKey(prompt.id, prompt.text, record.seed, record.sample),

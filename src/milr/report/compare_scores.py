@@ -103,15 +103,25 @@ def _tests(scopes: Mapping[str, Aligned], titles: Sequence[str], base: int) -> d
         (place, name): paired
         for name, scope in scopes.items()
         for place in range(len(titles))
-        if place != base and (paired := _paired(scope, base, place, titles[base]))
+        if place != base and (paired := _paired(scope, _returned(scope, base), _returned(scope, place), titles[base]))
     }
     corrected = holm([paired.p for paired in found.values()])
     return {where: replace(found[where], holm=p) for where, p in zip(found, corrected, strict=True)}
 
 
-def _paired(scope: Aligned, base: int, place: int, against: str) -> Paired | None:
+def tests_at(aligned: Aligned, values: Sequence[Scores | None], titles: Sequence[str], base: int
+             ) -> list[Paired | None]:  # fmt: skip
+    """Each row's `values` (None: the row has none) against those of the row at `base`, Holm-corrected together."""
+    before = values[base]
+    found = [None if place == base or before is None or after is None
+             else _paired(aligned, before, after, titles[base]) for place, after in enumerate(values)]  # fmt: skip
+    corrected = holm([paired.p if paired else None for paired in found])
+    return [paired and replace(paired, holm=p) for paired, p in zip(found, corrected, strict=True)]
+
+
+def _paired(scope: Aligned, first: Scores, second: Scores, against: str) -> Paired | None:
     """None where some category has no pair that both rows have scored."""
-    aligned = zip(scope.strata, scope.groups, _returned(scope, base), _returned(scope, place), strict=True)
+    aligned = zip(scope.strata, scope.groups, first, second, strict=True)
     pairs = [(stratum, group, before, after) for stratum, group, before, after in aligned
              if before is not None and after is not None]  # fmt: skip
     strata, groups = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -131,14 +131,14 @@ def category_table(comparison: Comparison) -> Table:
     return Table(["row", OVERALL, *comparison.categories], rows)
 
 
-def _part(part: Part) -> str:
+def _part(part: Part | Point) -> str:
     told = f"; {_signed(part.paired.difference)}, p {_holm(part.paired)}" if part.paired else ""
     return score(part.returned) + told
 
 
 def curve_table(comparison: Comparison) -> Table:
-    """Score after so many pictures; a dash beyond a row's own budget."""
-    return _by_budget(comparison, lambda point: score(point.returned))
+    """Score after so many pictures, with the test at equal pictures; a dash beyond a row's own budget."""
+    return _by_budget(comparison, _part)
 
 
 def spending_table(comparison: Comparison) -> Table:
@@ -224,8 +224,8 @@ def how_made(comparison: Comparison) -> list[str]:
     ]
     if tests:
         found.insert(3, f"Tests: each row against {comparison.against} on the same prompts, seeds and samples "
-                        f"({'; '.join(tests)}). Holm corrects the overall tests together, and those within categories "
-                        "together.")  # fmt: skip
+                        f"({'; '.join(tests)}). Holm corrects the overall tests together, those within categories "
+                        "together, and those after so many pictures together for each number of pictures.")  # fmt: skip
     return found
 
 

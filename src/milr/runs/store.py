@@ -139,11 +139,16 @@ class RunStore:
             self._refuse_orphans()
             self._write_run(Run(digest=config.digest, config=config, sittings=(now,)))
             return
+        run = self.check(config)
+        if not run.sittings or not _alike(run.sittings[-1], now):
+            self._write_run(run.model_copy(update={"sittings": (*run.sittings, now)}))
+
+    def check(self, config: RunConfig) -> Run:
+        """What run.json says; UsageError, with the differences, where it is of another run than `config`."""
         run = read_run(self.folder)
         if run.digest != config.digest:
             raise _other_run(self.folder, differences(run.config, config))
-        if not run.sittings or not _alike(run.sittings[-1], now):
-            self._write_run(run.model_copy(update={"sittings": (*run.sittings, now)}))
+        return run
 
     def note_memory(self, peak: int) -> None:
         """Write down the most bytes that this sitting has used, where that is more than is known."""
@@ -158,7 +163,11 @@ class RunStore:
             lines = (self.folder / "prompts.jsonl").read_text(encoding="utf-8").split("\n")
         except OSError:
             return list({record.prompt.text: record.prompt for record in self.records()}.values())
-        return [Prompt(**json.loads(line)) for line in lines if line]
+        try:
+            return [Prompt(**json.loads(line)) for line in lines if line]
+        except (ValueError, TypeError):
+            raise UsageError(f"{self.folder / 'prompts.jsonl'} is damaged: restore it, or run into another --out."
+                             ) from None  # fmt: skip
 
     def _keep_prompts(self, prompts: Sequence[Prompt]) -> None:
         if prompts and not (self.folder / "prompts.jsonl").exists():

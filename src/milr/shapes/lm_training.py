@@ -35,14 +35,22 @@ class Batch:
         return Batch(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
 
 
+VERDICTS = Batch(reason=4, planned=14, bare=14, look=24)  # of the last part, which is mostly about looking
+VERDICT_WEIGHT = 10.0  # of a yes or no there: few tokens among many, and the only ones that compare
+
+
 def _hidden(network: JanusForConditionalGeneration, embeds: Tensor) -> Tensor:
     """Right-padded rows under a causal mask: what is padded comes last and disturbs nothing."""
     hidden: Tensor = network.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
     return hidden
 
 
-def text_loss(network: JanusForConditionalGeneration, examples: list[Example], features: Tensor | None) -> Tensor:
-    """Mean cross-entropy of the target tokens; `features` (B, 64, d) replace the picture's placeholders."""
+def text_loss(network: JanusForConditionalGeneration, examples: list[Example], features: Tensor | None,
+              weights: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Mean cross-entropy of the target tokens; `features` (B, 64, d) replace the picture's placeholders.
+
+    `weights` (V,) are the tokens' own; None: all alike.
+    """
     turns = [((example.ids, example.target), *example.more) for example in examples]
     rows = [[token for given, target in row for token in (*given, *target)] for row in turns]
     goals = [[token for given, target in row for token in (*[IGNORED] * len(given), *target)] for row in turns]
@@ -53,7 +61,7 @@ def text_loss(network: JanusForConditionalGeneration, examples: list[Example], f
         embeds = embeds.masked_scatter(seen, features.to(embeds.dtype))
     hidden = _hidden(network, embeds)[:, :-1]
     learned = goal[:, 1:] != IGNORED
-    return F.cross_entropy(network.lm_head(hidden[learned]).float(), goal[:, 1:][learned])
+    return F.cross_entropy(network.lm_head(hidden[learned]).float(), goal[:, 1:][learned], weight=weights)
 
 
 def image_loss(network: JanusForConditionalGeneration, examples: list[Example], goal: Tensor) -> Tensor:
@@ -79,7 +87,15 @@ def picture_features(network: JanusForConditionalGeneration, pixels: Tensor) -> 
     return features
 
 
-def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batch) -> dict[str, Tensor]:
+def verdict_weights(source: Examples, weight: float) -> Tensor:
+    """(V,) loss weights of the words: `weight` for yes and no, 1 for the others."""
+    weights = torch.ones(len(source.tokenizer))
+    weights[source.tokenizer.convert_tokens_to_ids(["yes", "no"])] = weight
+    return weights
+
+
+def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batch,
+           verdict_weight: float = 1.0) -> dict[str, Tensor]:  # fmt: skip
     """One step's loss for each task."""
     found: dict[str, Tensor] = {"reason": text_loss(network, [source.reason() for _ in range(batch.reason)], None)}
     for name, planned in (("planned", True), ("bare", False)):
@@ -87,7 +103,8 @@ def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batc
         found[name] = image_loss(network, examples, tokens(examples).to(network.device))
     examples = [source.look() for _ in range(batch.look)]
     features = picture_features(network, to_pixels(pictures(examples)).to(network.device))
-    found["look"] = text_loss(network, examples, features)
+    weights = verdict_weights(source, verdict_weight).to(network.device)
+    found["look"] = text_loss(network, examples, features, weights)
     return found
 
 
@@ -110,15 +127,16 @@ def make_optimisers(network: JanusForConditionalGeneration, rate: float) -> list
     ]
 
 
-def rate_at(step: int, steps: int, rate: float) -> float:
+def rate_at(step: int, steps: int, rate: float, cooling: float = COOLING) -> float:
     """Constant, warmed up at the start of every round (its optimisers are new), and falling linearly at the end."""
     warm = min(1.0, (step % ROUND + 1) / WARM)
-    falling = (steps - step) / max(1, COOLING * steps)
+    falling = (steps - step) / max(1, cooling * steps)
     return rate * warm * min(1.0, max(falling, 0.01))
 
 
 def train_round(network: JanusForConditionalGeneration, source: Examples, *, first: int, steps: int, batch: Batch,
-                rate: float, report: Report) -> None:  # fmt: skip
+                rate: float, report: Report, cooling: float = COOLING,
+                verdict_weight: float = 1.0) -> None:  # fmt: skip
     """Train in place from step `first` of `steps` to the end of its round: weights are all that a round leaves."""
     device = network.device.type
     optimisers = make_optimisers(network, rate)
@@ -126,9 +144,9 @@ def train_round(network: JanusForConditionalGeneration, source: Examples, *, fir
     seen: dict[str, float] = {}
     for step in range(first, min(steps, first + ROUND)):
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = rate_at(step, steps, rate)
+            group["lr"] = rate_at(step, steps, rate, cooling)
         with torch.autocast(device, torch.bfloat16):
-            found = losses(network, source, batch)
+            found = losses(network, source, batch, verdict_weight)
         network.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

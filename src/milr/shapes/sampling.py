@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -80,6 +81,25 @@ def binding(rng: np.random.Generator) -> tuple[Request, str]:
     return _spoken(Request(tuple(phrases[:1] if alone else phrases)))
 
 
+def _described_pair(rng: np.random.Generator) -> tuple[Phrase, ...]:
+    return tuple(replace(phrase, size=pick(rng, SIZES), fill=pick(rng, FILLS)) for phrase in _coloured_pair(rng))
+
+
+def described(rng: np.random.Generator) -> tuple[Request, str]:
+    """ "a small striped red star and a large solid blue heart" """
+    return _spoken(Request(_described_pair(rng)))
+
+
+def described_position(rng: np.random.Generator) -> tuple[Request, str]:
+    """ "a small striped red star above a large solid blue heart" """
+    return _spoken(Request(_described_pair(rng), pick(rng, CANONICAL)))
+
+
+def groups(rng: np.random.Generator) -> tuple[Request, str]:
+    """ "two red stars and two blue hearts": a picture has four objects at most."""
+    return _spoken(Request(tuple(replace(phrase, count=2) for phrase in _coloured_pair(rng))))
+
+
 def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
     """ "the shape with three sides in the colour of grass" """
     shape, colour = pick(rng, SHAPES), pick(rng, COLOURS)
@@ -97,6 +117,7 @@ def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
 
 DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (single_object, two_object, counting, colors, position,
                                                            color_attr, color_position, binding, knowledge)}  # fmt: skip
+HARD_DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (described, described_position, groups)}
 SHARES = {"single_object": 0.08, "two_object": 0.10, "counting": 0.14, "colors": 0.14, "position": 0.10,
           "color_attr": 0.14, "color_position": 0.12, "binding": 0.10, "knowledge": 0.08}  # fmt: skip
 BARE_SHARES = SHARES | {"color_attr": 0.20, "knowledge": 0.02}  # riddles are for thinking, not for drawing unthought

@@ -19,11 +19,13 @@ import numpy as np
 
 from milr.shapes.grammar import Phrase, Request, parse, say, to_prompt
 from milr.shapes.riddles import NUMBER_RIDDLES
-from milr.shapes.sampling import CANONICAL, DRAWS
+from milr.shapes.sampling import CANONICAL, DRAWS, HARD_DRAWS
 from milr.shapes.scenes import COLOURS, SHAPES
 from milr.types import Prompt
 
 SPLITS = ("test", "development")
+HARD = {"described": 100, "described_position": 100, "groups": 100}  # prompts of the split "hard", of test's pairs
+PROMPTS = (*SPLITS, "hard")
 COUNTS = {
     "test": {"single_object": 10, "two_object": 20, "counting": 30, "colors": 20, "position": 48, "color_attr": 50,
              "color_position": 50, "binding": 50, "knowledge": 50},
@@ -40,7 +42,7 @@ def load_split() -> dict[str, Any]:
 
 
 def prompts(split: str) -> list[Prompt]:
-    """The prompts of "test" or "development", with ids and metadata."""
+    """The prompts of "test", "development" or "hard", with ids and metadata."""
     found = [to_prompt(text, f"{split}-{number:03d}") for number, text in enumerate(load_split()[split]["prompts"])]
     return [prompt for prompt in found if prompt is not None]
 
@@ -110,6 +112,19 @@ def _texts(category: str, split: str, count: int, made: dict[str, Any], rng: np.
     return [f"a photo of {found[i]}" for i in chosen]
 
 
+def _hard_texts(made: dict[str, Any], rng: np.random.Generator) -> list[str]:
+    """Prompts that nano is not trained for, or hardly: what is left to search for when it has thought."""
+    found: list[str] = []
+    for category, count in HARD.items():
+        texts: dict[str, None] = {}
+        while len(texts) < count:
+            request, text = HARD_DRAWS[category](rng)
+            if owner(request, made) == "test":
+                texts[f"a photo of {text}"] = None
+        found += texts
+    return found
+
+
 def make_split(seed: int = 20) -> dict[str, Any]:
     """The split, from its seed. Every prompt reads back to the request it was made from."""
     rng = np.random.default_rng(seed)
@@ -120,6 +135,7 @@ def make_split(seed: int = 20) -> dict[str, Any]:
             texts += _texts(category, split, count, made, rng)
         assert all(parse(text) for text in texts)
         made[split]["prompts"] = texts
+    made["hard"] = {"prompts": _hard_texts(made, np.random.default_rng((seed, 1)))}
     return {"seed": seed} | made
 
 

@@ -1,8 +1,8 @@
 """Trains nano: `python -m milr.shapes.train everything --out PARTS`. Seeded; on CPU or GPU.
 
-Four parts: `vq` (the tokenizer), `eyes` (the vision tower), `language` (thinking, drawing, looking; needs the eyes) and
-`held-out` (a judge that is no part of nano). A part that is in the folder is not made again, and `language` goes on
-from its last whole round. `join` puts the parts into one model.
+Five parts: `vq` (the tokenizer), `eyes` (the vision tower), `language` (thinking, drawing, looking; needs the eyes),
+`verdicts` (comparing; goes on from the language) and `held-out` (a judge that is no part of nano). A part that is in
+the folder is not made again, and `language` goes on from its last whole round. `join` puts nano's parts into one model.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from milr.shapes.examples import Examples
 from milr.shapes.eye_training import train_eyes
 from milr.shapes.held_out import HeldOutJudge
 from milr.shapes.held_out_training import train_judge
-from milr.shapes.lm_training import ROUND, Batch, train_round
+from milr.shapes.lm_training import ROUND, VERDICT_WEIGHT, VERDICTS, Batch, train_round
 from milr.shapes.network import make_network, make_tokenizer, save_network
 from milr.shapes.vq_training import make_vq, train_vq
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 VQ, EYES, LANGUAGE = "vq.safetensors", "eyes.safetensors", "language.safetensors"
+WHOLE = "verdicts.safetensors"
 JUDGE = "held_out.safetensors"
 SEED_STRIDE = 1_000_003
 Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined model.")]
@@ -89,6 +90,23 @@ def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, dev
         _save(_without_vq(network), path, done=min(steps, begin + ROUND), **recipe)
 
 
+@app.command()
+def verdicts(out: Out, steps: int = 400, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
+             threads: int = 1) -> None:  # fmt: skip
+    """Teach comparing, mostly: goes on from the language part, in one round whose rate falls from its start."""
+    torch.set_num_threads(threads)
+    tokenizer = make_tokenizer()
+    network = make_network(tokenizer, seed).to(device)
+    if device == "cpu":
+        network.model.language_model.set_attn_implementation("eager")
+    _fill(network, out / LANGUAGE)
+    own = seed * SEED_STRIDE + SEED_STRIDE // 2
+    torch.manual_seed(own)
+    train_round(network, Examples(tokenizer, own), first=0, steps=steps, batch=VERDICTS, rate=rate, cooling=1.0,
+                verdict_weight=VERDICT_WEIGHT, report=_reporter())  # fmt: skip
+    _save(_without_vq(network), out / WHOLE, steps=steps, rate=rate, seed=seed)
+
+
 def _resume(network: JanusForConditionalGeneration, path: Path, recipe: dict[str, int | float]) -> int:
     """Load the last round and tell its step; a folder of another recipe is refused, for it would be neither."""
     with safe_open(path, "pt") as file:
@@ -96,9 +114,14 @@ def _resume(network: JanusForConditionalGeneration, path: Path, recipe: dict[str
     other = [f"{name} {about.get(name)}" for name, value in recipe.items() if about.get(name) != str(value)]
     if other:
         raise typer.BadParameter(f"{path} was made with {', '.join(other)}; give the same, or another --out.")
+    _fill(network, path)
+    return int(about["done"])
+
+
+def _fill(network: JanusForConditionalGeneration, path: Path) -> None:
+    """Load everything but the VQ tokenizer."""
     unfilled = network.load_state_dict(load_file(path), strict=False)
     assert all(name.startswith("model.vqmodel.") for name in unfilled.missing_keys) and not unfilled.unexpected_keys
-    return int(about["done"])
 
 
 def _without_vq(network: JanusForConditionalGeneration) -> dict[str, Tensor]:
@@ -126,6 +149,8 @@ def everything(out: Out, seed: int = 0, device: Device = "cpu", threads: int = 1
     if not (out / EYES).exists():
         eyes(out, seed=seed, device=device, threads=threads)
     language(out, seed=seed, device=device, threads=threads)
+    if not (out / WHOLE).exists():
+        verdicts(out, seed=seed, device=device, threads=threads)
     if not (out / JUDGE).exists():
         held_out(out, seed=seed, device=device, threads=threads)
     join(out, out / "nano")
@@ -142,7 +167,7 @@ def join(out: Out, folder: Annotated[Path, typer.Option(help="Where the model go
 def joined(out: Path) -> JanusForConditionalGeneration:
     """The network with the parts' weights; every tensor comes from one of them."""
     network = make_network(make_tokenizer(), 0)
-    weights = load_file(out / LANGUAGE)
+    weights = load_file(out / WHOLE)
     weights |= {f"model.vqmodel.{name}": tensor for name, tensor in load_file(out / VQ).items()}
     network.load_state_dict(weights)
     return network.eval()

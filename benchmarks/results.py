@@ -1,0 +1,79 @@
+"""The tables of docs/results.md from finished experiments: `python benchmarks/results.py runs/controls ...`.
+
+Each folder holds the compare.json that `milr experiment` wrote. Two tables for each: the score after 1, 2, 4, 8 and all
+pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p Holm-corrected.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+BUDGETS = (1, 2, 4, 8, 16)
+
+
+def interval(ends: list[float] | None) -> str:
+    """[low, high] with three digits; empty where there is none."""
+    return f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+
+
+def points(row: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The points of a row's curve by pictures allowed."""
+    return {point["allowed"]: point for point in row["curve"]}
+
+
+def score_line(row: dict[str, Any], budgets: list[int]) -> list[str]:
+    """Scores after so many pictures, the last with its interval, and what the searches spent."""
+    curve, spent, returned = points(row), row["spent"], row["overall"]["returned"]
+    cells = [f"{curve[n]['returned']['score']:.3f}" if n in curve else "" for n in budgets[:-1]]
+    whole = f"{returned['score']:.3f}{interval(returned['interval'])}" if returned["score"] is not None else "unscored"
+    if returned["scored"] < returned["n"]:
+        whole += f", {returned['scored']} scored of {returned['n']}"
+    return [row["title"], *cells, whole, f"{spent['pictures']:.2f}", f"{spent['token_steps']:.0f}",
+            f"{spent['reward_calls']:.2f}", f"{spent['model_seconds'] + spent['reward_seconds']:.2f}"]  # fmt: skip
+
+
+def test_line(row: dict[str, Any], budgets: list[int]) -> list[str]:
+    """Differences with p; that at the whole budget with its interval."""
+    curve, cells = points(row), []
+    for n in budgets:
+        paired = curve[n]["paired"] if n in curve else None
+        ends = interval(paired["interval"]) if paired and n == budgets[-1] else ""
+        cells.append(f"{paired['difference']:+.3f}{ends}, p {paired['holm']:.4f}" if paired else "")
+    return [row["title"], *cells]
+
+
+def tables(found: dict[str, Any]) -> str:
+    """A comparison as Markdown."""
+    most = max(row["budget"] for row in found["rows"])
+    budgets = [*(n for n in BUDGETS if n < most), most]
+    header = ["row", *(f"after {n}" for n in budgets[:-1]), f"after {most} [95 %]", "pictures", "token-steps",
+              "reward calls", "seconds"]  # fmt: skip
+    scores = markdown([header, *(score_line(row, budgets) for row in found["rows"])])
+    if len(found["rows"]) == 1:
+        return scores
+    tested = [row for row in found["rows"] if row["title"] != found["against"] and row["budget"] > 1]
+    header = [f"difference from {found['against']}", *(f"after {n}" for n in budgets)]
+    return scores + "\n\n" + markdown([header, *(test_line(row, budgets) for row in tested)])
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """The lines as a Markdown table."""
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main(folders: list[Path]) -> None:
+    """Print a table for each folder."""
+    for folder in folders:
+        found = json.loads((folder / "compare.json").read_text())
+        seeds = ", ".join(map(str, found["seeds"]))
+        typer.echo(f"**{folder.name}**: {found['prompts']} prompts, seeds {seeds}, {found['searches']} searches a row, "
+                   f"scored by {found['metric']}.\n\n{tables(found)}\n")  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
