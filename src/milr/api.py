@@ -95,11 +95,20 @@ async def work_off(prepared: Prepared, studio: Studio, out: Path, *, on_step: On
 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
+    _forget_peak()
     with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
         tally = await run_jobs(jobs, store=store, search_one=one, in_flight=options.in_flight, on_event=on_event)
         if tally.made:
             store.note_memory(_peak_memory(options.device))
     return store
+
+
+def _forget_peak() -> None:
+    """Let a GPU's peak be that of what comes now; a process's cannot be forgotten."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory(device: str) -> int:

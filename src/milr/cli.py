@@ -91,7 +91,7 @@ def calm_threads(model: str) -> None:
 def bench(
     options: Options,
     benchmark: Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")],
-    split: Annotated[str, typer.Option(help="Which prompts: test, development or hard.")] = "test",
+    split: Annotated[str, typer.Option(help="Which prompts: test, development, hard or hard-development.")] = "test",
     categories: Annotated[str | None, typer.Option(help="Only these, with commas between them.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many prompts, spread evenly over the list.")] = None,
     out: Out = None,

@@ -11,8 +11,9 @@ from milr.types import Prompt, UsageError
 
 
 class Shapes:
-    """`split` is "test" (328 prompts), "development" (140) or "hard" (300, of kinds that nano is hardly trained for).
+    """`split` is test (328 prompts), development (140), hard (300) or hard-development (120).
 
+    The hard ones are of kinds that nano is hardly trained for, about the pairs of shapes of test and of development.
     The overall score is the mean of the category means.
     """
 

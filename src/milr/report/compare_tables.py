@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from milr.report.compare_moved import Moved
-from milr.report.compare_records import Comparison, Measured, Paired, Part, RowNumbers, Spent
+from milr.report.compare_records import Comparison, Measured, Paired, Part, Point, RowNumbers, Spent
 from milr.report.compare_scores import OVERALL
 from milr.report.quoted import Quotation, quotation
 from milr.report.statistics import Interval
@@ -220,7 +220,8 @@ def how_made(comparison: Comparison) -> list[str]:
         "Curves: what each search would have returned had it been stopped after so many pictures, read from the same "
         "searches; a search that stopped earlier keeps its result; no row is read beyond its own budget.",
         "Costs are means per search (one prompt, seed and sample). Seconds are a search's share of its batches, at the "
-        "number of searches in flight that is stated.",
+        "number of searches in flight that is stated. Peak memory is the most that the process had used by the end of "
+        "the row: of the GPU for this row alone, on a CPU of all that the process did before, too.",
     ]
     if tests:
         found.insert(3, f"Tests: each row against {comparison.against} on the same prompts, seeds and samples "

@@ -12,7 +12,7 @@ from milr.types import Prompt
 
 CATEGORIES = ("single_object", "two_object", "counting", "colors", "position", "color_attr",
               "color_position", "binding", "knowledge")  # fmt: skip
-HARD = ("described", "described_position", "groups")  # strict, and rare or absent in training
+HARD = ("described", "described_position", "described_count")  # strict, and rare in training
 INTRODUCTIONS = ("a photo of", "a picture of", "an image of", "a drawing of")
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}
 NUMBER_WORDS = {number: word for word, number in NUMBERS.items()}
@@ -51,10 +51,11 @@ class Request:
         """The benchmark category that judges this request."""
         if self.riddle:
             return "knowledge"
-        if len(self.phrases) > 1 and all(phrase.colour and phrase.size and phrase.fill for phrase in self.phrases):
-            return "described_position" if self.relation else "described"
-        if len(self.phrases) > 1 and all(phrase.count > 1 for phrase in self.phrases):
-            return "groups"
+        if all(phrase.colour and phrase.size and phrase.fill for phrase in self.phrases):
+            if len(self.phrases) > 1:
+                return "described_position" if self.relation else "described"
+            if self.phrases[0].count > 1:
+                return "described_count"
         if any(phrase.size or phrase.fill for phrase in self.phrases):
             return "binding"
         coloured = any(phrase.colour for phrase in self.phrases)

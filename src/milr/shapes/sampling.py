@@ -95,9 +95,10 @@ def described_position(rng: np.random.Generator) -> tuple[Request, str]:
     return _spoken(Request(_described_pair(rng), pick(rng, CANONICAL)))
 
 
-def groups(rng: np.random.Generator) -> tuple[Request, str]:
-    """ "two red stars and two blue hearts": a picture has four objects at most."""
-    return _spoken(Request(tuple(replace(phrase, count=2) for phrase in _coloured_pair(rng))))
+def described_count(rng: np.random.Generator) -> tuple[Request, str]:
+    """ "three small striped red stars" """
+    phrase = replace(_described_pair(rng)[0], count=int(rng.integers(2, 5)))
+    return _spoken(Request((phrase,)))
 
 
 def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
@@ -117,7 +118,7 @@ def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
 
 DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (single_object, two_object, counting, colors, position,
                                                            color_attr, color_position, binding, knowledge)}  # fmt: skip
-HARD_DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (described, described_position, groups)}
+HARD_DRAWS: dict[str, Draw] = {draw.__name__: draw for draw in (described, described_position, described_count)}
 SHARES = {"single_object": 0.08, "two_object": 0.10, "counting": 0.14, "colors": 0.14, "position": 0.10,
           "color_attr": 0.14, "color_position": 0.12, "binding": 0.10, "knowledge": 0.08}  # fmt: skip
 BARE_SHARES = SHARES | {"color_attr": 0.20, "knowledge": 0.02}  # riddles are for thinking, not for drawing unthought

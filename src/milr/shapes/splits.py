@@ -24,8 +24,8 @@ from milr.shapes.scenes import COLOURS, SHAPES
 from milr.types import Prompt
 
 SPLITS = ("test", "development")
-HARD = {"described": 100, "described_position": 100, "groups": 100}  # prompts of the split "hard", of test's pairs
-PROMPTS = (*SPLITS, "hard")
+HARD = {"hard": ("test", 100), "hard-development": ("development", 40)}  # whose pairs, and prompts of each kind
+PROMPTS = (*SPLITS, *HARD)
 COUNTS = {
     "test": {"single_object": 10, "two_object": 20, "counting": 30, "colors": 20, "position": 48, "color_attr": 50,
              "color_position": 50, "binding": 50, "knowledge": 50},
@@ -42,7 +42,7 @@ def load_split() -> dict[str, Any]:
 
 
 def prompts(split: str) -> list[Prompt]:
-    """The prompts of "test", "development" or "hard", with ids and metadata."""
+    """The prompts of one of PROMPTS, with ids and metadata."""
     found = [to_prompt(text, f"{split}-{number:03d}") for number, text in enumerate(load_split()[split]["prompts"])]
     return [prompt for prompt in found if prompt is not None]
 
@@ -112,14 +112,14 @@ def _texts(category: str, split: str, count: int, made: dict[str, Any], rng: np.
     return [f"a photo of {found[i]}" for i in chosen]
 
 
-def _hard_texts(made: dict[str, Any], rng: np.random.Generator) -> list[str]:
+def _hard_texts(made: dict[str, Any], pairs: str, count: int, rng: np.random.Generator) -> list[str]:
     """Prompts that nano is not trained for, or hardly: what is left to search for when it has thought."""
     found: list[str] = []
-    for category, count in HARD.items():
+    for category in HARD_DRAWS:
         texts: dict[str, None] = {}
         while len(texts) < count:
             request, text = HARD_DRAWS[category](rng)
-            if owner(request, made) == "test":
+            if owner(request, made) == (pairs if len(request.phrases) > 1 else None):
                 texts[f"a photo of {text}"] = None
         found += texts
     return found
@@ -135,7 +135,9 @@ def make_split(seed: int = 20) -> dict[str, Any]:
             texts += _texts(category, split, count, made, rng)
         assert all(parse(text) for text in texts)
         made[split]["prompts"] = texts
-    made["hard"] = {"prompts": _hard_texts(made, np.random.default_rng((seed, 1)))}
+    rng = np.random.default_rng((seed, 1))
+    for split, (pairs, count) in HARD.items():
+        made[split] = {"prompts": _hard_texts(made, pairs, count, rng)}
     return {"seed": seed} | made
 
 
