@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from milr.shapes import lm_training, train
 from milr.shapes.examples import Examples, spoil
 from milr.shapes.eye_training import NAMES, eye_loss, meanings
-from milr.shapes.lm_training import Batch, make_optimisers, rate_at, text_loss, train_round
+from milr.shapes.lm_training import Batch, make_optimisers, rate_at, text_loss, train_round, verdict_weights
 from milr.shapes.network import make_network, make_tokenizer, meaning_rows
 from milr.shapes.patches import codebook, mosaic, scene_tokens
 from milr.shapes.planning import imagine
@@ -147,8 +148,44 @@ def test_a_spoilt_picture_differs_in_one_cell_at_most() -> None:
     for _ in range(50):
         request, _ = training_prompt(rng, lambda request: False)
         scene = imagine(request, rng)
-        clean, picture = mosaic(codebook()[0][scene_tokens(scene)]), spoil(scene, rng)
+        clean, picture = (mosaic(codebook()[0][ids]) for ids in (scene_tokens(scene), spoil(scene, rng)))
         cells = (clean != picture).reshape(4, 16, 4, 16, 3).any((1, 3, 4))
         assert cells.sum() <= 1
         changed += int(cells.sum())
     assert changed > 20
+
+
+def test_a_show_renders_everything_that_is_looked_at() -> None:
+    seen: list[np.ndarray] = []
+
+    def show(ids: np.ndarray) -> np.ndarray:
+        seen.append(ids)
+        return mosaic(codebook()[0][ids])
+
+    source = Examples(make_tokenizer(), 3, show)
+    examples = [source.look() for _ in range(20)]
+    assert len(seen) == 20
+    for ids, example in zip(seen, examples, strict=True):
+        assert example.seen is not None and np.array_equal(example.seen, mosaic(codebook()[0][ids]))
+
+
+def test_yes_and_no_weigh_more_where_comparing_is_taught() -> None:
+    source = Examples(make_tokenizer(), 0)
+    weights = verdict_weights(source, 10.0)
+    heavy = {source.tokenizer.convert_ids_to_tokens(int(place)) for place in (weights == 10).nonzero()}
+    assert heavy == {"yes", "no"} and weights.sum() == len(weights) + 18
+
+
+def test_verdicts_go_on_from_the_language_in_two_rounds(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "VERDICTS", SMALL)
+    train.language(short, steps=2)
+    train._save(make_network(make_tokenizer(), 0).model.vqmodel.state_dict(), short / train.VQ)
+    train.verdicts(short, steps=1, own_steps=1)
+    parts = [load_file(short / name) for name in (train.LANGUAGE, train.FIRST_VERDICTS, train.WHOLE)]
+    assert all(any(not torch.equal(one[name], other[name]) for name in one) for one, other in pairwise(parts))
+    (short / train.WHOLE).unlink()
+    train.verdicts(short, steps=1, own_steps=1)  # goes on from its first round
+    again = load_file(short / train.WHOLE)
+    assert all(torch.equal(again[name], parts[2][name]) for name in again)
+    joined = train.joined(short).state_dict()
+    assert all(torch.equal(joined[name], tensor) for name, tensor in parts[2].items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,11 +45,17 @@ class Example:
     planned: bool = False
 
 
-class Examples:
-    """One endless seeded source for each task; `rng` is the only state."""
+Show = Callable[[np.ndarray], np.ndarray]  # image tokens (64,) to a picture (64, 64, 3) uint8
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> None:
-        self.tokenizer = tokenizer
+
+class Examples:
+    """One endless seeded source for each task; `rng` is the only state.
+
+    `show` renders what is looked at from image tokens; None: as the world draws it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, show: Show | None = None) -> None:
+        self.tokenizer, self.show = tokenizer, show
         self.rng = np.random.default_rng(seed)
         self.boi = tokenizer.convert_tokens_to_ids(BOI)
         self.picture = BOI + IMAGE * TOKENS + EOI
@@ -101,8 +107,10 @@ class Examples:
         """A picture as nano might have drawn it, right or with objects too many or spoilt, and what can be seen."""
         if self.rng.random() < 0.25:
             scene = crowd(scene, self.rng)
-        if self.rng.random() < 0.35:
-            picture = spoil(scene, self.rng)
+        spoilt = self.rng.random() < 0.35
+        ids = spoil(scene, self.rng) if spoilt else scene_tokens(scene)
+        if spoilt or self.show:
+            picture = self.show(ids) if self.show else mosaic(codebook()[0][ids])
             return picture, detect(picture)
         return draw_scene(scene), sightings(scene)
 
@@ -146,7 +154,7 @@ def crowd(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def spoil(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture with some image tokens of one object wrong, as when it was drawn badly: others', or ground."""
+    """The scene's image tokens (64,), some of one object wrong, as when it was drawn badly: others', or ground."""
     grid, item = scene_tokens(scene).reshape(SIDE, SIDE), scene.items[int(rng.integers(len(scene.items)))]
     top, left = item.cell // GRID * PER_CELL, item.cell % GRID * PER_CELL
     wrong = rng.random(PER_CELL * PER_CELL) < rng.choice([0.3, 0.6, 1.0])
@@ -154,7 +162,7 @@ def spoil(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     other = codebook()[1][every[int(rng.integers(len(every)))]] if rng.random() < 0.7 else np.zeros(4, int)
     own = grid[top : top + PER_CELL, left : left + PER_CELL].ravel()
     grid[top : top + PER_CELL, left : left + PER_CELL] = np.where(wrong, other, own).reshape(PER_CELL, PER_CELL)
-    return mosaic(codebook()[0][grid.ravel()])
+    return grid.ravel()
 
 
 def near_miss(request: Request, rng: np.random.Generator) -> Request:

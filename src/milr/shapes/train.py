@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from safetensors import safe_open
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
-from milr.shapes.examples import Examples
+from milr.shapes.examples import Examples, Show
 from milr.shapes.eye_training import train_eyes
 from milr.shapes.held_out import HeldOutJudge
 from milr.shapes.held_out_training import train_judge
@@ -29,7 +30,7 @@ from milr.shapes.vq_training import make_vq, train_vq
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 VQ, EYES, LANGUAGE = "vq.safetensors", "eyes.safetensors", "language.safetensors"
-WHOLE = "verdicts.safetensors"
+FIRST_VERDICTS, WHOLE = "first-verdicts.safetensors", "verdicts.safetensors"
 JUDGE = "held_out.safetensors"
 SEED_STRIDE = 1_000_003
 Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined model.")]
@@ -91,20 +92,41 @@ def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, dev
 
 
 @app.command()
-def verdicts(out: Out, steps: int = 400, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
-             threads: int = 1) -> None:  # fmt: skip
-    """Teach comparing, mostly: goes on from the language part, in one round whose rate falls from its start."""
+def verdicts(out: Out, steps: int = 400, own_steps: int = 300, rate: float = 3e-3, seed: int = 0,
+             device: Device = "cpu", threads: int = 1) -> None:  # fmt: skip
+    """Teach comparing, mostly: two rounds after the language part, first on the world's pictures, then on nano's own.
+
+    In each the rate falls from its start. Needs the VQ tokenizer, which renders nano's own.
+    """
     torch.set_num_threads(threads)
     tokenizer = make_tokenizer()
     network = make_network(tokenizer, seed).to(device)
     if device == "cpu":
         network.model.language_model.set_attn_implementation("eager")
-    _fill(network, out / LANGUAGE)
-    own = seed * SEED_STRIDE + SEED_STRIDE // 2
-    torch.manual_seed(own)
-    train_round(network, Examples(tokenizer, own), first=0, steps=steps, batch=VERDICTS, rate=rate, cooling=1.0,
-                verdict_weight=VERDICT_WEIGHT, report=_reporter())  # fmt: skip
-    _save(_without_vq(network), out / WHOLE, steps=steps, rate=rate, seed=seed)
+    first = out / FIRST_VERDICTS
+    _fill(network, first if first.exists() else out / LANGUAGE)
+    network.model.vqmodel.load_state_dict(load_file(out / VQ))
+    rounds: list[tuple[int, Show | None, Path]] = [(steps, None, first), (own_steps, _renderer(network), out / WHOLE)]
+    for number, (count, show, path) in enumerate(rounds):
+        if path.exists():
+            continue
+        own = seed * SEED_STRIDE + SEED_STRIDE // 2 + number
+        torch.manual_seed(own)
+        train_round(network, Examples(tokenizer, own, show), first=0, steps=count, batch=VERDICTS, rate=rate,
+                    cooling=1.0, verdict_weight=VERDICT_WEIGHT, report=_reporter())  # fmt: skip
+        _save(_without_vq(network), path, steps=count, rate=rate, seed=seed)
+
+
+def _renderer(network: JanusForConditionalGeneration) -> Show:
+    """Image tokens to the picture that nano makes of them."""
+
+    @torch.no_grad()
+    def show(ids: np.ndarray) -> np.ndarray:
+        drawn = network.decode_image_tokens(torch.from_numpy(ids)[None].to(network.device))
+        picture: np.ndarray = ((drawn[0].float() + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
+        return picture
+
+    return show
 
 
 def _resume(network: JanusForConditionalGeneration, path: Path, recipe: dict[str, int | float]) -> int:
