@@ -25,7 +25,7 @@ from milr.shapes.grammar import CATEGORIES
 from milr.shapes.judge import judge
 from milr.shapes.splits import prompts
 
-SCALES = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0)
+SCALES = (1.0, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0)
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 
@@ -92,10 +92,14 @@ def gallery(seeds: int = 3, out: Path = Path("docs/nano-gallery.png")) -> None:
 def training(log: Path, out: Path = Path("docs/nano-training.png")) -> None:
     """Draw the losses of each task against the step."""
     curves: dict[str, list[tuple[int, float]]] = {}
+    begin = step = 0  # a part counts its steps from its own start
     for line in log.read_text().splitlines():
         at = re.search(r"language (\d+)/", line)
+        if at and begin + int(at[1]) <= step:
+            begin = step
+        step = begin + int(at[1]) if at else step
         for name, loss in re.findall(r"(reason|planned|bare|look) ([\d.]+)", line) if at else ():
-            curves.setdefault(name, []).append((int(at[1]), float(loss)))
+            curves.setdefault(name, []).append((step, float(loss)))
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, points in curves.items():

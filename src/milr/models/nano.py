@@ -8,8 +8,8 @@ from milr.models.janus import JanusModel
 from milr.templates import NANO, RoleTags
 from milr.types import MissingError
 
-GUIDANCE = 1.0
-"""The scale at which nano draws best (docs/nano.md): no guidance at all."""
+GUIDANCE = 1.5
+"""The scale at which nano draws best (docs/nano.md)."""
 
 
 def folder() -> Path:
