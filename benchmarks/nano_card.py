@@ -26,8 +26,9 @@ from milr.shapes.detector import detect
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
 from milr.shapes.planning import imagine, visualise
-from milr.shapes.scenes import CELL, GRID, Item
+from milr.shapes.scenes import Item
 from milr.shapes.splits import prompts
+from milr.shapes.verdicts import cell_of
 from milr.types import Prompt
 
 FACTS = ("place", "colour", "size", "fill")
@@ -50,12 +51,8 @@ class Judged:
 
 def facts(item: Item, picture: Image) -> tuple[bool, ...]:
     """Which of FACTS the picture keeps of a planned object; none where its shape is not seen in its cell."""
-
-    def at(box: tuple[float, float, float, float]) -> int:
-        return int((box[1] + box[3]) / 2 // CELL) * GRID + int((box[0] + box[2]) / 2 // CELL)
-
     seen = [one for one in detect(np.asarray(picture)).get(item.look.shape, ())
-            if one.score > 0.3 and at(one.box) == item.cell]  # fmt: skip
+            if one.score > 0.3 and cell_of(one) == item.cell]  # fmt: skip
     if not seen:
         return (False,) * len(FACTS)
     return (True, *(getattr(seen[0], name) == getattr(item.look, name) for name in FACTS[1:]))

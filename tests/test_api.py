@@ -364,6 +364,14 @@ def test_a_run_is_prepared_before_anything_is_made(settings: dict[str, Any]) -> 
     assert len(digests | {config.digest}) == len(changes) + 1
 
 
+def test_metadata_of_a_benchmark_file_does_not_bring_nanos_judges_to_another_model(settings: dict[str, Any]) -> None:
+    known = Prompt("a red star", category="colors", metadata={"include": [{"class": "star", "count": 1}]})
+    prepared = prepare([known], Options(model=settings["model"]))
+    assert (prepared.reward_name, prepared.metric_name) == ("self", "")
+    with pytest.raises(UsageError, match="nano's pictures"):
+        prepare([known], Options(model=settings["model"], metric="detector"))
+
+
 def test_prompts_from_a_file(tmp_path: Path) -> None:
     lines, objects = tmp_path / "p.txt", tmp_path / "p.jsonl"
     lines.write_text("\ufeffa red star\n\n  a star  \n")

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from milr.report.statistics import Interval, wilson
 from milr.runs.store import RunStore
 from milr.types import Key, ModalityInfo, Prompt, Score, UsageError
 from outcomes import config, outcome, step
+from page import Page
 
 A, B = Prompt("a red star", "a", "colors"), Prompt("two red stars", "b", "counting")
 BASE = dict(benchmark="shapes", report_metric="detector", reward="held-out", metric_identity={"sources": "m1"},
@@ -345,33 +345,6 @@ def test_the_budget_of_a_run_that_does_not_say(tmp_path):
 
 
 # Outputs
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and a check that they nest."""
-
-    VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.opened: list[str] = []
-        self.feed(page)
-        assert self.opened == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.opened.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.opened.pop() == tag
-
-    def named(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 def test_page_is_self_contained_and_well_formed(two, tmp_path):

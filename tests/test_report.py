@@ -7,7 +7,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from milr.runs.records import Record, to_record
 from milr.runs.store import RunStore
 from milr.types import Cost, ImageTrace, ModalityInfo, Outcome, Prompt, Rollout, Score, UsageError
 from outcomes import GREEN, RED, config, outcome, picture, step
+from page import Page
 
 
 def record(*arguments, **changes) -> Record:
@@ -34,33 +34,6 @@ def report(folder: Path, *outcomes: Outcome, **changes) -> str:
         for made in outcomes:
             store.write(made)
     return write_report(folder).read_text()
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and a check that they nest."""
-
-    VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.opened: list[str] = []
-        self.feed(page)
-        assert self.opened == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.opened.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.opened.pop() == tag
-
-    def named(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 # --- summary: golden numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -181,3 +182,31 @@ def test_a_cancelled_search_closes_its_method() -> None:
 def test_a_budget_is_spent_when_it_is_reached(limit: int | None) -> None:
     assert Budget(pictures=limit).spent(COST, 0.0) == (limit is not None and limit <= 1)
     assert not Budget().spent(Cost(10**9, 10**9, 10**9), 1e9)
+
+
+def test_updates_and_rendering_count_as_the_models_time_of_their_own_step() -> None:
+    """Two methods share the studio: one computes 0.05 s before its second step, the other nothing."""
+
+    async def walk(studio: Any, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
+        yield step(0, 0.1)
+        if key.sample == 2:
+            await studio.compute(lambda: time.sleep(0.05))
+        yield step(1, 0.2)
+
+    async def go() -> list[Outcome]:
+        studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
+        keys = (KEY, Key(3, "a red star", sample=5))
+        try:
+            return list(
+                await asyncio.gather(
+                    *(asyncio.ensure_future(search(studio, PROMPT, key, walk, threshold=None)) for key in keys)
+                )
+            )
+        finally:
+            studio.close()
+
+    busy, idle = asyncio.run(asyncio.wait_for(go(), 5))
+    seconds = [one.cost.model_seconds for one in busy.steps]
+    assert seconds[0] == COST.model_seconds and seconds[1] >= COST.model_seconds + 0.05
+    assert busy.cost.model_seconds == pytest.approx(sum(seconds))
+    assert [one.cost for one in idle.steps] == [COST, COST]

@@ -165,7 +165,7 @@ def to_json(rows: Sequence[Agreement]) -> str:
 def table(rows: Sequence[Agreement]) -> list[list[str]]:
     """Lines under HEADER."""
     return [
-        [one.reward, f"{one.scored} of {one.pictures}", f"{one.passed_right:.3f}", f"{one.passed_wrong:.3f}",
+        [one.reward, f"{one.scored} of {one.pictures}", _told(one.passed_right, None), _told(one.passed_wrong, None),
          _told(one.balanced_accuracy, one.balanced_interval), _told(one.ranked, one.ranked_interval),
          f"{one.seconds:.4f}"]
         for one in rows
@@ -173,6 +173,6 @@ def table(rows: Sequence[Agreement]) -> list[list[str]]:
 
 
 def _told(value: float | None, bounds: Interval | None) -> str:
-    if value is None:
+    if value is None or np.isnan(value):
         return "-"
     return f"{value:.3f}" + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds else "")

@@ -152,6 +152,7 @@ BENCHMARKS = {
 }  # fmt: skip
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
 HELD_OUT_SOURCES = ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES)
+BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,

@@ -144,7 +144,7 @@ def experiment(
 
 
 def work_off_jobs(console: Console, todo: list[tuple[Job, Prepared]], *, dry: bool = False) -> None:
-    """Say what is to be done and what it costs at most, then do it under a progress bar."""
+    """Say what is to be done and what it would cost, then do it under a progress bar."""
     from milr.experiments import finished, run_job
     from milr.forecast import Forecast, forecast, probe, told
     from milr.progress import Progress

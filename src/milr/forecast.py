@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from milr.catalog import BARE
 from milr.prepared import Prepared
 from milr.types import DrawRequest, Key, ReasonRequest
 
@@ -31,7 +32,7 @@ def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forec
     text, second = probed
     samples = len(prepared.prompts) * prepared.options.samples - found
     pictures = prepared.budget.pictures or 1
-    steps = pictures * (prepared.model.image_tokens + (0 if "plain" in prepared.options.method else text))
+    steps = pictures * (prepared.model.image_tokens + (0 if prepared.options.method in BARE else text))
     if prepared.budget.token_steps:
         steps = min(steps, prepared.budget.token_steps + prepared.model.image_tokens + text)
     return Forecast(samples, samples * pictures, samples * steps, samples * steps * second)

@@ -87,7 +87,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = _read(texts, model)
     _check_texts(options, prompts, model)
-    reward_name = options.reward or _default_reward(prompts)
+    reward_name = options.reward or _default_reward(prompts, model)
     reward = _make_reward(reward_name, model, options.seed)
     metric_name = options.metric or (METRIC if any(prompt.metadata for prompt in prompts) and _in_world(model) else "")
     metric = _make_reward(metric_name, model, options.seed) if metric_name else None
@@ -178,9 +178,9 @@ def _check(text: str, model: UnifiedModel, what: str) -> None:
         raise UsageError(str(error).replace("the prompt", f"the {what}", 1)) from error
 
 
-def _default_reward(prompts: Sequence[Prompt]) -> str:
-    """Another judge than the report metric, where there is one."""
-    known = {prompt.metadata is not None for prompt in prompts}
+def _default_reward(prompts: Sequence[Prompt], model: UnifiedModel) -> str:
+    """Another judge than the report metric, where there is one: in nano's world, for prompts that it can read."""
+    known = {prompt.metadata is not None and _in_world(model) for prompt in prompts}
     return BY_PROMPT if len(known) == 2 else "held-out" if True in known else "self"
 
 

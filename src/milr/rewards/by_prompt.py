@@ -1,4 +1,4 @@
-"""The default reward: the detector for prompts that carry metadata, the model's own answer for any other."""
+"""The default reward of mixed prompts: one judge for those that carry metadata, another for the rest."""
 
 from __future__ import annotations
 
