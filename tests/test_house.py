@@ -38,6 +38,7 @@ ROOMS = {
     "shapes/held_out_training": TRAINING,
     "shapes/lm_training": TRAINING,
     "shapes/network": TRAINING,
+    "shapes/own_drawings": TRAINING,
     "shapes/patches": TRAINING,
     "shapes/splits": TRAINING,
     "shapes/train": TRAINING,

@@ -11,14 +11,19 @@ import torch
 import typer
 from safetensors.torch import load_file
 
+from milr.models.nano import load_nano
 from milr.shapes import lm_training, train
+from milr.shapes.detector import detect
 from milr.shapes.examples import Examples, spoil
 from milr.shapes.eye_training import NAMES, eye_loss, meanings
+from milr.shapes.grammar import parse
 from milr.shapes.lm_training import Batch, make_optimisers, rate_at, text_loss, train_round, verdict_weights
 from milr.shapes.network import make_network, make_tokenizer, meaning_rows
+from milr.shapes.own_drawings import own_drawings
 from milr.shapes.patches import codebook, mosaic, scene_tokens
 from milr.shapes.planning import imagine
 from milr.shapes.sampling import training_prompt
+from milr.shapes.splits import held_out
 from milr.shapes.vq_training import to_pixels, token_batch
 
 SMALL = Batch(reason=1, planned=1, bare=1, look=1)
@@ -169,6 +174,20 @@ def test_a_show_renders_everything_that_is_looked_at() -> None:
         assert example.seen is not None and np.array_equal(example.seen, mosaic(codebook()[0][ids]))
 
 
+def test_own_drawings_are_the_models_own_and_never_of_what_is_held_out() -> None:
+    model = load_nano()
+    drawn = own_drawings(model, 34, 5)
+    assert len(drawn) == 34 and not any(held_out(one.request) for one in drawn)
+    again = own_drawings(model, 34, 5)
+    assert all(np.array_equal(one.picture, other.picture) for one, other in zip(drawn, again, strict=True))
+    for one in drawn[:3] + drawn[-2:]:
+        assert parse(one.text) == one.request or one.request.riddle
+        assert detect(one.picture) == one.seen
+    source = Examples(make_tokenizer(), 3, own=drawn[:1])
+    seen = [source.look().seen for _ in range(20)]
+    assert sum(np.array_equal(picture, drawn[0].picture) for picture in seen if picture is not None) > 8
+
+
 def test_yes_and_no_weigh_more_where_comparing_is_taught() -> None:
     source = Examples(make_tokenizer(), 0)
     weights = verdict_weights(source, 10.0)
@@ -176,16 +195,16 @@ def test_yes_and_no_weigh_more_where_comparing_is_taught() -> None:
     assert heavy == {"yes", "no"} and weights.sum() == len(weights) + 18
 
 
-def test_verdicts_go_on_from_the_language_in_two_rounds(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdicts_go_on_from_the_language_in_three_rounds(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "VERDICTS", SMALL)
     train.language(short, steps=2)
     train._save(make_network(make_tokenizer(), 0).model.vqmodel.state_dict(), short / train.VQ)
-    train.verdicts(short, steps=1, own_steps=1)
-    parts = [load_file(short / name) for name in (train.LANGUAGE, train.FIRST_VERDICTS, train.WHOLE)]
+    train.verdicts(short, steps=(1, 1, 1), drawings=4)
+    parts = [load_file(short / name) for name in (train.LANGUAGE, *train.VERDICT_ROUNDS)]
     assert all(any(not torch.equal(one[name], other[name]) for name in one) for one, other in pairwise(parts))
     (short / train.WHOLE).unlink()
-    train.verdicts(short, steps=1, own_steps=1)  # goes on from its first round
+    train.verdicts(short, steps=(1, 1, 1), drawings=4)  # goes on from its second round
     again = load_file(short / train.WHOLE)
-    assert all(torch.equal(again[name], parts[2][name]) for name in again)
+    assert all(torch.equal(again[name], parts[-1][name]) for name in again)
     joined = train.joined(short).state_dict()
-    assert all(torch.equal(joined[name], tensor) for name, tensor in parts[2].items())
+    assert all(torch.equal(joined[name], tensor) for name, tensor in parts[-1].items())

@@ -17,6 +17,7 @@ from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import Request, parse, say
 from milr.shapes.judge import sightings
 from milr.shapes.network import BOI, EOI, IMAGE
+from milr.shapes.own_drawings import OwnDrawing
 from milr.shapes.patches import PER_CELL, SIDE, TOKENS, codebook, looks, mosaic, scene_tokens
 from milr.shapes.planning import imagine, visualise
 from milr.shapes.sampling import BARE_SHARES, SHARES, pick, training_prompt, varied
@@ -28,6 +29,7 @@ WHAT = "what does this picture show ?"
 IGNORED = -100
 QUESTIONS = 4  # about one picture
 UNCONDITIONAL = 0.2  # of all drawings, for guidance
+OWN = 0.75  # of what is looked at, where there are drawings of nano's own
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ Show = Callable[[np.ndarray], np.ndarray]  # image tokens (64,) to a picture (64
 class Examples:
     """One endless seeded source for each task; `rng` is the only state.
 
-    `show` renders what is looked at from image tokens; None: as the world draws it.
+    `show` renders what is looked at from image tokens; None: as the world draws it. Most of what is looked at is
+    among the `own` drawings, where there are any.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, show: Show | None = None) -> None:
-        self.tokenizer, self.show = tokenizer, show
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, show: Show | None = None,
+                 own: Sequence[OwnDrawing] = ()) -> None:  # fmt: skip
+        self.tokenizer, self.show, self.own = tokenizer, show, own
         self.rng = np.random.default_rng(seed)
         self.boi = tokenizer.convert_tokens_to_ids(BOI)
         self.picture = BOI + IMAGE * TOKENS + EOI
@@ -90,11 +94,7 @@ class Examples:
 
     def look(self) -> Example:
         """Picture to what it shows; mostly with four questions, each compared with it and answered yes or no."""
-        request, text, scene = self._request()
-        if self.rng.random() < 0.4:
-            request = self._near_miss(request)
-            scene = imagine(request, self.rng)
-        picture, seen = self._shown(scene)
+        request, text, picture, seen = self._own() if self.own and self.rng.random() < OWN else self._made()
         if self.rng.random() < 0.1:
             return Example(self._ids(templates.NANO.ask(WHAT, self.picture)), self._answer(listing(seen)), seen=picture)
         first, *others = [text, *(self._question(request) for _ in range(QUESTIONS - 1))]
@@ -102,6 +102,19 @@ class Examples:
         more = tuple((self._turn(templates.NANO.judge(one)), self._answer(_judged(seen, one))) for one in others)
         return Example(self._ids(templates.NANO.ask(templates.NANO.judge(first), self.picture)), answer, more,
                        seen=picture)  # fmt: skip
+
+    def _own(self) -> tuple[Request, str, np.ndarray, Seen]:
+        """A drawing of nano's own, and the prompt it was drawn for."""
+        drawn = self.own[int(self.rng.integers(len(self.own)))]
+        return drawn.request, drawn.text, drawn.picture, drawn.seen
+
+    def _made(self) -> tuple[Request, str, np.ndarray, Seen]:
+        """A picture of a scene, and a prompt that it may have missed."""
+        request, text, scene = self._request()
+        if self.rng.random() < 0.4:
+            request = self._near_miss(request)
+            scene = imagine(request, self.rng)
+        return request, text, *self._shown(scene)
 
     def _shown(self, scene: Scene) -> tuple[np.ndarray, Seen]:
         """A picture as nano might have drawn it, right or with objects too many or spoilt, and what can be seen."""

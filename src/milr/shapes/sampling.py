@@ -141,7 +141,7 @@ def training_prompt(rng: np.random.Generator, held_out: Callable[[Request], bool
     """One training request with its text; a request that is held out is drawn again."""
     while True:
         category = str(rng.choice(list(shares), p=list(shares.values())))
-        request, text = DRAWS[category](rng)
+        request, text = (DRAWS | HARD_DRAWS)[category](rng)
         if category in ("counting", "binding") and rng.random() < 0.25:
             request, text = _coloured_or_related(request, rng)
         if not held_out(request):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -20,17 +21,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
+from milr.models.janus import JanusModel
 from milr.shapes.examples import Examples, Show
 from milr.shapes.eye_training import train_eyes
 from milr.shapes.held_out import HeldOutJudge
 from milr.shapes.held_out_training import train_judge
 from milr.shapes.lm_training import ROUND, VERDICT_WEIGHT, VERDICTS, Batch, train_round
 from milr.shapes.network import make_network, make_tokenizer, save_network
+from milr.shapes.own_drawings import OwnDrawing, own_drawings
 from milr.shapes.vq_training import make_vq, train_vq
+from milr.templates import NANO
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 VQ, EYES, LANGUAGE = "vq.safetensors", "eyes.safetensors", "language.safetensors"
-FIRST_VERDICTS, WHOLE = "first-verdicts.safetensors", "verdicts.safetensors"
+VERDICT_ROUNDS = ("verdicts-1.safetensors", "verdicts-2.safetensors", "verdicts-3.safetensors")
+WHOLE = VERDICT_ROUNDS[-1]
 JUDGE = "held_out.safetensors"
 SEED_STRIDE = 1_000_003
 Out = Annotated[Path, typer.Option(help="Folder of the parts, and of the joined model.")]
@@ -92,29 +97,38 @@ def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, dev
 
 
 @app.command()
-def verdicts(out: Out, steps: int = 400, own_steps: int = 300, rate: float = 3e-3, seed: int = 0,
-             device: Device = "cpu", threads: int = 1) -> None:  # fmt: skip
-    """Teach comparing, mostly: two rounds after the language part, first on the world's pictures, then on nano's own.
+def verdicts(out: Out, steps: tuple[int, int, int] = (400, 300, 400), drawings: int = 4000, rate: float = 3e-3,
+             seed: int = 0, device: Device = "cpu", threads: int = 1) -> None:  # fmt: skip
+    """Teach comparing, mostly, in three rounds after the language part, in each of which the rate falls from its start.
 
-    In each the rate falls from its start. Needs the VQ tokenizer, which renders nano's own.
+    They look at the world's pictures, at such as nano's decoder renders them (needs the VQ tokenizer), and at nano's
+    own drawings of training prompts.
     """
     torch.set_num_threads(threads)
-    tokenizer = make_tokenizer()
+    tokenizer, report = make_tokenizer(), _reporter()
     network = make_network(tokenizer, seed).to(device)
     if device == "cpu":
         network.model.language_model.set_attn_implementation("eager")
-    first = out / FIRST_VERDICTS
-    _fill(network, first if first.exists() else out / LANGUAGE)
+    _fill(network, out / LANGUAGE)
     network.model.vqmodel.load_state_dict(load_file(out / VQ))
-    rounds: list[tuple[int, Show | None, Path]] = [(steps, None, first), (own_steps, _renderer(network), out / WHOLE)]
-    for number, (count, show, path) in enumerate(rounds):
-        if path.exists():
-            continue
-        own = seed * SEED_STRIDE + SEED_STRIDE // 2 + number
-        torch.manual_seed(own)
-        train_round(network, Examples(tokenizer, own, show), first=0, steps=count, batch=VERDICTS, rate=rate,
-                    cooling=1.0, verdict_weight=VERDICT_WEIGHT, report=_reporter())  # fmt: skip
-        _save(_without_vq(network), path, steps=count, rate=rate, seed=seed)
+    for number, (count, name) in enumerate(zip(steps, VERDICT_ROUNDS, strict=True)):
+        if not (out / name).exists():
+            own = seed * SEED_STRIDE + SEED_STRIDE // 2 + number
+            source = Examples(tokenizer, own, _renderer(network) if number else None,
+                              _own_drawings(network, drawings, own, device) if number == 2 else ())  # fmt: skip
+            torch.manual_seed(own)
+            train_round(network, source, first=0, steps=count, batch=VERDICTS, rate=rate, cooling=1.0,
+                        verdict_weight=VERDICT_WEIGHT, report=report)  # fmt: skip
+            _save(_without_vq(network), out / name, steps=count, rate=rate, seed=seed)
+        _fill(network, out / name)
+
+
+def _own_drawings(network: JanusForConditionalGeneration, count: int, seed: int, device: str) -> list[OwnDrawing]:
+    """What nano draws at this point of its training."""
+    with TemporaryDirectory() as folder:
+        save_network(network, make_tokenizer(), Path(folder))
+        model = JanusModel.load(folder, dtype="float32", device=device, templates=NANO)
+    return own_drawings(model, count, seed)
 
 
 def _renderer(network: JanusForConditionalGeneration) -> Show:
