@@ -1,0 +1,107 @@
+"""T2I-CompBench's validation prompts: six categories of 300 (Karine-Huang/T2I-CompBench, EVALUATION.md 2.1, 2.6, 2.7).
+
+A complex prompt's metadata says in which of the three complex lists it stands, because its score depends on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from milr.benchmarks.download import Fetch, Source, fetch, files_of
+from milr.benchmarks.reading import complete, lines_of, refuse_other_counts, told_apart
+from milr.types import Prompt
+
+COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"
+CATEGORIES = {
+    "color": "1634259756dbc77d13093d907d414480080ec9790a8c97ad09efaea7b2534f2d",
+    "shape": "37e1a276906c7ea9516cbd7ac8501be896006c0c17ca7344f260562834455bae",
+    "texture": "fbb5363515b4a28009e360afaaaf389d2dd2289e50dbb0c6ef4ea0c7fe4f3d4f",
+    "spatial": "8707a1d7e42ce3002d95363cf55f74bd043c843ae27108f5125aaaa7840ca988",
+    "non_spatial": "04c56cc9ac441dc9ea6c5157652058bd1635b5308526dd31bb29a1caab9a758d",
+    "complex": "1b808018b8d9916db3d47d5aa2ef18377a3549a56901a474156f799824cdf3b4",
+}
+# Name of a complex list to the end of its file's name and the file's hash.
+LISTS = {
+    "spatial": ("spatial", "6c7ac0ab75c7c9080cfc7b421fb059b9b0febb98471707aeedf58771088abc02"),
+    "action": ("action", "d49ee4c7f99e3f3379fb8704a54ff5288b83bb412971edf616a4721c2473308e"),
+    "spatial+action": ("spatialaction", "e02ddc7fed812e6577e7386ec2137ce0a994a5ce19771661f68df7ac349a6ca9"),
+}
+OFFICIAL_COUNT = 300  # prompts of each category
+
+
+def _source(stem: str, sha256: str) -> Source:
+    return Source("Karine-Huang/T2I-CompBench", COMMIT, f"examples/dataset/{stem}.txt", sha256)
+
+
+class CompBench:
+    """`prompts` names a local folder with the nine files (color_val.txt, ...); without it they are fetched.
+
+    Local files may hold other prompts: then `official` is False and the counts are their own.
+    """
+
+    name = "t2i-compbench"
+    samples = 10
+    metric = "t2i-compbench"
+    layout = "t2i-compbench"
+    source: tuple[Source, ...] = (
+        *(_source(f"{category}_val", sha256) for category, sha256 in CATEGORIES.items()),
+        *(_source(f"complex_val_{end}", sha256) for end, sha256 in LISTS.values()),
+    )
+    deviations = (
+        "The spatial score and the spatial part of the complex score use another detector than UniDet, so both are not "
+        "comparable with published numbers.",
+        "Official runs draw 10 pictures for each prompt, the paper of MILR 1.",
+    )
+
+    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
+        self._local, self._fetch = prompts, fetch
+        self._read: tuple[list[Prompt], bool] | None = None
+
+    @property
+    def official(self) -> bool:
+        """Whether all nine files are T2I-CompBench's own, by their hashes."""
+        return self._loaded()[1]
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts, category by category, full stops kept; ids such as color-000 count within the category."""
+        return list(self._loaded()[0])
+
+    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
+        """Plain mean of the six category means; UsageError while a category has none."""
+        means = [np.mean(values) for values in complete(scores, self.prompts(), self.name).values()]
+        return float(np.mean(means))
+
+    def _loaded(self) -> tuple[list[Prompt], bool]:
+        if self._read is None:
+            files = files_of(self.source, self._local, self._fetch)
+            named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
+            name = str(self._local or self.name)
+            found = told_apart(_prompts(named[: len(CATEGORIES)], _lists(named[len(CATEGORIES) :])), name)
+            if files.official:
+                refuse_other_counts(found, dict.fromkeys(CATEGORIES, OFFICIAL_COUNT), name)
+            self._read = found, files.official
+        return self._read
+
+
+Named = Sequence[tuple[str, bytes]]  # the name and the content of each file
+
+
+def _prompts(named: Named, lists: Mapping[str, set[str]]) -> Iterator[Prompt]:
+    for category, (name, content) in zip(CATEGORIES, named, strict=True):
+        for place, (_, line) in enumerate(lines_of(content, name)):
+            inside = [told for told, members in lists.items() if normalised(line) in members]
+            metadata = {"lists": inside} if category == "complex" else None
+            yield Prompt(line, f"{category}-{place:03d}", category, metadata, source=line)
+
+
+def _lists(named: Named) -> dict[str, set[str]]:
+    return {told: {normalised(line) for _, line in lines_of(content, name)}
+            for told, (name, content) in zip(LISTS, named, strict=True)}  # fmt: skip
+
+
+def normalised(line: str) -> str:
+    """A prompt as the 3-in-1 score looks it up: up to its first full stop, in lower case."""
+    return line.partition(".")[0].lower()

@@ -1,0 +1,163 @@
+"""A benchmark's official files: fetched at first use from a pinned commit, checked by SHA-256, kept in a cache.
+
+Nothing of them ships with the package. A file whose hash is not known to us (`Source.sha256` "") is taken as it first
+comes: its hash is then written beside it, and every later reading and fetching is held to that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+from milr.types import MissingError, UsageError
+
+GITHUB = "https://raw.githubusercontent.com"
+PATIENCE = 60.0  # seconds without a byte
+UNKNOWN = "not known to this version"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a GitHub repository at a commit; `sha256` "" where we could not learn the hash."""
+
+    repository: str
+    commit: str
+    path: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.rpartition("/")[2]
+
+    def address(self, base: str = GITHUB) -> str:
+        """Where it is fetched from."""
+        return f"{base}/{self.repository}/{self.commit}/{quote(self.path)}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A benchmark's files in the order asked; `official` where each one is known to be what its authors published."""
+
+    contents: tuple[bytes, ...]
+    official: bool
+
+
+Fetch = Callable[[Source], bytes]
+
+
+def cache_folder() -> Path:
+    """$MILR_CACHE, else milr in $XDG_CACHE_HOME, else ~/.cache/milr."""
+    if chosen := os.environ.get("MILR_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "milr"
+
+
+def fetch(source: Source, *, base: str = GITHUB, folder: Path | None = None) -> bytes:
+    """The file, from the cache where it lies there undamaged.
+
+    MissingError, with the address and the expected hash, where it cannot be fetched or is another file.
+    """
+    kept = (folder or cache_folder()) / "benchmarks" / source.repository / source.commit / source.path
+    expected = source.sha256 or _noted(kept)
+    try:
+        if kept.is_file() and sha256(content := kept.read_bytes()) == expected:
+            return content
+    except OSError as error:
+        raise _unusable(kept, error) from error
+    content = _download(source, base, expected)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not expected:
+            _replace(_note_of(kept), f"{sha256(content)}\n".encode())
+        _replace(kept, content)
+    except OSError as error:
+        raise _unusable(kept, error) from error
+    return content
+
+
+def files_of(sources: Sequence[Source], prompts: Path | None = None, fetch: Fetch = fetch) -> Files:
+    """All `sources`, from their addresses or from `prompts`: a folder that holds them, or the only one itself.
+
+    A local file may be another than the official one; UsageError where there is none.
+    """
+    if prompts is None:
+        return Files(tuple(fetch(source) for source in sources), True)
+    contents = tuple(_local(prompts, source, alone=len(sources) == 1) for source in sources)
+    same = [sha256(content) == source.sha256 for content, source in zip(contents, sources, strict=True)]
+    return Files(contents, all(same))
+
+
+def sha256(content: bytes) -> str:
+    """The hash in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _local(prompts: Path, source: Source, *, alone: bool) -> bytes:
+    path = prompts if alone and not prompts.is_dir() else prompts / source.name
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): name {'the file' if alone else 'a folder with it'}"
+                         f" with --prompts, as at {source.address()}.") from None  # fmt: skip
+
+
+def _download(source: Source, base: str, expected: str) -> bytes:
+    try:
+        with urlopen(source.address(base), timeout=PATIENCE) as answer:
+            content: bytes = answer.read()
+    except HTTPError as error:
+        raise _missing(source, base, expected, f"the server says {error.code} {error.reason}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        why = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise _missing(source, base, expected, f"no answer: {why}") from error
+    if expected and sha256(content) != expected:
+        raise _missing(source, base, expected, f"what came has the SHA-256 {sha256(content)}")
+    return content
+
+
+def _missing(source: Source, base: str, expected: str, why: str) -> MissingError:
+    return MissingError(f"{source.name} could not be fetched from {source.address(base)} ({why}): give a local copy "
+                        f"with --prompts PATH; its SHA-256 is {expected or UNKNOWN}.")  # fmt: skip
+
+
+def _unusable(kept: Path, error: OSError) -> UsageError:
+    return UsageError(f"{kept} cannot be used ({error.strerror or error}): name another cache with MILR_CACHE.")
+
+
+def _note_of(kept: Path) -> Path:
+    return kept.with_name(f"{kept.name}.sha256")
+
+
+def _noted(kept: Path) -> str:
+    """The hash that the first download wrote down; "" where there was none."""
+    try:
+        found = _note_of(kept).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError):
+        found = ""
+    if not re.fullmatch("[0-9a-f]{64}", found):
+        raise MissingError(f"{_note_of(kept)} is damaged: delete it, and {kept.name} is fetched again.")
+    return found
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: no other process ever reads half a file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

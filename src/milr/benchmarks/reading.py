@@ -1,0 +1,53 @@
+"""What the files of the official benchmarks have in common: lines, prompts told apart, categories complete."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from milr.types import Prompt, UsageError
+
+
+def text_of(content: bytes, name: str) -> str:
+    """The file as text; UsageError where it is not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text: restore the file.") from None
+
+
+def lines_of(content: bytes, name: str) -> list[tuple[int, str]]:
+    """The lines that are not blank, without their ends (LF or CR LF), each with its number from 1."""
+    lines = re.split("\r?\n", text_of(content, name))
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def told_apart(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
+    """The prompts; UsageError where there is none, or where two share their text or id."""
+    found = list(prompts)
+    if not found:
+        raise UsageError(f"{name} has no prompts: restore the file.")
+    for kind, values in (("prompt", [prompt.text for prompt in found]), ("id", [prompt.id for prompt in found])):
+        repeated = [value for value, count in Counter(values).items() if count > 1]
+        if repeated:
+            raise UsageError(f"{name} has the {kind} {repeated[0]!r} more than once: leave all but one out.")
+    return found
+
+
+def refuse_other_counts(prompts: Sequence[Prompt], counts: Mapping[str, int], name: str) -> None:
+    """UsageError where the prompts do not come in runs of these categories, in this order and of these lengths."""
+    if [prompt.category for prompt in prompts] != [tag for tag, count in counts.items() for _ in range(count)]:
+        told = ", ".join(f"{tag} {count}" for tag, count in Counter(prompt.category for prompt in prompts).items())
+        wanted = ", ".join(f"{tag} {count}" for tag, count in counts.items())
+        raise UsageError(f"{name} has {told}, and the official file has {wanted}, in this order: restore the file.")
+
+
+def complete(scores: Mapping[str, Sequence[float]], prompts: Sequence[Prompt], name: str
+             ) -> dict[str, Sequence[float]]:  # fmt: skip
+    """The scores of every category of `prompts`; UsageError where one has none."""
+    categories = list(dict.fromkeys(prompt.category for prompt in prompts))
+    lacking = [category for category in categories if not len(scores.get(category, ()))]
+    if lacking:
+        raise UsageError(f"{name} has no overall score without scores in {', '.join(lacking)}: score the rest first.")
+    return {category: scores[category] for category in categories}

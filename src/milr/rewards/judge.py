@@ -1,0 +1,21 @@
+"""The reward `judge`: a strict judge answers 0 (right) or -1, as GPT-4o does in the paper's Tables 6 and 7."""
+
+from __future__ import annotations
+
+from milr.rewards.asked import AskedReward, told
+from milr.rules.judgements import zero_or_minus_one
+from milr.types import Score
+
+
+class JudgeReward(AskedReward):
+    """1.0 or 0.0 from any vision-language model behind an endpoint; needs no metadata."""
+
+    name = "judge"
+    threshold = 0.9
+    licence = "that of the judge asked"
+    paper_model = "gpt-4o-2024-11-20"
+    answer_tokens = 4
+
+    def read(self, answer: str) -> Score | None:
+        """The first 0 or -1 that stands alone."""
+        return told(zero_or_minus_one(answer), answer)

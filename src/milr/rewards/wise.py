@@ -1,0 +1,39 @@
+"""The reward `wise`: WISE's judge and WiScore. An oracle: the search is guided by what the benchmark measures."""
+
+from __future__ import annotations
+
+from milr.rewards.asked import AskedReward, told
+from milr.rules.wise import parse
+from milr.types import Prompt, Score, UsageError
+
+
+class WiseReward(AskedReward):
+    """WiScore in [0, 1] with its three marks as parts; needs {"explanation": ...} in the prompt's metadata.
+
+    The official tool reads any digit; a mark above 2 would leave [0, 1], so here such an answer is not readable.
+    """
+
+    name = "wise"
+    threshold = 0.5  # strictly above: marks of 1, 1, 1 go on, 1, 1, 2 stop
+    needs: tuple[str, ...] = ("metadata", "judge")
+    licence = "that of the judge asked"
+    paper_model = "gpt-4o-2024-05-13"
+    answer_tokens = 2000
+
+    def question(self, prompt: Prompt) -> str:
+        """The question with the prompt's explanation in it; UsageError where it has none."""
+        explanation = (prompt.metadata or {}).get("explanation")
+        if not explanation:
+            raise UsageError(
+                f"the reward wise needs WISE's explanation of the prompt {prompt.text!r} in its metadata; "
+                "take the prompts of the benchmark wise, or another reward."
+            )
+        return self.wording.fill(prompt=prompt.text, explanation=explanation)
+
+    def read(self, answer: str) -> Score | None:
+        """WiScore of the three lines."""
+        marks = parse(answer)
+        if marks is None or not marks.possible:
+            return None
+        parts = {"consistency": marks.consistency / 2, "realism": marks.realism / 2, "aesthetic": marks.aesthetic / 2}
+        return told(marks.wiscore, answer, **parts)

@@ -1,0 +1,105 @@
+"""WISE's rules (PKU-YuanGroup/WISE eb51174): the judge's three lines, WiScore, and the weighted overall score; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from milr.types import UsageError
+
+CRITERIA = ("consistency", "realism", "aesthetic quality")
+_LINE = re.compile(r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*:?\s*(\d)", re.IGNORECASE)
+_DIGIT_ALONE = re.compile(r"^[^\S\n]*([012])[^\S\n]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the judge gave: three whole numbers, meant to be 0, 1 or 2, but any digit can be read."""
+
+    consistency: int
+    realism: int
+    aesthetic: int
+
+    @property
+    def possible(self) -> bool:
+        """Whether all three are 0, 1 or 2, as the judge is asked for."""
+        return max(self.consistency, self.realism, self.aesthetic) <= 2
+
+    @property
+    def wiscore(self) -> float:
+        """(0.7 C + 0.2 R + 0.1 A) / 2, in [0, 1] for possible marks.
+
+        Divided once, out of whole numbers: 2, 2, 2 is exactly 1.0 and 1, 1, 1 exactly 0.5, where the official sum
+        ends in ...9, so a comparison with a threshold needs no tolerance.
+        """
+        return (7 * self.consistency + 2 * self.realism + self.aesthetic) / 20
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A list of WISE prompts: which ids belong to which category."""
+
+    name: str
+    categories: Mapping[str, range]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Each category's weight in the overall score: its share of the prompts."""
+        count = sum(map(len, self.categories.values()))
+        return {name: len(ids) / count for name, ids in self.categories.items()}
+
+
+LEGACY = Edition("wise", {
+    "culture": range(1, 401), "time": range(401, 568), "space": range(568, 701),
+    "biology": range(701, 801), "physics": range(801, 901), "chemistry": range(901, 1001),
+})  # fmt: skip
+VERIFIED = Edition("wise-verified", {
+    "culture": range(1, 401), "time": range(401, 521), "space": range(521, 641),
+    "biology": range(641, 761), "physics": range(761, 881), "chemistry": range(881, 1001),
+})  # fmt: skip
+
+
+def parse(answer: str) -> Marks | None:
+    """The marks in a judge's answer, read exactly as the official tool reads them; None when they are not all there.
+
+    Case does not matter; two asterisks may stand before and after a criterion's name, then one colon and blanks; of a
+    number only the first digit counts, and a later line overwrites an earlier one. Where not one criterion was read,
+    the first three lines that are nothing but 0, 1 or 2 count in the criteria's order.
+    """
+    found = {name.lower(): int(digit) for name, digit in _LINE.findall(answer)}
+    if not found:
+        found = dict(zip(CRITERIA, map(int, _DIGIT_ALONE.findall(answer)), strict=False))
+    return Marks(*(found[name] for name in CRITERIA)) if len(found) == len(CRITERIA) else None
+
+
+def category_of(number: int, edition: Edition) -> str:
+    """The category of a prompt's id; UsageError for an id that the edition does not have."""
+    for name, ids in edition.categories.items():
+        if number in ids:
+            return name
+    raise UsageError(f"{edition.name} has no prompt {number}; its ids are 1 to 1000.")
+
+
+def category_means(scores: Mapping[int, float], edition: Edition) -> dict[str, float]:
+    """The mean WiScore of each category that has scores, from scores by prompt id."""
+    groups: dict[str, list[float]] = {}
+    for number, score in scores.items():
+        groups.setdefault(category_of(number, edition), []).append(score)
+    return {name: sum(groups[name]) / len(groups[name]) for name in edition.categories if name in groups}
+
+
+def missing(scores: Mapping[int, float], edition: Edition) -> list[int]:
+    """The edition's ids that have no score, in order."""
+    return [number for ids in edition.categories.values() for number in ids if number not in scores]
+
+
+def overall(scores: Mapping[int, float], edition: Edition) -> float:
+    """The weighted mean of the six categories, from scores by prompt id; UsageError unless every id has one."""
+    means = category_means(scores, edition)
+    if absent := missing(scores, edition):
+        raise UsageError(
+            f"{edition.name} has an overall score only with all its prompts, and {len(absent)} have none "
+            f"(the first is {absent[0]}); draw and judge the rest."
+        )
+    return sum(weight * means[name] for name, weight in edition.weights.items())
