@@ -32,7 +32,8 @@ BAD = Path(__file__).with_name("weak_judge.py")
 NEVER, WEAK = f"{BAD}:never", f"{BAD}:coloured"
 SETTINGS = {
     "joint, 0": Options(reward=NEVER, learning_rate=0.0),
-    "joint, 0.03 (default)": Options(reward=NEVER),
+    "joint, 0.01 (default)": Options(reward=NEVER, learning_rate=0.01),
+    "joint, 0.03 (the paper's)": Options(reward=NEVER, learning_rate=0.03),
     "joint, 0.3": Options(reward=NEVER, learning_rate=0.3),
     "joint, 3": Options(reward=NEVER, learning_rate=3.0),
     "text alone, all tokens, 0.1": Options(reward=NEVER, schedule="text", text_ratio=1.0, learning_rate=0.1),
@@ -41,10 +42,10 @@ SETTINGS = {
     "image alone, all tokens, 0.3": Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=0.3),
     "image alone, all tokens, 3": Options(reward=NEVER, schedule="image", image_ratio=1.0, learning_rate=3.0),
     "guided by self, 0": Options(reward="self", learning_rate=0.0),
-    "guided by self, 0.03": Options(reward="self"),
+    "guided by self, 0.03": Options(reward="self", learning_rate=0.03),
     "guided by self, 0.3": Options(reward="self", learning_rate=0.3),
     "guided by a weak judge, 0": Options(reward=WEAK, learning_rate=0.0),
-    "guided by a weak judge, 0.03": Options(reward=WEAK),
+    "guided by a weak judge, 0.03": Options(reward=WEAK, learning_rate=0.03),
     "guided by a weak judge, 0.1": Options(reward=WEAK, learning_rate=0.1),
 }
 COLUMNS = ("setting", "text no plan", "marked", "no object", "marked", "text surprise", "image surprise",

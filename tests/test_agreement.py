@@ -65,7 +65,7 @@ def test_judging_a_run_resumes_and_repeats(tmp_path: Path, tiny: JanusModel, mon
 
     from milr.rewards.function import FunctionReward
 
-    monkeypatch.setattr(catalog, "make_reward", lambda name, model, seed: FunctionReward(darkness, name))
+    monkeypatch.setattr(catalog, "make_reward", lambda name, model, options: FunctionReward(darkness, name))
     first = asyncio.run(judge_run(tmp_path, "mine", tiny))
     assert [(row.metric, row.score) for row in first] == [(0.25, 0.75), (1.0, 0.75)] * 2  # no metric, no row
     assert len(asked) == 6

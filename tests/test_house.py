@@ -52,24 +52,26 @@ ROOMS = {
     "runs": "types base studio search",
     "report": "types rules runs",
 }
-TERMINAL = {"cli", "doctor", "flags", "progress", "telling"}
+TERMINAL = {"cli", "cli_bench", "doctor", "flags", "progress", "telling"}
 # Above all rooms: they may import anything but each other's callers.
 ABOVE = {
-    "catalog": {"prepared", "api", "experiments", "forecast", "agreement", *TERMINAL},
-    "prepared": {"api", "experiments", "forecast", "agreement", *TERMINAL},
-    "api": {"experiments", "forecast", "agreement", *TERMINAL},
-    "experiments": {"forecast", "agreement", *TERMINAL},
-    "forecast": {"api", "experiments", "agreement", *TERMINAL},
-    "agreement": {"api", "experiments", "forecast", *TERMINAL},
+    "catalog": {"prepared", "api", "experiments", "forecast", "agreement", "scoring", *TERMINAL},
+    "prepared": {"api", "experiments", "forecast", "agreement", "scoring", *TERMINAL},
+    "api": {"experiments", "forecast", "agreement", "scoring", *TERMINAL},
+    "experiments": {"forecast", "agreement", "scoring", *TERMINAL},
+    "forecast": {"api", "experiments", "agreement", "scoring", *TERMINAL},
+    "agreement": {"api", "experiments", "forecast", "scoring", *TERMINAL},
+    "scoring": {"catalog", "prepared", "api", "experiments", "forecast", "agreement", *TERMINAL},
     "doctor": TERMINAL - {"doctor"},
     "progress": TERMINAL - {"progress"},
     "telling": TERMINAL - {"telling"},
     "flags": TERMINAL - {"flags"},
+    "cli_bench": {"cli"},
     "cli": set[str](),
     "web": {"cli"},
     "__init__": TERMINAL,
 }
-PRINTERS = {"cli.py"}
+PRINTERS = {"cli.py", "cli_bench.py"}
 
 
 def tree(file: str) -> ast.Module:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from milr import catalog
+from milr.options import Options
 from milr.rewards.function import FunctionReward
 from milr.rewards.noisy import NoisyJudge, chance, parse
 from milr.types import Prompt, Score, UsageError
@@ -56,12 +57,12 @@ def test_what_could_not_be_judged_stays_so() -> None:
 @pytest.mark.parametrize("name", ["noisy", "noisy:", "noisy:0.1", "noisy:a,b", "noisy:0.1,0.2,0.3", "noisy:2,0"])
 def test_other_rates_are_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(UsageError, match="noisy:0.1,0.2"):
-        catalog.make_reward(name, None, 0)  # type: ignore[arg-type]
+        catalog.make_reward(name, None, Options())
 
 
 def test_the_name_says_the_rates() -> None:
     assert parse("noisy:0.1,0.25") == (0.1, 0.25)
-    reward = catalog.make_reward("noisy:0.1,0.25", None, 0)  # type: ignore[arg-type]
-    assert reward.name == "noisy:0.1,0.25" and "metadata" in reward.needs
+    reward = catalog.make_reward("noisy:0.1,0.25", None, Options())
+    assert reward.name == "noisy:0.1,0.25" and "shapes" in reward.needs
     assert catalog.reward_identity("noisy:0.1,0.25") != catalog.reward_identity("detector") != {}
     assert catalog.reward_identity("self")

@@ -18,7 +18,7 @@ PAPER = {
 DEPARTURES: dict[str, dict[str, Any]] = {
     "paper": {},
     "paper-scaled": {"image_ratio": 11 / 64},
-    "default": {"image_ratio": 11 / 64},
+    "default": {"image_ratio": 11 / 64, "learning_rate": 0.01},
     "released": {"credit": "argmax", "epsilon": {"text": 1e-8, "image": 0.0}, "dtype": "model", "returns": "last",
                  "role_tags": "plain"},
 }  # fmt: skip

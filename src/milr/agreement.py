@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from milr import catalog
+from milr.options import Options
 from milr.report.compare_rows import sample_of
 from milr.report.statistics import RESAMPLES, SEED, Interval, clustered_bootstrap
 from milr.runs.config import RunConfig, digest_of
@@ -58,16 +59,16 @@ class Agreement:
     seconds: float
 
 
-async def judge_run(folder: Path, name: str, model: UnifiedModel, *, in_flight: int = 32,
-                    on_sample: Callable[[], None] = lambda: None) -> list[Judged]:  # fmt: skip
+async def judge_run(folder: Path, name: str, model: UnifiedModel, *, options: Options | None = None,
+                    in_flight: int = 32, on_sample: Callable[[], None] = lambda: None) -> list[Judged]:  # fmt: skip
     """The reward's word on every picture of a run whose report metric scored it."""
     store = RunStore(folder)
     config = store.run().config
     if not config.report_metric:
         raise UsageError(f"{folder} has no report metric to agree with: choose a metric.")
-    reward = catalog.make_reward(name, model, config.seed)
+    reward = catalog.make_reward(name, model, options or Options(seed=config.seed))
     studio, limit = Studio(model, reward), asyncio.Semaphore(in_flight)
-    kept = folder / "judgements" / _asked(name, store, model)
+    kept = folder / "judgements" / _asked(name, studio, store, model)
     kept.mkdir(parents=True, exist_ok=True)
 
     async def one(record: Record) -> list[Judged]:
@@ -83,9 +84,9 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, in_flight: 
         studio.close()
 
 
-def _asked(name: str, store: RunStore, model: UnifiedModel) -> str:
+def _asked(name: str, studio: Studio, store: RunStore, model: UnifiedModel) -> str:
     """A folder name that changes with everything that an answer depends on."""
-    about = [name, catalog.reward_identity(name), dict(model.identity()), store.run().digest]
+    about = [name, catalog.reward_identity(name, studio.reward), dict(model.identity()), store.run().digest]
     return f"{re.sub('[^a-z0-9]+', '-', name.lower())[:40]}-{digest_of(about)[:12]}"
 
 

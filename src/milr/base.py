@@ -38,8 +38,8 @@ class UnifiedModel(Protocol):
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
         """Image tokens, N per row, to pictures."""
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
-        """Answer one question about each picture."""
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Answer]:
+        """Answer one question about each picture, in at most `room` tokens (None: as many as its verdict takes)."""
 
     def decode_text(self, ids: Sequence[int]) -> str:
         """Token ids to text, special tokens left out."""
@@ -61,13 +61,18 @@ class UnifiedModel(Protocol):
 class Services(Protocol):
     """The studio's narrow face towards rewards."""
 
-    async def answer(self, picture: Image, question: str) -> Answer:
-        """Ask the generating model about a picture."""
+    async def answer(self, picture: Image, question: str, room: int | None = None) -> Answer:
+        """Ask the generating model about a picture; it may use `room` tokens (None: as many as its verdict takes)."""
 
 
 @runtime_checkable
 class Reward(Protocol):
-    """Judges pictures. Raises JudgeError or returns `Score.unscored` when it cannot; never a made-up number."""
+    """Judges pictures. Raises JudgeError or returns `Score.unscored` when it cannot; never a made-up number.
+
+    `needs` names what it judges by beside the picture and the prompt's text. A reward may also have `check(prompt)`,
+    which raises UsageError for a prompt that it can never judge, `threshold_of(category)`, where categories differ,
+    and `identity()`, a mapping of what else tells two such rewards apart.
+    """
 
     name: str
     range: tuple[float, float]

@@ -1,10 +1,14 @@
-"""What runs here: packages, devices, the embedded weights."""
+"""What runs here: packages, devices, the embedded weights, and which rewards."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+
+from milr.catalog import REWARDS
+from milr.types import MissingError
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,54 @@ class Finding:
     needed: bool = True
 
 
+SPACY_MODEL = "en_core_web_sm"
 PACKAGES = ("torch", "transformers", "safetensors", "pydantic", "typer", "jinja2", "matplotlib")
 
 
 def findings() -> list[Finding]:
     """Every check, the necessary ones first; only packages, where one is missing."""
     packages = [_package(name) for name in PACKAGES]
-    return [*packages, _nano(), _cuda()] if all(package.ok for package in packages) else packages
+    if not all(package.ok for package in packages):
+        return packages
+    return [*packages, _nano(), _cuda(), *(_reward(name) for name in REWARDS)]
+
+
+def fetch_for(reward: str, say: Callable[[str], None]) -> None:
+    """Fetch the weights that a reward needs, and spaCy's model; MissingError where one is not to be had."""
+    part = REWARDS[reward]
+    for name in part.checkpoints:
+        from milr.rewards.checkpoints import fetch
+
+        say(f"fetching {name}")
+        fetch(name)
+    if SPACY_MODEL in part.packages and importlib.util.find_spec(SPACY_MODEL) is None:
+        say(f"fetching {SPACY_MODEL}")
+        _fetch_spacy_model()
+
+
+def _fetch_spacy_model() -> None:
+    if importlib.util.find_spec("spacy") is None:
+        raise MissingError("the package spacy is missing: pip install 'milr[bench]'.")
+    from spacy.cli import download
+
+    try:
+        download(SPACY_MODEL)  # runs pip, and exits where that fails
+    except (SystemExit, OSError) as error:
+        raise MissingError(f"spaCy's model {SPACY_MODEL} could not be fetched ({error}); install it where there is a "
+                           f"network: python -m spacy download {SPACY_MODEL}.") from error  # fmt: skip
+
+
+def _reward(name: str) -> Finding:
+    """Whether what a reward needs is here; an endpoint is not called."""
+    from milr.rewards.checkpoints import is_here
+
+    part = REWARDS[name]
+    packages = [f"the package {one}" for one in part.packages if importlib.util.find_spec(one) is None]
+    lacking = [*packages, *(one for one in part.checkpoints if not is_here(one))]
+    needs = f" (needs {part.needs})" if part.needs not in ("", "nothing") else ""
+    if lacking:
+        return Finding(f"reward {name}: lacks {', '.join(lacking)}; milr doctor --fetch {name}", False, needed=False)
+    return Finding(f"reward {name}{needs}", True, needed=False)
 
 
 def _package(name: str) -> Finding:

@@ -53,12 +53,18 @@ class Options:
     seed: int = _told(0, "The same seed gives the same pictures.")
     samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _told(16, "Searches at the same time; changes speed only.")
+    judge_url: str | None = _told(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
+                                  "http://localhost:8000/v1 (the key: OPENAI_API_KEY). Default: OpenAI's.")  # fmt: skip
+    judge_model: str | None = _told(None, "The model to ask there. Default: the paper's for the reward.")
+    judge_template: str | None = _told(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
+    judge_calls: int | None = _told(None, "Most requests to a judge in one go.")
+    strict_unidet_nouns: bool = _told(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
 
     def __post_init__(self) -> None:
         self._check_types()
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight", *LIMITS):
+        for name in ("samples", "in_flight", "judge_calls", *LIMITS):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")
@@ -75,6 +81,13 @@ class Options:
             if type(value) not in known and not (whole and float in known):
                 wanted = " or ".join(WORDS[kind] for kind in known if kind in WORDS)
                 raise UsageError(f"{name} must be {wanted}, not {value!r}.")
+
+    def template(self, name: str) -> Path | None:
+        """The file with another wording for the judge `name`, if the user gave one."""
+        given = (part.rpartition("=") for part in (self.judge_template or "").split(",") if part)
+        named = {judge: file for judge, _, file in given}
+        file = named.get(name) or named.get("")
+        return Path(file) if file else None
 
     def overrides(self) -> dict[str, Any]:
         """What the user set over the preset (None: nothing). A budget of pictures alone also says how many steps."""

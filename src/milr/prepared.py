@@ -55,24 +55,30 @@ class Prepared:
         return RunConfig(
             prompts_digest=prompts_digest(self.prompts), prompt_count=len(self.prompts), model=self.model.name,
             model_identity=dict(self.model.identity()), reward=self.reward_name,
-            reward_identity=catalog.reward_identity(self.reward_name), oracle=self.oracle,
-            report_metric=self.metric_name, metric_identity=catalog.reward_identity(self.metric_name),
+            reward_identity=catalog.reward_identity(self.reward_name, self.reward), oracle=self.oracle,
+            report_metric=self.metric_name, metric_identity=catalog.reward_identity(self.metric_name, self.metric),
             method=options.method, preset=options.preset, label=self.label, benchmark=self.benchmark,
             settings={**self.settings, **spoken, **limits, "threshold": self.threshold}, seed=options.seed,
             samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
         )  # fmt: skip
 
+    def threshold_for(self, prompt: Prompt) -> float | None:
+        """Above which score the search stops at this prompt: the user's, or the reward's for its category."""
+        by_category = getattr(self.reward, "threshold_of", None)
+        chosen = not self.options.stop or self.options.threshold is not None
+        return self.threshold if chosen or by_category is None else by_category(prompt.category)
+
     async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
         """One sample of one prompt, from its first picture to its stop, judged by the report metric."""
         key = Key(self.options.seed, prompt.text, sample)
-        outcome = await search(studio, prompt, key, self.method, threshold=self.threshold, budget=self.budget,
-                               returns=self.settings["returns"], on_step=on_step)  # fmt: skip
+        outcome = await search(studio, prompt, key, self.method, threshold=self.threshold_for(prompt),
+                               budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
         return replace(outcome, judged=await self._judged(studio, outcome))
 
     async def _judged(self, studio: Studio, outcome: Outcome) -> dict[int, Score]:
         """The report metric's word on every picture, where it is another judge than the search reward."""
         prompt = outcome.prompt
-        if self.metric is None or self.oracle or ("metadata" in self.metric.needs and prompt.metadata is None):
+        if self.metric is None or self.oracle or ("shapes" in self.metric.needs and prompt.metadata is None):
             return {}
         async with studio.method():
             return {place: await studio.score(step.rollout.picture, prompt, self.metric)
@@ -88,12 +94,14 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     prompts = _read(texts, model)
     _check_texts(options, prompts, model)
     reward_name = options.reward or _default_reward(prompts, model)
-    reward = _make_reward(reward_name, model, options.seed)
+    reward = _make_reward(reward_name, model, options)
     metric_name = options.metric or (METRIC if any(prompt.metadata for prompt in prompts) and _in_world(model) else "")
-    metric = _make_reward(metric_name, model, options.seed) if metric_name else None
+    metric = reward if metric_name == reward_name else None
+    if metric_name and metric is None:
+        metric = _make_reward(metric_name, model, options)
     for name, judge in ((reward_name, reward), (options.metric, metric)):
-        if name and judge and "metadata" in judge.needs:
-            _refuse_unknown(prompts, model, name)
+        if name and judge:
+            _refuse_unknown(prompts, model, name, judge)
     return Prepared(
         options, prompts, model, reward, reward_name, metric, metric_name,
         catalog.make_method(options.method, settings, options.visualisation), settings,
@@ -184,17 +192,21 @@ def _default_reward(prompts: Sequence[Prompt], model: UnifiedModel) -> str:
     return BY_PROMPT if len(known) == 2 else "held-out" if True in known else "self"
 
 
-def _make_reward(name: str, model: UnifiedModel, seed: int) -> Reward:
+def _make_reward(name: str, model: UnifiedModel, options: Options) -> Reward:
     from milr.rewards.by_prompt import ByPrompt
 
     if name == BY_PROMPT:
-        return ByPrompt(*(catalog.make_reward(part, model, seed) for part in ("held-out", "self")))
-    return catalog.make_reward(name, model, seed)
+        return ByPrompt(*(catalog.make_reward(part, model, options) for part in ("held-out", "self")))
+    return catalog.make_reward(name, model, options)
 
 
-def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, reward: str) -> None:
+def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, name: str, judge: Reward) -> None:
+    """UsageError where the judge can never judge one of the prompts."""
     strange = next((prompt for prompt in prompts if prompt.metadata is None), None)
-    if strange or not _in_world(model):
+    if "shapes" in judge.needs and (strange or not _in_world(model)):
         why = "its grammar cannot read" if _in_world(model) else f"it knows nano's pictures, not {model.name}'s:"
         text = (strange or prompts[0]).text
-        raise UsageError(f"the reward {reward} cannot judge this: {why} {text!r}; use --reward self.")
+        raise UsageError(f"the reward {name} cannot judge this: {why} {text!r}; use --reward self.")
+    if callable(check := getattr(judge, "check", None)):
+        for prompt in prompts:
+            check(prompt)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -75,3 +77,17 @@ def changed_words(before: str | None, after: str) -> str:
         if words:
             pieces.append(words if kind == "equal" else f"[bold]{words}[/bold]")
     return " ".join(pieces)
+
+
+@contextmanager
+def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], None], Callable[[Event], None]]]:
+    """Two bars: pictures read (to be told how many of how many), and pictures judged (to be told events)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Bar(*columns, console=console) as bar:
+        reading, judging = (bar.add_task(name, total=None) for name in ("reading pictures", "judging"))
+
+        def on_event(event: Event) -> None:
+            bar.update(judging, completed=event.done, total=event.total)
+
+        yield lambda done, total: bar.update(reading, completed=done, total=total), on_event

@@ -83,9 +83,9 @@ class Studio:
         """Image tokens to a picture."""
         return cast("Image", await self._ask("render", image.ids))
 
-    async def answer(self, picture: Image, question: str) -> Answer:
-        """Ask the model about a picture."""
-        return cast(Answer, await self._ask("answer", (picture, question)))
+    async def answer(self, picture: Image, question: str, room: int | None = None) -> Answer:
+        """Ask the model about a picture; its answer may be `room` tokens long (None: as the model likes)."""
+        return cast(Answer, await self._ask("answer", (picture, question, room)))
 
     async def compute(self, function: Callable[[], Any]) -> Any:
         """Run a small tensor computation on the model's thread."""
@@ -199,9 +199,18 @@ class Studio:
 
     def _of_model(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         if kind == "answer":
-            pictures, questions = zip(*requests, strict=True)
-            return list(self.model.answer(pictures, questions))
+            return self._answers(requests)
         return list(getattr(self.model, kind)(requests))
+
+    def _answers(self, requests: Sequence[Any]) -> list[Any]:
+        """Questions that have the same room are asked together."""
+        found: dict[int, Any] = {}
+        for room in dict.fromkeys(request[2] for request in requests):
+            places = [place for place, request in enumerate(requests) if request[2] == room]
+            pictures, questions, _ = zip(*(requests[place] for place in places), strict=True)
+            settings = {} if room is None else {"room": room}
+            found |= zip(places, self.model.answer(pictures, questions, **settings), strict=True)
+        return [found[place] for place in range(len(requests))]
 
 
 class _Services:
@@ -210,11 +219,11 @@ class _Services:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
-    async def answer(self, picture: Image, question: str) -> Answer:
+    async def answer(self, picture: Image, question: str, room: int | None = None) -> Answer:
         """Ask the model; the waiting method is counted once, not twice."""
         self._studio._waiting -= 1
         try:
-            return await self._studio.answer(picture, question)
+            return await self._studio.answer(picture, question, room)
         finally:
             self._studio._waiting += 1
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from milr.benchmarks.download import Fetch, Source, fetch, files_of
 from milr.benchmarks.reading import complete, lines_of, refuse_other_counts, told_apart
+from milr.rules.compbench import normalised
 from milr.types import Prompt
 
 COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"
@@ -94,14 +95,9 @@ def _prompts(named: Named, lists: Mapping[str, set[str]]) -> Iterator[Prompt]:
         for place, (_, line) in enumerate(lines_of(content, name)):
             inside = [told for told, members in lists.items() if normalised(line) in members]
             metadata = {"lists": inside} if category == "complex" else None
-            yield Prompt(line, f"{category}-{place:03d}", category, metadata, source=line)
+            yield Prompt(line.strip(), f"{category}-{place:03d}", category, metadata, source=line)
 
 
 def _lists(named: Named) -> dict[str, set[str]]:
     return {told: {normalised(line) for _, line in lines_of(content, name)}
             for told, (name, content) in zip(LISTS, named, strict=True)}  # fmt: skip
-
-
-def normalised(line: str) -> str:
-    """A prompt as the 3-in-1 score looks it up: up to its first full stop, in lower case."""
-    return line.partition(".")[0].lower()

@@ -116,10 +116,11 @@ def _download(source: Source, base: str, expected: str) -> bytes:
         with urlopen(source.address(base), timeout=PATIENCE) as answer:
             content: bytes = answer.read()
     except HTTPError as error:
+        error.close()
         raise _missing(source, base, expected, f"the server says {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise _missing(source, base, expected, f"no answer: {why}") from error
+        raise _missing(source, base, expected, f"the download failed: {why}") from error
     if expected and sha256(content) != expected:
         raise _missing(source, base, expected, f"what came has the SHA-256 {sha256(content)}")
     return content

@@ -78,4 +78,4 @@ def _prompt(place: int, number: int, line: str, name: str) -> Prompt:
     if not sound:
         raise UsageError(f"line {number} of {name} is not in GenEval's format: it needs a tag, a prompt, and include "
                          "clauses with class and count.")  # fmt: skip
-    return Prompt(text, f"geneval-{place:05d}", tag, {"tag": tag, **told}, source=line)
+    return Prompt(text.strip(), f"geneval-{place:05d}", tag, {"tag": tag, **told}, source=line)

@@ -172,8 +172,10 @@ class JanusModel:
             pictures += to_pictures(self.network.decode_image_tokens(ids.to(self.network.device)))
         return pictures
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Answer]:
-        """Answer one question about each picture, greedily; `yes` is P(yes) / (P(yes) + P(no)) at the first token.
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Answer]:
+        """Answer one question about each picture, greedily, in at most `room` tokens (None: the templates').
+
+        `yes` is P(yes) / (P(yes) + P(no)) at the first token.
 
         A model that compares aloud (`Templates.verdict` "every") says yes where every one of its comparisons does:
         the product over all its yes and no (None where it compared nothing, or did not come to an end).
@@ -181,7 +183,7 @@ class JanusModel:
         if not pictures:
             return []
         began = time.perf_counter()
-        count = self.templates.answer_tokens
+        count = min(room, self._room()) if room else self.templates.answer_tokens
         keep = count if self.templates.verdict == "every" else 1
         rows = [Row(prompt, count=count, keep=keep) for prompt in self._seen(pictures, questions)]
         results = decode(self.network.model.language_model, self._text, rows)

@@ -1,7 +1,8 @@
 """The numbers of a comparison: for each row its score with interval, paired test, cost and curve. Pure.
 
-The overall score is the plain mean of the category means, as GenEval's. A missing judgement is not a zero: scores are
-over the scored pictures, with the bounds beside them; a category without one judgement leaves no overall score.
+The overall score is the plain mean of the category means, as GenEval's, or of all prompts, as WISE's. A missing
+judgement is not a zero: scores are over the scored pictures, with the bounds beside them; a category without one
+judgement leaves no overall score.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from milr.report.compare_notes import notes_of
 from milr.report.compare_records import Comparison, Example, Part, Point, RowNumbers, Shot, Spent
 from milr.report.compare_rows import OnRun, Picture, Row, Sample, budget_of, metric_of, refuse, rows_of
 from milr.report.compare_scores import OVERALL, Aligned, align, measure, parts_of, ranks_of, tests_at
+from milr.rules.wise import EDITIONS
 from milr.types import Cost, UsageError
 
 BUDGETS = (1, 2, 4, 8, 16, 21)
@@ -37,11 +39,11 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
     """
     refuse(rows, partial=partial)
     base = _place_of(rows, against)
-    aligned = align(rows)
+    aligned = align(rows, pooled=rows[0].config.benchmark in EDITIONS)
     titles = [row.title for row in rows]
     parts = parts_of(aligned, titles, base)
     ranks = ranks_of([part[OVERALL].returned for part in parts])
-    curves = _curves(rows, aligned, titles, base, budgets)
+    curves = _curves(rows, aligned.whole, titles, base, budgets)
     config = rows[0].config
     return Comparison(
         benchmark=config.benchmark,

@@ -19,13 +19,20 @@ Scores = Sequence[float | None]
 class Aligned:
     """What is compared: `samples[row][place]` is of the prompt, seed and sample `keys[place]`.
 
-    `strata` are the categories and `groups` the prompts of the places.
+    `strata` are the categories and `groups` the prompts of the places. `pooled`: the overall score is the mean over
+    all prompts (WISE's, whose weights are the categories' shares), not over categories.
     """
 
     keys: tuple[SampleKey, ...]
     strata: tuple[str, ...]
     groups: tuple[Group, ...]
     samples: tuple[tuple[Sample, ...], ...]
+    pooled: bool = False
+
+    @property
+    def whole(self) -> Aligned:
+        """All places, in the strata of the overall score."""
+        return replace(self, strata=("",) * len(self.strata)) if self.pooled else self
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -35,7 +42,7 @@ class Aligned:
 
     def scopes(self) -> dict[str, Aligned]:
         """All places as `overall`, then those of each category."""
-        return {OVERALL: self} | {name: self._within(name) for name in self.categories}
+        return {OVERALL: self.whole} | {name: self._within(name) for name in self.categories}
 
     def _within(self, category: str) -> Aligned:
         places = [place for place, name in enumerate(self.strata) if name == category]
@@ -47,7 +54,7 @@ class Aligned:
         )
 
 
-def align(rows: Sequence[Row]) -> Aligned:
+def align(rows: Sequence[Row], *, pooled: bool = False) -> Aligned:
     """The samples that all rows have; UsageError when there is none."""
     found = [{sample.key: sample for sample in row.samples} for row in rows]
     keys = tuple(key for key in found[0] if all(key in samples for samples in found))
@@ -55,7 +62,8 @@ def align(rows: Sequence[Row]) -> Aligned:
         raise UsageError("these runs have no finished sample in common: finish them with the same commands.")
     strata = tuple(found[0][key].category for key in keys)
     groups = tuple((key.prompt_id, key.prompt) for key in keys)
-    return Aligned(keys, strata, groups, tuple(tuple(samples[key] for key in keys) for samples in found))
+    return Aligned(keys, strata, groups, tuple(tuple(samples[key] for key in keys) for samples in found),
+                   pooled)  # fmt: skip
 
 
 def measure(scope: Aligned, values: Scores) -> Measured:
@@ -81,7 +89,7 @@ def parts_of(aligned: Aligned, titles: Sequence[str], base: int) -> list[dict[st
     """
     scopes = aligned.scopes()
     inner = {name: scope for name, scope in scopes.items() if name != OVERALL}
-    tests = _tests({OVERALL: aligned}, titles, base) | _tests(inner, titles, base)
+    tests = _tests({OVERALL: aligned.whole}, titles, base) | _tests(inner, titles, base)
     return [
         {name: _part(scope, place, tests.get((place, name))) for name, scope in scopes.items()}
         for place in range(len(titles))

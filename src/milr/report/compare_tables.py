@@ -10,6 +10,7 @@ from milr.report.compare_records import Comparison, Measured, Paired, Part, Poin
 from milr.report.compare_scores import OVERALL
 from milr.report.quoted import Quotation, quotation
 from milr.report.statistics import Interval
+from milr.rules.wise import EDITIONS
 
 NONE = "–"
 MOVED = ("Shares of update steps (of searches, for reward hacking: the search reward rose while the report metric "
@@ -211,6 +212,8 @@ def how_made(comparison: Comparison) -> list[str]:
     tests = sorted({part.paired.test for row in comparison.rows for part in [row.overall, *row.categories.values()]
                     if part.paired})  # fmt: skip
     mean = "the plain mean of the category means, as in GenEval" if comparison.categories else "the plain mean"
+    if comparison.benchmark in EDITIONS:
+        mean = "the mean over all prompts, which is WISE's weighting of its categories"
     found = [
         f"Score: {comparison.metric} on the returned picture, between 0 and 1; overall is {mean}.",
         "An unscored picture is not a zero: means are over the scored; bounds take the unscored as 0 and as 1. A row "

@@ -48,6 +48,10 @@ class AskedReward:
         rows = zip(pictures, questions, strict=True)
         return await asyncio.gather(*(self.asker.judge(*row, self.read) for row in rows))
 
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt that cannot be asked about."""
+        self.question(prompt)
+
     def question(self, prompt: Prompt) -> str:
         """What the judge is asked about a picture of `prompt`."""
         return self.wording.fill(prompt=prompt.text)

@@ -17,7 +17,7 @@ class ShapesJudge:
 
     range = (0.0, 1.0)
     threshold = 0.9
-    needs: tuple[str, ...] = ("metadata",)
+    needs: tuple[str, ...] = ("shapes",)
     licence = "Apache-2.0"
 
     def __init__(self, name: str, judge: Callable[[Image, Mapping[str, Any]], Score]) -> None:

@@ -1,7 +1,7 @@
 """The self reward in the paper's form: the generating model is asked in words and answers with a JSON verdict.
 
 What departs from MILR: our own wording; a fenced or embedded JSON object is read too; an answer that cannot be read is
-unscored, not wrong; and the answer may be longer than 128 tokens (give the model room for about 512).
+unscored, not wrong; and the answer may have 512 tokens instead of 128.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SelfVerdict:
     async def _one(self, picture: Image, prompt: Prompt, services: Services) -> Score:
         start = time.perf_counter()
         try:
-            answer = await services.answer(picture, self.wording.fill(prompt=prompt.text))
+            answer = await services.answer(picture, self.wording.fill(prompt=prompt.text), self.answer_tokens)
         except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
             spent = time.perf_counter() - start
             return Score.unscored(f"the model could not judge: {type(error).__name__}: {error}", seconds=spent)

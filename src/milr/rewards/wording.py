@@ -36,7 +36,7 @@ class Wording:
             raise UsageError(f"the judge template {file} cannot be read ({why}); name a text file.") from None
         absent = [f"{{{field}}}" for field in NEEDED[name] if f"{{{field}}}" not in text]
         if absent:
-            raise UsageError(f"the judge template {file} lacks {' and '.join(absent)}; write it where its text belongs.")
+            raise UsageError(f"the judge template {file} lacks {' and '.join(absent)}; write it where that belongs.")
         return Wording(text, f"template {file}")
 
     @property

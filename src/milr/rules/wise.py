@@ -58,6 +58,7 @@ VERIFIED = Edition("wise-verified", {
     "culture": range(1, 401), "time": range(401, 521), "space": range(521, 641),
     "biology": range(641, 761), "physics": range(761, 881), "chemistry": range(881, 1001),
 })  # fmt: skip
+EDITIONS = {edition.name: edition for edition in (LEGACY, VERIFIED)}
 
 
 def parse(answer: str) -> Marks | None:

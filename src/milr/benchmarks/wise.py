@@ -1,0 +1,115 @@
+"""WISE's 1000 prompts, in both editions (PKU-YuanGroup/WISE, EVALUATION.md 3.1, 3.2 and 3.5).
+
+The hashes of the six files could not be learned where this was written, so none is given: the commit is pinned, and
+the first download writes down what it got (see `download`). The commit's full name is not known either; the address
+takes the short one. That the legacy files lie in WISE_legacy/data is read from the repository's README.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from milr.benchmarks.download import Fetch, Source, fetch, files_of
+from milr.benchmarks.reading import text_of, told_apart
+from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
+from milr.types import Prompt, UsageError
+
+STEMS = ("cultural_common_sense", "spatio-temporal_reasoning", "natural_science")
+
+
+def _sources(pattern: str) -> tuple[Source, ...]:
+    return tuple(Source("PKU-YuanGroup/WISE", "eb51174", pattern.format(stem)) for stem in STEMS)
+
+
+class Wise:
+    """The prompts of the paper, which the repository calls legacy now.
+
+    `prompts` names a local folder with the three files; without it they are fetched. `official` is False for local
+    files, because there is no hash to hold them to; which ids there are is then up to them.
+    """
+
+    name = "wise"
+    samples = 1
+    metric = "wise"
+    layout = "wise"
+    edition: Edition = LEGACY
+    source: tuple[Source, ...] = _sources("WISE_legacy/data/{}.json")
+    deviations: tuple[str, ...] = (
+        "Published numbers are of the judge gpt-4o-2024-05-13 in the official wording; another judge or wording gives "
+        "other scores.",
+    )
+
+    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
+        self._local, self._fetch = prompts, fetch
+        self._read: tuple[list[Prompt], bool] | None = None
+
+    @property
+    def official(self) -> bool:
+        """Whether the prompts are known to be WISE's own, that is fetched from the pinned commit."""
+        return self._loaded()[1]
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts; the id is prompt_id as text, the category that of its range, the metadata the explanation."""
+        return list(self._loaded()[0])
+
+    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
+        """The six category means, weighted; UsageError unless every prompt of the edition has a score."""
+        for name, ids in self.edition.categories.items():
+            if len(scores.get(name, ())) < len(ids):
+                raise UsageError(f"{self.name} has an overall score only with all its prompts, and {name} has "
+                                 f"{len(scores.get(name, ()))} of {len(ids)}: draw and judge the rest.")  # fmt: skip
+        return sum(weight * float(np.mean(scores[name])) for name, weight in self.edition.weights.items())
+
+    def _loaded(self) -> tuple[list[Prompt], bool]:
+        if self._read is None:
+            files = files_of(self.source, self._local, self._fetch)
+            named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
+            found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name)
+            absent = missing({int(prompt.id): 0.0 for prompt in found}, self.edition)
+            if files.official and absent:
+                raise UsageError(f"{self.name} came without the prompt {absent[0]} and {len(absent) - 1} others: "
+                                 "delete its files from the cache, or name others with --prompts.")  # fmt: skip
+            self._read = found, files.official
+        return self._read
+
+    def _prompts(self, name: str, content: bytes) -> Iterator[Prompt]:
+        try:
+            records = json.loads(text_of(content, name))
+        except ValueError:
+            records = None
+        if not isinstance(records, list):
+            raise UsageError(f"{name} is no JSON array: restore the file.")
+        for place, record in enumerate(records, 1):
+            yield _prompt(record, place, name, self.edition)
+
+
+class WiseVerified(Wise):
+    """The repository's default since April 2026: other prompts, ranges and weights."""
+
+    name = "wise-verified"
+    edition = VERIFIED
+    source = _sources("data_verified/{}_verified.json")
+    deviations = (
+        "WISE_Verified's own judge (Qwen3.5-35B-A3B) gives one mark of 0 or 1; the metric here is legacy WISE's "
+        "WiScore, so scores are not comparable with its leaderboard.",
+    )
+
+
+def _prompt(record: Any, place: int, name: str, edition: Edition) -> Prompt:
+    """The prompt of one record; UsageError, with its place from 1, where it is not in WISE's format."""
+    try:
+        text, explanation, subcategory = (record[key] for key in ("Prompt", "Explanation", "Subcategory"))
+        number = int(record["prompt_id"])
+        sound = all(isinstance(value, str) for value in (text, explanation, subcategory)) and bool(text.strip())
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise UsageError(f"record {place} of {name} is not in WISE's format: it needs Prompt, Explanation, "
+                         "Subcategory and a prompt_id.")  # fmt: skip
+    metadata = {"explanation": explanation, "subcategory": subcategory}
+    return Prompt(text.strip(), str(number), category_of(number, edition), metadata)

@@ -1,0 +1,165 @@
+"""Name to factory: the whole menu, and the only room that names every part.
+
+A part is one of the names in this room, one that an installed package offers through the entry point group
+`milr.models`, `milr.rewards` or `milr.methods`, or `path/to/file.py:name`. Factories import what they need when they
+are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr.catalog.benchmarks import BENCHMARKS
+from milr.catalog.files import as_reward, call, from_file, is_file_part
+from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
+from milr.catalog.models import MODELS, hub
+from milr.catalog.names import nearest_name, one_of
+from milr.catalog.parts import Part, Wanted
+from milr.catalog.rewards import REWARDS
+from milr.types import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from milr.base import Benchmark, Method, Reward, UnifiedModel
+    from milr.options import Options
+
+__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
+           "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu", "nearest_name", "one_of",
+           "reward_identity"]  # fmt: skip
+KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
+                                     "benchmarks": BENCHMARKS}  # fmt: skip
+DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+SOURCES = {
+    "detector": DETECTOR_SOURCES,
+    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
+    "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
+    "self": ("rewards/self_judge.py",),
+    "geneval": ("rewards/segmentation.py", "rewards/colours.py", "rules/geneval.py"),
+    "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rules/compbench.py",
+                      "rules/grounding.py"),
+    "mixed": ("rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py"),
+    "clip": ("rewards/similarity.py", "rewards/clip.py"),
+    "pickscore": ("rewards/similarity.py", "rewards/clip.py"),
+    "judge": ("rules/judgements.py",),
+    "unified": ("rules/judgements.py",),
+    "wise": ("rules/wise.py",),
+}  # the files, under src/milr, that decide what a reward says  # fmt: skip
+
+
+def menu(kind: str) -> dict[str, Part]:
+    """Our parts of a kind with those that installed packages offer."""
+    offered = {entry.name: Part(_offered(entry), f"from {entry.value}") for entry in entry_points(group=f"milr.{kind}")}
+    return offered | KINDS[kind]
+
+
+def _offered(entry: EntryPoint) -> Callable[..., Any]:
+    """The factory that another package offers, loaded when it is called."""
+
+    def make(*arguments: Any, **settings: Any) -> Any:
+        try:
+            factory = entry.load()
+        except Exception as error:
+            raise MissingError(
+                f"{entry.name} ({entry.value}) does not load: {type(error).__name__}: {error}."
+            ) from error
+        return factory(*arguments, **settings)
+
+    return make
+
+
+def check_part(kind: str, name: str) -> None:
+    """UsageError where no part of the menu has this name (a file's part is checked when it is loaded)."""
+    if kind == "rewards" and name.startswith("weighted:"):
+        from milr.rewards.weighted import parse
+
+        for inner in parse(name.partition(":")[2]):
+            check_part(kind, inner)
+    elif not is_file_part(name):
+        known = name.partition(":")[0] if kind == "rewards" else name
+        one_of(kind[:-1], known, list(menu(kind)))
+
+
+def make_model(name: str, **settings: Any) -> UnifiedModel:
+    """A model by name, folder, hub name, or path/to/file.py:name."""
+    if is_file_part(name):
+        made: UnifiedModel = call(name, from_file(name), **settings)
+        return made
+    part = menu("models").get(name)
+    if part is None and "/" not in name and not Path(name).exists():
+        one_of("model", name, list(menu("models")))
+    loaded: UnifiedModel = part.make(**settings) if part else hub(name)(**settings)
+    return loaded
+
+
+def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Reward:
+    """A reward by name, some with an argument after a colon, or path/to/file.py:name (a Reward, its class, a function).
+
+    `model` None: there is no generating model to ask.
+    """
+    if is_file_part(name) and not name.startswith("weighted:"):
+        return as_reward(from_file(name), name)
+    known, _, argument = name.partition(":")
+    factory = menu("rewards")[one_of("reward", known, list(menu("rewards")))].make
+    if argument and known not in ("noisy", "self", "weighted"):
+        raise UsageError(f"the reward {known} takes nothing after a colon; write {known}.")
+    made: Reward = factory(Wanted(model, options, argument)) if known in REWARDS else factory(model)
+    return made
+
+
+def make_benchmark(name: str, **settings: Any) -> Benchmark:
+    """A benchmark by name, or path/to/file.py:name; UsageError for a setting that it does not take."""
+    if is_file_part(name):
+        made: Benchmark = call(name, from_file(name), **settings)
+        return made
+    factory = menu("benchmarks")[one_of("benchmark", name, list(menu("benchmarks")))].make
+    if name in BENCHMARKS:
+        strange = next((key for key in settings if key not in inspect.signature(factory).parameters), "")
+        if strange:
+            raise UsageError(f"the benchmark {name} takes no --{strange}.")
+    found: Benchmark = factory(**settings)
+    return found
+
+
+def make_method(name: str, settings: Mapping[str, Any], visualisation: str | None = None) -> Method:
+    """A method by name, or path/to/file.py:name (a factory of settings and visualisation)."""
+    if is_file_part(name):
+        made: Method = call(name, from_file(name), settings, visualisation)
+        if not callable(made) or inspect.iscoroutinefunction(made):
+            raise UsageError(
+                f"{name} makes no method; it must return an async generator function of studio, prompt, key."
+            )
+        return made
+    found = menu("methods")[one_of("method", name, list(menu("methods")))]
+    method: Method = found.make(settings, visualisation)
+    return method
+
+
+def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
+    """What makes two runs' rewards the same: the code and the checkpoints they judge with, and what they say of
+    themselves (wording, endpoint)."""
+    if name.startswith("weighted:") and reward is not None:
+        judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
+        return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
+    files = _sources(name)
+    found: dict[str, Any] = {}
+    if files:
+        found["sources"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    part = REWARDS.get(name.partition(":")[0])
+    if part and part.checkpoints:
+        from milr.rewards.checkpoints import CHECKPOINTS
+
+        found["checkpoints"] = {one: CHECKPOINTS[one].revision for one in part.checkpoints}
+    own = getattr(reward, "identity", None)
+    return found | ({"own": dict(own())} if callable(own) else {})
+
+
+def _sources(name: str) -> list[Path]:
+    if is_file_part(name):
+        return [Path(name.rpartition(":")[0])]
+    named = [known for known in SOURCES if known in name.replace(":", " ").split()]  # "held-out or self" names two
+    parts = dict.fromkeys(part for known in named for part in SOURCES[known])
+    return [Path(__file__).parents[1] / part for part in parts]

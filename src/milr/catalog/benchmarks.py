@@ -1,0 +1,56 @@
+"""The benchmarks that have a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milr.catalog.parts import Part
+
+if TYPE_CHECKING:
+    from milr.base import Benchmark
+
+
+def _shapes(split: str = "test") -> Benchmark:
+    from milr.benchmarks.shapes import Shapes
+
+    return Shapes(split)
+
+
+def _geneval(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.geneval import GenEval
+
+    return GenEval(prompts)
+
+
+def _compbench(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.compbench import CompBench
+
+    return CompBench(prompts)
+
+
+def _wise(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.wise import Wise
+
+    return Wise(prompts)
+
+
+def _wise_verified(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.wise import WiseVerified
+
+    return WiseVerified(prompts)
+
+
+FETCHED = "its prompts, fetched at first use"
+BENCHMARKS = {
+    "shapes": Part(_shapes, "nano's world under GenEval's rules: 328 test prompts; --split hard: 300 harder ones",
+                   "--model nano", "Apache-2.0"),
+    "geneval": Part(_geneval, "553 prompts in six tasks, judged by a detector and CLIP's colours",
+                    f"{FETCHED}; the reward geneval", "MIT (prompts)"),
+    "t2i-compbench": Part(_compbench, "1800 prompts in six categories, each with a judge of its own",
+                          f"{FETCHED}; the reward t2i-compbench", "MIT (prompts)"),
+    "wise": Part(_wise, "1000 prompts that need world knowledge (the paper's edition, now called legacy)",
+                 f"{FETCHED}; the reward wise", "see its repository (none stated)"),
+    "wise-verified": Part(_wise_verified, "WISE's edition of April 2026, other prompts", f"{FETCHED}; the reward wise",
+                          "see its repository (none stated)"),
+}  # fmt: skip

@@ -1,0 +1,68 @@
+"""Parts that a user names as `path/to/file.py:name`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr.catalog.names import nearest_name
+from milr.types import MilrError, UsageError
+
+if TYPE_CHECKING:
+    from milr.base import Reward
+
+
+def is_file_part(name: str) -> bool:
+    """Whether a part's name is that of an object in a Python file."""
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def from_file(name: str) -> Any:
+    """The object that path/to/file.py:name names; UsageError where there is none."""
+    path, _, attribute = name.rpartition(":")
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}; write path/to/file.py:name.")
+    mark = hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"milr_part_{Path(path).stem}_{mark}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{path} does not load: {type(error).__name__}: {error}.") from error
+    if not hasattr(module, attribute):
+        known = [found for found in vars(module) if not found.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}; {nearest_name(attribute, known)}")
+    return getattr(module, attribute)
+
+
+def call(name: str, factory: Any, *arguments: Any, **settings: Any) -> Any:
+    """What a factory from a file makes; its own errors in one sentence."""
+    try:
+        return factory(*arguments, **settings)
+    except MilrError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name} cannot be made: {type(error).__name__}: {error}.") from error
+
+
+def as_reward(found: Any, name: str) -> Reward:
+    """A Reward, its class, or a plain function of picture and prompt, as a reward."""
+    if inspect.isclass(found) or (inspect.isfunction(found) and not inspect.signature(found).parameters):
+        found = call(name, found)
+    if hasattr(found, "score"):
+        absent = [field for field in ("name", "range", "threshold", "needs", "licence") if not hasattr(found, field)]
+        if absent:
+            raise UsageError(f"{name} is no whole reward; it lacks {', '.join(absent)} (see milr.base.Reward).")
+        reward: Reward = found
+        return reward
+    if not callable(found) or inspect.iscoroutinefunction(found):
+        raise UsageError(f"{name} is no reward; it must be a Reward, or a plain function of picture and prompt.")
+    from milr.rewards.function import FunctionReward
+
+    return FunctionReward(found, name)

@@ -1,0 +1,65 @@
+"""The methods that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from milr.catalog.parts import Part
+
+if TYPE_CHECKING:
+    from milr.base import Method
+    from milr.methods.latent_reasoning import Settings as LatentSettings
+
+
+def _redraw(visualise: str) -> Callable[..., Method]:
+    def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.methods.redraw import redraw
+
+        return redraw(visualise=visualise, guidance_scale=settings["guidance_scale"],  # type: ignore[arg-type]
+                      temperature=settings["temperature"], visualisation=visualisation)  # fmt: skip
+
+    return make
+
+
+def _latent_settings(settings: Mapping[str, Any], visualisation: str | None, **fixed: Any) -> LatentSettings:
+    from milr.latent.schedules import SCHEDULES
+    from milr.methods.latent_reasoning import Settings
+
+    names = ("steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature", "credit",
+             "epsilon", "dtype")  # fmt: skip
+    chosen = {name: settings[name] for name in names} | fixed
+    return Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, **chosen)
+
+
+def _latent_reasoning(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.latent_reasoning import latent_reasoning
+
+    return latent_reasoning(_latent_settings(settings, visualisation))
+
+
+def _frozen(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.latent_reasoning import latent_reasoning
+
+    return latent_reasoning(_latent_settings(settings, visualisation, learning_rate=0.0))
+
+
+def _random_walk(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+    from milr.methods.random_walk import random_walk
+
+    return random_walk(_latent_settings(settings, visualisation))
+
+
+METHODS = {
+    "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
+    "plain": Part(_redraw("none"), "one picture from the bare prompt"),
+    "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
+    "redraw_plain": Part(_redraw("none"), "again and again from the bare prompt: resample, or Best-of-N (--no-stop)"),
+    "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation"),
+    "redraw_sampled": Part(_redraw("sampled"), "again and again, from a newly sampled visualisation each time"),
+    "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
+    "random_walk": Part(_random_walk, "latent_reasoning whose updates go anywhere, as far as the gradient's"),
+}
+BARE = ("plain", "redraw_plain")  # methods that write no visualisation
+STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
+SINGLE_DRAW = ("plain", "text_enhanced")

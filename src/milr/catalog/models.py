@@ -1,0 +1,40 @@
+"""The models that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from milr.catalog.parts import Part
+
+if TYPE_CHECKING:
+    from milr.base import UnifiedModel
+
+
+def _nano(**settings: Any) -> UnifiedModel:
+    from milr.models.nano import load_nano
+
+    return load_nano(**settings)
+
+
+def hub(name: str) -> Callable[..., UnifiedModel]:
+    """The factory of a Janus from a folder or hub name."""
+
+    def make(**settings: Any) -> UnifiedModel:
+        from milr.models.janus import JanusModel
+
+        return JanusModel.load(name, **settings)
+
+    return make
+
+
+JANUS_LICENCE = "DeepSeek Model License (its own; see the model's page)"
+MODELS = {
+    "nano": Part(_nano, "the embedded model: 64 x 64 pictures of coloured shapes, CPU", licence="Apache-2.0"),
+    "deepseek-community/Janus-Pro-1B": Part(
+        hub("deepseek-community/Janus-Pro-1B"), "Janus-Pro 1B, or a folder with its weights",
+        "about 4 GB of weights", JANUS_LICENCE),
+    "deepseek-community/Janus-Pro-7B": Part(
+        hub("deepseek-community/Janus-Pro-7B"), "Janus-Pro 7B, or a folder with its weights",
+        "about 15 GB of weights, a GPU", JANUS_LICENCE),
+}  # fmt: skip

@@ -1,0 +1,38 @@
+"""What a line of the menu is, and what a reward may be made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from milr.base import UnifiedModel
+    from milr.options import Options
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of the menu: how to make it, and what `milr list` says about it.
+
+    `checkpoints` are the hub repositories and `packages` the extra packages without which it does not run here;
+    `threshold` is a reward's own, on its score.
+    """
+
+    make: Callable[..., Any]
+    summary: str
+    needs: str = ""
+    licence: str = ""
+    threshold: float | None = None
+    checkpoints: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a reward is made from: the generating model (None: a folder of pictures has none), the run's options, and
+    what stands after the colon of its name."""
+
+    model: UnifiedModel | None
+    options: Options
+    argument: str = ""

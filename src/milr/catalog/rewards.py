@@ -1,0 +1,172 @@
+"""The rewards that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from milr.catalog.parts import Part, Wanted
+from milr.types import UsageError
+
+if TYPE_CHECKING:
+    from milr.base import Reward
+    from milr.rewards.asked import AskedReward, Asker
+
+OPENAI = "https://api.openai.com/v1"
+MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
+COLOUR_CLIP, SCORE_CLIP = "openai/clip-vit-large-patch14", "openai/clip-vit-base-patch32"
+BLIP, GIT, DINO = "Salesforce/blip-vqa-capfilt-large", "microsoft/git-large-vqav2", "IDEA-Research/grounding-dino-tiny"
+PICKSCORE = ("yuvalkirstain/PickScore_v1", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
+ENDPOINT = ("openai", "tenacity")  # packages
+ASKED = "an endpoint: --judge-url, --judge-model"
+
+
+def _detector(wanted: Wanted) -> Reward:
+    from milr.rewards.detection import shapes_detector
+
+    return shapes_detector()
+
+
+def _held_out(wanted: Wanted) -> Reward:
+    from milr.rewards.detection import held_out_judge
+
+    return held_out_judge()
+
+
+def _self(wanted: Wanted) -> Reward:
+    if wanted.model is None:
+        raise UsageError("the reward self asks the model that drew, and a folder of pictures has none: choose another.")
+    if wanted.argument == "json":
+        from milr.rewards.self_verdict import SelfVerdict
+        from milr.rewards.wording import Wording
+
+        return SelfVerdict(Wording.load("self", wanted.options.template("self")))
+    if wanted.argument:
+        raise UsageError(f"there is no self:{wanted.argument}; write self, or self:json.")
+    from milr.rewards.self_judge import SelfJudge
+
+    return SelfJudge(wanted.model.question)
+
+
+def _noisy(wanted: Wanted) -> Reward:
+    from milr.rewards.noisy import NoisyJudge, parse
+
+    return NoisyJudge(_detector(wanted), *parse(wanted.argument), wanted.options.seed)
+
+
+def _weighted(wanted: Wanted) -> Reward:
+    from milr.catalog import make_reward
+    from milr.rewards.weighted import WeightedReward, parse
+
+    weights = parse(wanted.argument)
+    judges = {name: make_reward(name, wanted.model, wanted.options) for name in weights}
+    return WeightedReward(judges, weights)
+
+
+def _geneval(wanted: Wanted) -> Reward:
+    from milr.rewards.geneval import GenEvalReward
+
+    return GenEvalReward.load()
+
+
+def _compbench(wanted: Wanted) -> Reward:
+    from milr.rewards.compbench import CompBenchReward
+
+    return CompBenchReward.load(strict_unidet_nouns=wanted.options.strict_unidet_nouns)
+
+
+def _clip(wanted: Wanted) -> Reward:
+    from milr.rewards.similarity import ClipReward
+
+    return ClipReward.load()
+
+
+def _pickscore(wanted: Wanted) -> Reward:
+    from milr.rewards.similarity import PickScoreReward
+
+    return PickScoreReward.load()
+
+
+def _judge(wanted: Wanted) -> Reward:
+    from milr.rewards.judge import JudgeReward
+
+    return _asked(JudgeReward, wanted)
+
+
+def _wise(wanted: Wanted) -> Reward:
+    from milr.rewards.wise import WiseReward
+
+    return _asked(WiseReward, wanted)
+
+
+def _unified(wanted: Wanted) -> Reward:
+    """Through an endpoint where one is named, else the model on this machine."""
+    from milr.rewards.unified import UnifiedReward
+
+    if wanted.options.judge_url:
+        return _asked(UnifiedReward, wanted)
+    from milr.rewards.qwen import LocalQwen
+
+    asker = LocalQwen.load(UnifiedReward.paper_model, max_tokens=UnifiedReward.answer_tokens)
+    return _worded(UnifiedReward, asker, wanted)
+
+
+def _mixed(wanted: Wanted) -> Reward:
+    from milr.rewards.mixed import MixedReward
+
+    return MixedReward.load(_unified(wanted))
+
+
+def _asked(kind: Any, wanted: Wanted) -> AskedReward:
+    from milr.benchmarks.download import cache_folder
+    from milr.rewards.endpoint import Endpoint, EndpointSettings
+
+    options = wanted.options
+    settings = EndpointSettings(
+        options.judge_url or OPENAI, options.judge_model or kind.paper_model, max_tokens=kind.answer_tokens,
+        most_calls=options.judge_calls, cache=cache_folder() / "answers",
+    )  # fmt: skip
+    return _worded(kind, Endpoint(settings), wanted)
+
+
+def _worded(kind: Any, asker: Asker, wanted: Wanted) -> AskedReward:
+    from milr.rewards.wording import Wording
+
+    made: AskedReward = kind(asker, Wording.load(kind.name, wanted.options.template(kind.name)))
+    return made
+
+
+Make = Callable[[Wanted], "Reward"]
+SHAPES, CLAUSES = "a prompt of the shapes grammar, and nano's pictures", "GenEval's metadata"
+REWARDS = {
+    "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
+                     SHAPES, "Apache-2.0", 0.9),
+    "held-out": Part(_held_out, "a small network's eye on the shapes world, under GenEval's rules; independent of nano",
+                     SHAPES, "Apache-2.0", 0.9),
+    "noisy": Part(_noisy, "noisy:P,Q: the detector, but right pictures fail with P and wrong ones pass with Q",
+                  SHAPES, "Apache-2.0", 0.9),
+    "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
+                 "nothing", "that of the model", 0.9),
+    "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
+                  ASKED, "that of the judge asked", 0.9, packages=ENDPOINT),
+    "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
+                    "17 GB of weights, or an endpoint", "MIT (UnifiedReward's weights)", 0.75,
+                    ("CodeGoat24/UnifiedReward-qwen-7b",)),
+    "mixed": Part(_mixed, "MILR's MixedReward: boxes, questions and UnifiedReward; reads the benchmark's metadata",
+                  f"{CLAUSES}; 20 GB of weights", "Apache-2.0 (GroundingDINO); MIT (GIT, UnifiedReward's weights)", 0.8,
+                  (DINO, GIT, "CodeGoat24/UnifiedReward-qwen-7b")),
+    "geneval": Part(_geneval, "GenEval's rules on Mask2Former's objects and CLIP's colours; for GenEval an oracle",
+                    f"{CLAUSES}; 2 GB of weights", "CC BY-NC 4.0 (detector), MIT (CLIP)", 0.9,
+                    (MASK2FORMER, COLOUR_CLIP)),
+    "t2i-compbench": Part(_compbench, "each category's own score; for T2I-CompBench an oracle",
+                          "T2I-CompBench's prompts; 3 GB of weights, spaCy's model",
+                          "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)", 0.9,
+                          (BLIP, DINO, SCORE_CLIP), ("spacy", "en_core_web_sm")),
+    "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {ASKED}",
+                 "that of the judge asked", 0.5, packages=ENDPOINT),
+    "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (SCORE_CLIP,)),
+    "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
+                      "not stated (its hub page names none)", 0.9, PICKSCORE),
+    "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these", "what they need",
+                     "theirs"),
+}  # fmt: skip

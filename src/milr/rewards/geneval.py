@@ -1,0 +1,111 @@
+"""GenEval's evaluator as a reward: what a detector and a colour classifier see, judged by GenEval's rules.
+
+Follows djghosh13/geneval af4902f on transformers' models; `DEVIATIONS` says where not. The picture is judged as it is
+in memory, and an evaluator that fails leaves the picture unscored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from milr.base import Services
+from milr.rewards import colours, segmentation
+from milr.rewards.colours import COLOURS, ColourClassifier
+from milr.rewards.segmentation import Segmenter
+from milr.rules import geneval
+from milr.rules.coco import GENEVAL_NAMES
+from milr.types import MilrError, Prompt, Score, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEVIATIONS = (
+    "The detector is facebook/mask2former-swin-small-coco-instance (mask AP 46.3 on COCO), the architecture of "
+    "GenEval's mmdet detector (46.1) from another training run: single verdicts differ, and GenEval's thresholds 0.3 "
+    "and 0.9 sit on a slightly different scale.",
+    "Calibrate on a fixed set of pictures before comparing with published GenEval numbers.",
+    "The detector's weights are licensed CC BY-NC 4.0: no commercial use.",
+    "The detector's input is resized by Pillow, not by OpenCV, and computed in float32.",
+    "Colours come from the same CLIP ViT-L/14 weights, in float32 instead of float16 autocast.",
+    "A picture whose evaluation fails is unscored; the released MILR code counted it as correct.",
+)
+RELATIONS = ("left of", "right of", "above", "below")
+Detect = Callable[["Image"], geneval.Detections]
+
+
+class GenEvalReward:
+    """1.0 where GenEval's rules find the picture correct, else 0.0 with what is wrong; needs GenEval's metadata.
+
+    `parts` holds every fact that the prompt states ("dog count", "dog color"), 1.0 where it is seen.
+    """
+
+    name = "geneval"
+    range = (0.0, 1.0)
+    threshold = 0.9
+    needs: tuple[str, ...] = ("metadata",)
+    licence = "CC BY-NC 4.0 (detector), MIT (CLIP)"
+
+    def __init__(self, detect: Detect, colour_classifier: ColourClassifier) -> None:
+        self.detect, self.colour_classifier = detect, colour_classifier
+        self._one_at_a_time = Lock()
+
+    @classmethod
+    def load(cls, detector: str = segmentation.CHECKPOINT, clip: str = colours.CHECKPOINT, *,
+             device: str = "auto") -> GenEvalReward:  # fmt: skip
+        """With the pinned checkpoints, or others; MissingError, naming what to fetch, where one is not here."""
+        return cls(Segmenter.load(detector, device=device), ColourClassifier.load(clip, device=device))
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """One verdict for each picture; a prompt that is none of GenEval's is a usage error."""
+        for prompt in prompts:
+            check(prompt)
+        return [await asyncio.to_thread(self._one, *pair) for pair in zip(pictures, prompts, strict=True)]
+
+    def _one(self, picture: Image, prompt: Prompt) -> Score:
+        with self._one_at_a_time:
+            start = time.perf_counter()
+            try:
+                verdict = self.verdict(picture, prompt.metadata or {})
+            except Exception as error:  # a judgement that could not be made is no verdict, whatever went wrong
+                why = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
+                return Score.unscored(f"GenEval's evaluator failed: {why}", seconds=time.perf_counter() - start)
+            parts = {f"{one.name} {fact}": float(held) for one in verdict.clauses for fact, held in one.facts.items()}
+            seconds = time.perf_counter() - start
+            return Score(float(verdict.correct), parts, "; ".join(verdict.reasons), seconds=seconds)
+
+    def verdict(self, picture: Image, metadata: Mapping[str, Any]) -> geneval.Verdict:
+        """What GenEval's rules say about one picture."""
+        picture = picture.convert("RGB")
+        return geneval.judge(self.detect(picture), metadata, {"color": self.colour_classifier.of(picture)})
+
+
+def check(prompt: Prompt) -> None:
+    """UsageError, naming the reason, unless the prompt's metadata is in GenEval's form and about what it knows."""
+    if prompt.metadata is None:
+        raise UsageError(f"the reward geneval judges only GenEval's own prompts, and {prompt.text!r} has no metadata.")
+    try:
+        flaw = _flaw(prompt.metadata)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        flaw = "is not in GenEval's form"
+    if flaw:
+        raise UsageError(f"the metadata of {prompt.text!r} {flaw}; use a line of GenEval's evaluation_metadata.jsonl.")
+
+
+def _flaw(metadata: Mapping[str, Any]) -> str:
+    if not isinstance(metadata["tag"], str) or not metadata["include"]:
+        return "has no tag or no include clause"
+    for place, clause in enumerate([*metadata["include"], *(metadata.get("exclude") or ())]):
+        if strange := sorted(set(clause) - {"class", "count", "color", "position"}):
+            return f"asks for the {strange[0]}, which GenEval does not judge"
+        if clause["class"] not in GENEVAL_NAMES:
+            return f"asks for {clause['class']!r}, which GenEval's detector does not know"
+        if clause.get("color", COLOURS[0]) not in COLOURS:
+            return f"asks for the colour {clause['color']!r}, which GenEval does not know"
+        relation, anchor = clause.get("position") or (RELATIONS[0], None)
+        if int(clause["count"]) < 1 or relation not in RELATIONS or (anchor is not None and not 0 <= anchor < place):
+            return f"has a clause that cannot be judged, {dict(clause)}"
+    return ""

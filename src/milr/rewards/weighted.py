@@ -1,0 +1,69 @@
+"""Several judges as one: `weighted:a=0.5,b=0.5`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from milr.base import Reward, Services
+from milr.types import Prompt, Score, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXAMPLE = "weighted:self=0.5,detector=0.5"
+NEXT = re.compile(r",(?=[^\d,=][^,=]*=)")  # a comma before "name=", for noisy:0.1,0.2 has one of its own
+
+
+class WeightedReward:
+    """The weighted mean of the judges' scores; unscored where one of them is. Threshold: the mean of theirs, alike."""
+
+    range = (0.0, 1.0)
+
+    def __init__(self, judges: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
+        whole = sum(weights.values())
+        self.judges, self.weights = judges, {name: weight / whole for name, weight in weights.items()}
+        self.name = "weighted:" + ",".join(f"{name}={weight:g}" for name, weight in weights.items())
+        self.threshold = sum(self.weights[name] * judge.threshold for name, judge in judges.items())
+        self.needs = tuple(dict.fromkeys(need for judge in judges.values() for need in judge.needs))
+        self.licence = "; ".join(dict.fromkeys(judge.licence for judge in judges.values()))
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """All judges are asked side by side; each one's score is a named part."""
+        found = await asyncio.gather(*(judge.score(pictures, prompts, services) for judge in self.judges.values()))
+        return [self._mean(dict(zip(self.judges, scores, strict=True))) for scores in zip(*found, strict=True)]
+
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt that one of the judges can never judge."""
+        for judge in self.judges.values():
+            if callable(check := getattr(judge, "check", None)):
+                check(prompt)
+
+    def _mean(self, scores: Mapping[str, Score]) -> Score:
+        calls, seconds = (sum(getattr(score, name) for score in scores.values()) for name in ("calls", "seconds"))
+        parts = {name: score.value for name, score in scores.items() if score.value is not None}
+        lost = [f"{name}: {score.reason}" for name, score in scores.items() if score.value is None]
+        if lost:
+            return Score(None, parts, "; ".join(lost), calls, seconds)
+        reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
+        value = sum(self.weights[name] * part for name, part in parts.items())
+        return Score(min(1.0, value), parts, reason, calls, seconds)
+
+
+def parse(argument: str) -> dict[str, float]:
+    """ "a=0.5,b=0.5" to the weights; UsageError for anything else."""
+    weights: dict[str, float] = {}
+    for part in NEXT.split(argument):
+        name, _, told = part.rpartition("=")
+        try:
+            weight = float(told)
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or not 0 < weight < math.inf:
+            raise UsageError(f"'weighted:{argument}' is no weighted reward; give each judge once, with a weight above "
+                             f"0, such as {EXAMPLE}.")  # fmt: skip
+        weights[name] = weight
+    return weights

@@ -1,0 +1,217 @@
+"""The rewards that ask in words, each over its whole path: question, answer, score."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import tiny_qwen
+from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
+from milr.base import Reward
+from milr.rewards.asked import AskedReward
+from milr.rewards.endpoint import Endpoint, EndpointSettings
+from milr.rewards.judge import JudgeReward
+from milr.rewards.qwen import LocalQwen
+from milr.rewards.self_verdict import SelfVerdict
+from milr.rewards.unified import UnifiedReward
+from milr.rewards.wise import WiseReward
+from milr.rewards.wording import Wording
+from milr.types import Answer, MissingError, Prompt, Score, UsageError
+
+RED = Image.new("RGB", (4, 4), "red")
+BALL = Prompt("a {red} ball", metadata={"explanation": "it is round"})
+KINDS: dict[str, type[AskedReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
+READABLE = {
+    "judge": "-1",
+    "wise": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
+    "unified": "ball (object): 1\nFinal Score: 4.6",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    on_loopback(monkeypatch, tmp_path_factory.getbasetemp())
+
+
+def reward(name: str, server: ChatServer, **settings: Any) -> AskedReward:
+    quick = {"first_wait": 0.001, "longest_wait": 0.002, "attempts": 2} | settings
+    return KINDS[name](Endpoint(EndpointSettings(server.url, "m", **quick)), Wording.load(name))
+
+
+def scores(judge: Reward, count: int = 1, prompt: Prompt = BALL, services: Any = None) -> list[Score]:
+    return asyncio.run(judge.score([RED] * count, [prompt] * count, services))
+
+
+def scored(name: str, *script: Reply, count: int = 1) -> Score:
+    with serving(*script) as server:
+        return scores(reward(name, server), count)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "needs"),
+    [("judge", 0.9, ("judge",)), ("wise", 0.5, ("metadata", "judge")), ("unified", 0.75, ("judge",))],
+)
+def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> None:
+    with serving(says("")) as server:
+        judge = reward(name, server)
+    assert isinstance(judge, Reward) and judge.name == name and judge.range == (0.0, 1.0)
+    assert judge.threshold == threshold and judge.needs == needs and judge.licence
+    assert judge.identity() == {"wording": Wording.load(name).mark} | dict(judge.asker.identity())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [("judge", 0.0, {}), ("wise", 0.8, {"consistency": 1.0, "realism": 0.5, "aesthetic": 0.0}), ("unified", 0.9, {})],
+)
+def test_an_answer_becomes_a_score(name: str, value: float, parts: dict[str, float]) -> None:
+    with serving(says(READABLE[name])) as server:
+        found = scores(reward(name, server), 3)
+        questions = [asked["messages"][0]["content"][1]["text"] for asked in server.asked]
+    assert [score.value for score in found] == pytest.approx([value] * 3)
+    assert found[0].parts == parts and repr(READABLE[name]) in found[0].reason
+    assert questions == [Wording.load(name).fill(prompt="a {red} ball", explanation="it is round")] * 3
+
+
+def test_the_judge_says_right() -> None:
+    assert scored("judge", says("0")).value == 1.0
+
+
+@pytest.mark.parametrize(("marks", "stops"), [("111", False), ("112", True), ("022", False), ("200", True)])
+def test_wise_stops_above_half_a_wiscore_and_not_at_it(marks: str, stops: bool) -> None:
+    value = scored("wise", says("\n".join(marks))).value
+    assert value is not None and (value > WiseReward.threshold) == stops
+
+
+@pytest.mark.parametrize(("value", "stops"), [("4", False), ("4.1", True), ("5", True)])
+def test_unified_stops_above_four(value: str, stops: bool) -> None:
+    found = scored("unified", says(f"Final Score: {value}")).value
+    assert found is not None and (found > UnifiedReward.threshold) == stops
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_three_answers_that_cannot_be_read_are_unscored(name: str) -> None:
+    nonsense = says("I would rather not say.")
+    with serving(nonsense, nonsense, says(READABLE[name])) as server:
+        assert scores(reward(name, server))[0].value is not None and len(server.asked) == 3
+    with serving(nonsense, nonsense, nonsense, says(READABLE[name])) as server:
+        (score,) = scores(reward(name, server))
+        assert score.value is None and "rather not say" in score.reason and len(server.asked) == 3
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("trouble", [fails(500), fails(401), Reply({"choices": []}), Reply(b"{")])
+def test_a_judge_that_fails_is_unscored_with_the_reason(name: str, trouble: Reply) -> None:
+    score = scored(name, trouble)
+    assert score.value is None and score.reason.startswith("the judge")
+
+
+def test_marks_above_two_are_not_readable() -> None:
+    assert scored("wise", says("Consistency: 3\nRealism: 1\nAesthetic Quality: 0")).value is None
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"explanation": ""}])
+def test_wise_needs_the_explanation(metadata: dict[str, Any] | None) -> None:
+    with serving(says("2\n2\n2")) as server:
+        with pytest.raises(UsageError, match="explanation"):
+            scores(reward("wise", server), prompt=replace(BALL, metadata=metadata))
+        assert server.asked == []
+
+
+def test_another_wording_is_another_question_and_identity(tmp_path: Path) -> None:
+    file = tmp_path / "official.txt"
+    file.write_text("Rate [{prompt}].")
+    with serving(says("0")) as server:
+        ours = reward("judge", server, cache=tmp_path / "answers")
+        theirs = JudgeReward(ours.asker, Wording.load("judge", file))
+        assert scores(ours) == scores(ours) and scores(theirs)[0].value == 1.0
+        assert [asked["messages"][0]["content"][1]["text"] for asked in server.asked][1:] == ["Rate [a {red} ball]."]
+    assert ours.identity() != theirs.identity() and theirs.wording.label == f"template {file}"
+
+
+# UnifiedReward on this machine
+
+
+def test_a_small_qwen_learns_to_judge_two_pictures_and_is_asked_here() -> None:
+    local = tiny_qwen.judge()
+    wording = Wording("{prompt}?")
+    tiny_qwen.teach(local, wording.fill(prompt="red"), {"red": "Final Score: 4.6", "blue": "Final Score: 1.5"})
+    judge = UnifiedReward(local, wording)
+    pictures = [tiny_qwen.plain("red"), tiny_qwen.plain("blue").convert("RGBA")]
+    found = asyncio.run(judge.score(pictures, [Prompt("red")] * 2, None))  # type: ignore[arg-type]
+    assert [score.value for score in found] == pytest.approx([0.9, 0.125])
+    assert judge.identity() == {"wording": wording.mark, "model": "tiny", "dtype": "torch.float32", "max_tokens": 24}
+
+
+def test_an_untaught_qwen_is_unscored() -> None:
+    (score,) = scores(UnifiedReward(tiny_qwen.judge(), Wording.load("unified")))
+    assert score.value is None and "could not be read" in score.reason and score.calls == 1
+
+
+def test_a_pad_for_each_merged_patch_and_every_pixel_counts() -> None:
+    local = tiny_qwen.judge(max_tokens=5)
+    read = local.inputs(Image.new("RGB", (112, 56), "red"), "Is it?")
+    pads = read["mm_token_type_ids"] == 1
+    assert read["image_grid_thw"].tolist() == [[1, 4, 8]] and int(pads.sum()) == 8
+    assert (read["input_ids"][pads] == local.network.config.image_token_id).all()
+    words = local.tokenizer.decode(read["input_ids"][0][~pads[0]])
+    assert words.endswith("<|vision_start|><|vision_end|>Is it?<|im_end|>\n<|im_start|>assistant\n")
+    other = local.inputs(Image.new("RGB", (112, 56), "blue"), "Is it?")
+    with torch.inference_mode():
+        assert not torch.equal(local.network(**read).logits, local.network(**other).logits)
+
+
+def test_a_judge_from_a_folder_says_the_same(tmp_path: Path) -> None:
+    local = tiny_qwen.judge(max_tokens=8)
+    for part in (local.network.to(torch.bfloat16), local.images, local.tokenizer):
+        part.save_pretrained(tmp_path)
+    loaded = LocalQwen.load(str(tmp_path), max_tokens=8)
+    assert loaded.answer(RED, "Is it?") == local.answer(RED, "Is it?") != ""
+    assert loaded.identity() == {"model": str(tmp_path), "dtype": "torch.bfloat16", "max_tokens": 8}
+
+
+def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="nowhere"):
+        LocalQwen.load(str(tmp_path / "nowhere"))
+
+
+# The generating model, in words
+
+
+class Answering:
+    """Services that answer with a text, or fail."""
+
+    def __init__(self, text: str = "", error: Exception | None = None) -> None:
+        self.text, self.error = text, error
+        self.asked: list[str] = []
+
+    async def answer(self, picture: Image.Image, question: str) -> Answer:
+        self.asked.append(question)
+        if self.error:
+            raise self.error
+        return Answer(self.text, None, seconds=0.25)
+
+
+@pytest.mark.parametrize(("verdict", "value"), [("0", 1.0), ("-1", 0.0)])
+def test_the_model_gives_a_json_verdict(verdict: str, value: float) -> None:
+    judge = SelfVerdict(Wording.load("self"))
+    services = Answering(f'```json\n{{"Thought": "a ball", "Score": {verdict}, "Reason": ""}}\n```')
+    (score,) = scores(judge, services=services)
+    assert isinstance(judge, Reward) and score.value == value and score.seconds == 0.25
+    assert services.asked == [Wording.load("self").fill(prompt="a {red} ball")]
+    assert judge.identity() == {"wording": Wording.load("self").mark}
+
+
+@pytest.mark.parametrize(
+    ("services", "told"),
+    [(Answering('{"Thought": "I see'), "no JSON verdict"), (Answering(error=RuntimeError("no room")), "no room")],
+)
+def test_a_verdict_that_cannot_be_had_is_unscored(services: Answering, told: str) -> None:
+    (score,) = scores(SelfVerdict(Wording.load("self")), services=services)
+    assert score.value is None and told in score.reason

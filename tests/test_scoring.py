@@ -1,0 +1,449 @@
+"""`milr score`: folders in the three official layouts, whole and broken, judged into a run that compare can read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from milr.base import Benchmark, Services
+from milr.benchmarks.compbench import CATEGORIES, CompBench
+from milr.benchmarks.geneval import GenEval
+from milr.benchmarks.shapes import Shapes
+from milr.benchmarks.wise import STEMS, Wise
+from milr.report.compare import compare_runs
+from milr.report.html import write_report
+from milr.rewards.detection import shapes_detector
+from milr.rewards.self_judge import SelfJudge
+from milr.runs.config import prompts_digest
+from milr.runs.layouts import export
+from milr.runs.official_pictures import find_pictures
+from milr.runs.store import RunStore
+from milr.scoring import ScoredFolder, score_folder
+from milr.types import JudgeError, Prompt, Score, UsageError
+from outcomes import config, outcome, step
+from scripted import Brightness
+
+LINES = [
+    {"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}], "prompt": "a photo of a red cup"},
+    {"tag": "counting", "include": [{"class": "cow", "count": 2}], "prompt": "a photo of two cows"},
+]
+
+
+class Dim(Brightness):
+    """Brightness that fails where the test says so, and counts its calls."""
+
+    def __init__(self, fails: Callable[[int, Image.Image], Score | None] = lambda call, picture: None) -> None:
+        self.fails, self.calls = fails, 0
+
+    async def score(
+        self, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], services: Services
+    ) -> list[Score]:
+        self.calls += 1
+        told = self.fails(self.calls, pictures[0])
+        return [told] if told else await super().score(pictures, prompts, services)
+
+
+def paint(path: Path, shade: int, mode: str = "RGB", side: int = 6) -> Path:
+    """A grey picture of brightness shade / 255."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (shade, shade, shade)).convert(mode).save(path)
+    return path
+
+
+def geneval(tmp_path: Path, lines: Sequence[dict[str, object]] = LINES) -> GenEval:
+    path = tmp_path / "evaluation_metadata.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return GenEval(path)
+
+
+def geneval_folder(folder: Path, samples: int = 2) -> Path:
+    """As an official tool leaves it: metadata in another order of fields, a grid, a note."""
+    for number, line in enumerate(LINES):
+        for sample in range(samples):
+            paint(folder / f"{number:05d}/samples/{sample:04d}.png", 100 * number + 10 * sample)
+        paint(folder / f"{number:05d}/grid.png", 255)
+        (folder / f"{number:05d}/metadata.jsonl").write_text(json.dumps(dict(reversed(line.items()))) + "\n")
+    (folder / "results.jsonl").write_text("{}")
+    return folder
+
+
+def compbench(tmp_path: Path) -> CompBench:
+    """Two prompts in each category, the first with a full stop."""
+    (tmp_path / "prompts").mkdir()
+    for name in (*CATEGORIES, "complex_spatial", "complex_action", "complex_spatialaction"):
+        stem, _, end = name.partition("complex_")
+        path = tmp_path / "prompts" / (f"complex_val_{end}.txt" if end else f"{stem}_val.txt")
+        words = name.replace("_", " ")
+        path.write_text(f"a {words} cup.\r\nTwo {words} cups, one big")
+    return CompBench(tmp_path / "prompts")
+
+
+def compbench_root(root: Path, prompts: Sequence[Prompt], samples: int, *, keep_stop: bool = True) -> None:
+    """The pictures of the prompts, numbered on from 0."""
+    for number in range(len(prompts) * samples):
+        text = prompts[number // samples].text
+        paint(root / f"samples/{text if keep_stop else text.rstrip('.')}_{number:06d}.png", number)
+
+
+def wise(tmp_path: Path) -> Wise:
+    (tmp_path / "prompts").mkdir()
+    for stem, number in zip(STEMS, (3, 500, 1000), strict=True):
+        told = [{"Prompt": f"prompt {number}", "Explanation": "e", "Subcategory": "s", "prompt_id": number}]
+        (tmp_path / "prompts" / f"{stem}.json").write_text(json.dumps(told))
+    return Wise(tmp_path / "prompts")
+
+
+def wise_folder(folder: Path) -> Path:
+    for number, shade in ((3, 0), (500, 51), (1000, 255)):
+        paint(folder / f"{number}.png", shade)
+    (folder / "Results").mkdir()
+    return folder
+
+
+def judge(benchmark: Benchmark, folder: Path, out: Path, metric: Brightness | None = None, **options) -> ScoredFolder:
+    return asyncio.run(score_folder(benchmark, folder, metric or Dim(), out=out, **options))
+
+
+def scores(out: Path) -> dict[tuple[str, int], float | None]:
+    return {(record.prompt.id, record.sample): record.result.judged.score for record in RunStore(out).records()}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "pictures"
+
+
+# --- the three layouts
+
+
+def test_geneval_by_hand(tmp_path, folder, out):
+    tally = judge(geneval(tmp_path), geneval_folder(folder), out)
+    assert tally == ScoredFolder(pictures=4, found=0, missing=0, samples=2, out=out)
+    assert scores(out) == {
+        ("geneval-00000", 0): 0, ("geneval-00000", 1): pytest.approx(10 / 255),
+        ("geneval-00001", 0): pytest.approx(100 / 255), ("geneval-00001", 1): pytest.approx(110 / 255),
+    }  # fmt: skip
+
+
+def test_a_geneval_folder_is_that_of_its_metadata_as_the_official_tool_reads_it(tmp_path, folder, out):
+    geneval_folder(folder)
+    (folder / "00000").rename(folder / "00042")
+    judge(geneval(tmp_path), folder, out)
+    assert scores(out)[("geneval-00000", 1)] == pytest.approx(10 / 255)
+
+
+def test_compbench_in_a_root_for_each_category(tmp_path, folder, out):
+    made = compbench(tmp_path)
+    for category in CATEGORIES:
+        own = [prompt for prompt in made.prompts() if prompt.category == category]
+        compbench_root(folder / category, own, 3)
+        (folder / category / "annotation_blip").mkdir()
+    tally = judge(made, folder, out)
+    assert (tally.pictures, tally.samples) == (36, 3)
+    assert {key: round(255 * value) for key, value in scores(out).items()} == {
+        (f"{category}-00{number}", sample): 3 * number + sample
+        for category in CATEGORIES for number in range(2) for sample in range(3)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_compbench_in_one_root_without_full_stops_as_milr_writes_it(tmp_path, folder, out, samples):
+    made = compbench(tmp_path)
+    compbench_root(folder, made.prompts(), samples, keep_stop=False)
+    assert judge(made, folder, out).samples == samples
+    expected = [place for place in range(12 * samples)]
+    found = scores(out)
+    keys = [(prompt.id, sample) for prompt in made.prompts() for sample in range(samples)]
+    assert [round(255 * found[key]) for key in keys] == expected
+
+
+def test_wise_by_hand(tmp_path, folder, out):
+    assert judge(wise(tmp_path), wise_folder(folder), out).pictures == 3
+    assert scores(out) == {("3", 0): 0, ("500", 0): pytest.approx(0.2), ("1000", 0): 1}
+
+
+@pytest.mark.parametrize("layout", ["geneval", "t2i-compbench", "wise"])
+def test_what_export_writes_is_read_back(tmp_path, folder, layout):
+    prompts = [Prompt(f"prompt {number}.", str(number), metadata={"tag": "t", "include": []}) for number in range(12)]
+    samples = 1 if layout == "wise" else 2
+    with RunStore(tmp_path / "made").open(config(samples=samples)) as store:
+        for prompt in prompts:
+            for sample in range(samples):
+                store.write(outcome(prompt, sample=sample, steps=(step(0, 0.5),)))
+    export(tmp_path / "made", prompts, RunStore(tmp_path / "made").records(), layout=layout, to=folder)
+    found = find_pictures(folder, prompts, layout)
+    assert {(one.prompt.id, one.sample) for one in found} == {(str(n), s) for n in range(12) for s in range(samples)}
+
+
+def test_real_pictures_of_the_shapes_world_under_the_real_detector(folder, out):
+    """A benchmark that is not one of the official three, in GenEval's layout."""
+    made = Shapes("development")
+    chosen = made.prompts()[:2]
+    for number, prompt in enumerate(chosen):
+        path = paint(folder / f"{number:05d}/samples/0000.png", 128, side=64)
+        path.parents[1].joinpath("metadata.jsonl").write_text(json.dumps({**prompt.metadata, "prompt": prompt.text}))
+    tally = judge(made, folder, out, shapes_detector(), prompts=chosen)
+    assert tally.pictures == 2 and set(scores(out).values()) == {0.0}, "an empty grey picture shows nothing"
+
+
+# --- the run it makes
+
+
+def test_the_record_says_only_what_a_folder_can_tell(tmp_path, folder, out):
+    judge(geneval(tmp_path), geneval_folder(folder), out, Dim(lambda call, picture: Score(0.5, {"colour": 0.25}, "so")))
+    (record, *_), told = RunStore(out).records(), RunStore(out).run().config
+    assert (told.command, told.method, told.model, told.label) == ("score", "pictures", "folder", "pictures")
+    assert (told.benchmark, told.report_metric, told.samples, told.oracle) == ("geneval", "brightness", 2, False)
+    assert len(record.steps) == 1 and record.result.visualisation is None and record.result.image_ids == ()
+    assert (record.result.judged.score, record.result.judged.parts, record.result.judged.reason) == (
+        0.5, {"colour": 0.25}, "so")  # fmt: skip
+    assert (record.cost.pictures, record.cost.token_steps, record.cost.model_seconds) == (1, 0, 0)
+    assert record.cost.reward_calls == 1 and record.cost.reward_seconds > 0
+    with Image.open(out / record.result.picture) as kept, Image.open(folder / "00000/samples/0000.png") as given:
+        assert kept.tobytes() == given.convert("RGB").tobytes()
+
+
+def test_compare_and_report_read_it_beside_a_run(tmp_path, folder):
+    made = geneval(tmp_path)
+    told = dict(metric_name="geneval", metric_identity={"sources": "abc"}, seed=7)
+    judge(made, geneval_folder(folder), tmp_path / "scored", **told)
+    own = config(benchmark="geneval", prompts_digest=prompts_digest(made.prompts()), samples=2, prompt_count=2,
+                 report_metric="geneval", metric_identity={"sources": "abc"}, reward="self", seed=7)  # fmt: skip
+    with RunStore(tmp_path / "searched").open(own) as store:
+        for prompt in made.prompts():
+            for sample in range(2):
+                store.write(outcome(prompt, (0.5, 1.0), sample, judged={0: Score(0.0), 1: Score(1.0)}))
+    found = compare_runs([tmp_path / "searched", tmp_path / "scored"])
+    searched, scored = found.rows
+    assert (scored.name, scored.oracle, scored.budget, scored.method) == (
+        "pictures, model folder",
+        False,
+        1,
+        "pictures",
+    )
+    assert scored.overall.returned.score == pytest.approx((5 + 105) / 255 / 2)  # the mean of the two tasks
+    assert scored.overall.paired.pairs == 4 and searched.overall.returned.score == 1
+    assert scored.rank == 2 and scored.spent.token_steps == 0
+    assert "report metric" in write_report(tmp_path / "scored").read_text()
+    assert compare_runs([tmp_path / "scored"]).rows[0].overall.returned.n == 4
+
+
+def test_the_folder_s_path_is_no_part_of_the_run_and_its_bytes_are(tmp_path, folder, out):
+    made = geneval(tmp_path)
+    judge(made, geneval_folder(folder), out)
+    moved, again = folder.rename(tmp_path / "elsewhere"), Dim()
+    assert judge(made, moved, out, again) == ScoredFolder(4, 4, 0, 2, out) and again.calls == 0
+    paint(moved / "00001/samples/0001.png", 7)
+    with pytest.raises(UsageError, match="other settings .*model pictures"):
+        judge(made, moved, out)
+    paint(moved / "00001/samples/0001.png", 100)
+    paint(moved / "00001/samples/0000.png", 110)  # the same pictures, changed places
+    with pytest.raises(UsageError, match="other settings .*model pictures"):
+        judge(made, moved, out)
+
+
+# --- failures on the way
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_scoring_that_was_killed_goes_on_and_ends_the_same(tmp_path, folder, out, in_flight):
+    class Killed(BaseException):
+        pass
+
+    def die(call: int, picture: Image.Image) -> None:
+        if call == 3:
+            raise Killed
+
+    made = geneval(tmp_path)
+    with pytest.raises(BaseException) as stopped:
+        judge(made, geneval_folder(folder), out, Dim(die), in_flight=in_flight)
+    assert stopped.type is Killed or stopped.value.exceptions
+    before = scores(out)
+    assert len(before) < 4
+    second = Dim()
+    tally = judge(made, folder, out, second, in_flight=in_flight)
+    assert second.calls == 4 - len(before) == tally.pictures - tally.found
+    judge(made, folder, tmp_path / "whole")
+    assert scores(out) == scores(tmp_path / "whole") and before.items() <= scores(out).items()
+
+
+def test_a_reward_that_breaks_ends_the_scoring_and_loses_nothing(tmp_path, folder, out):
+    def broken(call: int, picture: Image.Image) -> None:
+        if call == 3:
+            raise ZeroDivisionError("a bug")
+
+    made = geneval(tmp_path)
+    with pytest.raises(JudgeError, match="brightness broke .*a bug"):
+        judge(made, geneval_folder(folder), out, Dim(broken), in_flight=1)
+    assert len(scores(out)) == 2
+    assert judge(made, folder, out).found == 2
+
+
+def test_a_judge_that_fails_or_an_impossible_score_is_unscored_with_its_reason(tmp_path, folder, out):
+    def some(call: int, picture: Image.Image) -> Score | None:
+        if call == 1:
+            raise JudgeError("no answer")
+        return {2: Score(1.5), 3: Score.unscored("6 x 6 pixels are too few")}.get(call)
+
+    assert judge(geneval(tmp_path), geneval_folder(folder), out, Dim(some), in_flight=1).pictures == 4
+    records = RunStore(out).records()
+    reasons = sorted(record.result.judged.reason for record in records if record.best is None)
+    assert reasons == ["6 x 6 pixels are too few", "brightness gave 1.5, and scores lie in [0, 1]", "no answer"]
+    (row,) = compare_runs([out]).rows
+    assert (row.overall.returned.scored, row.overall.returned.n) == (1, 4)
+
+
+def test_a_reward_that_asks_the_model_is_refused_even_where_it_would_call_that_unscored(tmp_path, folder, out):
+    with pytest.raises(UsageError, match="the metric self asks the model that drew"):
+        judge(geneval(tmp_path), geneval_folder(folder), out, SelfJudge(lambda text: f"Is this {text}?"))
+    assert scores(out) == {}
+
+
+def test_several_pictures_are_judged_at_a_time(tmp_path, folder, out):
+    class Slow(Dim):
+        running = most = 0
+
+        async def score(self, pictures, prompts, services) -> list[Score]:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0.05)
+            self.running -= 1
+            return await super().score(pictures, prompts, services)
+
+    slow = Slow()
+    judge(geneval(tmp_path), geneval_folder(folder, samples=3), out, slow, in_flight=2)
+    assert slow.most == 2
+
+
+# --- what is wrong with a folder is told before the first judgement
+
+
+def refused(benchmark: Benchmark, folder: Path, out: Path, says: str, **options) -> None:
+    metric = Dim()
+    with pytest.raises(UsageError, match=says):
+        judge(benchmark, folder, out, metric, **options)
+    assert metric.calls == 0 and not out.exists()
+
+
+def test_a_hole(tmp_path, folder, out):
+    made = geneval(tmp_path)
+    (geneval_folder(folder) / "00001/samples/0000.png").unlink()
+    refused(made, folder, out, "lacks 1 of 4 pictures, .* sample 0 of 'a photo of two cows': .*--partial")
+    tally = judge(made, folder, out, partial=True)
+    assert (tally.pictures, tally.missing) == (3, 1) and ("geneval-00001", 0) not in scores(out)
+    with pytest.raises(UsageError, match="lacks 1 of 4 samples"):
+        compare_runs([out])
+    assert compare_runs([out], partial=True).searches == 3
+
+
+def test_fewer_samples_than_asked_for_are_holes_and_more_are_an_error(tmp_path, folder, out):
+    made = geneval(tmp_path)
+    geneval_folder(folder)
+    refused(made, folder, out, "lacks 4 of 8 pictures, .* sample 2 of", samples=4)
+    refused(made, folder, out, r"0001\.png is sample 1 and 1 are asked for", samples=1)
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"not a picture"),
+                                  lambda path: path.write_bytes(path.read_bytes()[:-30])])  # fmt: skip
+def test_a_picture_that_cannot_be_read(tmp_path, folder, out, harm):
+    made = geneval(tmp_path)
+    path = geneval_folder(folder) / "00000/samples/0001.png"
+    paint(path, 10, side=64)
+    harm(path)
+    refused(made, folder, out, r"0001\.png cannot be read as a picture \(.*Error\): .*--partial")
+    tally = judge(made, folder, out, partial=True)
+    assert (tally.pictures, tally.missing) == (3, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_pictures_of_every_mode_are_judged_in_colour(tmp_path, folder, out, mode):
+    modes = []
+    paint(geneval_folder(folder) / "00000/samples/0000.png", 255, mode)
+    judge(geneval(tmp_path), folder, out, Dim(lambda call, picture: modes.append(picture.mode)))
+    assert set(modes) == {"RGB"} and scores(out)[("geneval-00000", 0)] == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["", "nonsense", json.dumps({**LINES[0], "tag": "position"}), json.dumps({"prompt": LINES[0]["prompt"]})]
+)
+def test_metadata_of_another_prompt(tmp_path, folder, out, line):
+    (geneval_folder(folder) / "00000/metadata.jsonl").write_text(line)
+    refused(geneval(tmp_path), folder, out, "00000/metadata.jsonl is no line of the benchmark.*--prompts", partial=True)
+
+
+def test_metadata_that_is_absent_or_stands_twice(tmp_path, folder, out):
+    made = geneval(tmp_path)
+    path = geneval_folder(folder) / "00000/metadata.jsonl"
+    path.write_text(json.dumps(LINES[1]))
+    refused(made, folder, out, "are the same sample of 'a photo of two cows'", partial=True)
+    path.unlink()
+    refused(made, folder, out, "00000 has no metadata.jsonl", partial=True)
+
+
+@pytest.mark.parametrize("name", ["0000.png", "00000/samples/0000.jpg", "00001/samples/a photo.png"])
+def test_a_foreign_picture_in_geneval(tmp_path, folder, out, name):
+    paint(geneval_folder(folder) / name, 0)
+    refused(geneval(tmp_path), folder, out, "is no picture of this benchmark.*move it away", partial=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["color/samples/a shape cup._000000.png", "color/samples/a color cup._000000.jpg", "samples/a dog_000000.png",
+     "color/samples/a color cup..png"],
+)  # fmt: skip
+def test_a_foreign_picture_in_compbench(tmp_path, folder, out, name):
+    made = compbench(tmp_path)
+    compbench_root(folder / "color", [prompt for prompt in made.prompts() if prompt.category == "color"], 1)
+    paint(folder / name, 0)
+    refused(made, folder, out, "is no picture of this benchmark.*<prompt>_000000.png", partial=True)
+
+
+def test_compbench_numbers_that_belong_to_several_prompts(tmp_path, folder, out):
+    made = compbench(tmp_path)
+    paint(folder / "color/samples/a color cup._000000.png", 0)
+    paint(folder / "color/samples/a color cup._000002.png", 0)
+    refused(made, folder, out, "not by their numbers with --samples 2", partial=True)
+    assert judge(made, folder, out, partial=True, samples=10).missing == 118
+
+
+@pytest.mark.parametrize("name", ["4.png", "03.png", "3.jpg", "grid.png"])
+def test_a_foreign_picture_in_wise(tmp_path, folder, out, name):
+    paint(wise_folder(folder) / name, 0)
+    refused(wise(tmp_path), folder, out, "is no picture of this benchmark.*<prompt_id>.png", partial=True)
+
+
+def test_a_folder_that_is_not_there_or_has_nothing(tmp_path, folder, out):
+    made = wise(tmp_path)
+    refused(made, folder, out, "there is no folder")
+    folder.mkdir()
+    refused(made, folder, out, "holds no picture of these prompts in layout wise", partial=True)
+
+
+def test_a_benchmark_without_a_layout(tmp_path, folder, out):
+    made = wise(tmp_path)
+    made.layout = ""
+    refused(made, wise_folder(folder), out, "no official layout")
+
+
+def test_only_some_prompts(tmp_path, folder, out):
+    """The pictures of the other prompts are neither foreign nor judged."""
+    made = wise(tmp_path)
+    tally = judge(made, wise_folder(folder), out, prompts=made.prompts()[1:])
+    assert tally.missing == 0 and set(scores(out)) == {("500", 0), ("1000", 0)}
+
+
+def test_progress_of_the_check_and_of_the_judging(tmp_path, folder, out):
+    checked, events = [], []
+    judge(wise(tmp_path), wise_folder(folder), out, on_checked=lambda *told: checked.append(told),
+          on_event=lambda event: events.append((event.kind, event.total)))  # fmt: skip
+    assert checked == [(1, 3), (2, 3), (3, 3)] and events.count(("finished", 3)) == 3

@@ -1,0 +1,144 @@
+"""CLIPScore and PickScore on a small random CLIP."""
+
+import asyncio
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+import tiny_geneval
+from milr.base import Reward
+from milr.rewards.similarity import ORDINARY, ClipReward, ClipScore, PickScoreReward
+from milr.types import JudgeError, Prompt
+
+PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 48))
+OTHER = Image.new("RGB", (48, 64), (200, 30, 30))
+LONG = "a " * 80  # 80 tokens, and a start and an end
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return tiny_geneval.clip()
+
+
+def by_hand(clip, picture, text):
+    pixels = clip.processor(images=picture, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        seen = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
+        read = clip.network.get_text_features(**clip.tokenizer(text, return_tensors="pt")).pooler_output[0]
+    return float(torch.cosine_similarity(seen, read, dim=0))
+
+
+def scores(reward, pictures, texts):
+    return asyncio.run(reward.score(pictures, [Prompt(text) for text in texts], None))
+
+
+class Fixed:
+    """In CLIP's place: every cosine is the same, and so is the learned scale."""
+
+    def __init__(self, cosine, scale=100.0):
+        self.cosine, self.scale = cosine, scale
+
+    def picture(self, picture):
+        return torch.tensor([1.0, 0.0])
+
+    def texts(self, texts, truncate=False):
+        return torch.tensor([[self.cosine, math.sqrt(1 - self.cosine**2)]] * len(texts))
+
+
+def test_both_are_rewards(clip):
+    for reward in (ClipReward(ClipScore(clip)), PickScoreReward(clip)):
+        assert isinstance(reward, Reward) and reward.licence and reward.range == (0.0, 1.0) and reward.needs == ()
+    assert (ClipReward.name, ClipReward.threshold) == ("clip", 0.35)
+    assert (PickScoreReward.name, PickScoreReward.threshold) == ("pickscore", 0.9)
+
+
+@pytest.mark.parametrize("picture", [PICTURE, OTHER])
+def test_clipscore_is_the_plain_cosine_of_the_network(clip, picture):
+    assert ClipScore(clip)(picture, "a red cat") == pytest.approx(by_hand(clip, picture, "a red cat"), abs=1e-5)
+
+
+def test_pictures_and_texts_matter(clip):
+    score = ClipScore(clip)
+    assert abs(score(PICTURE, "a cat") - score(OTHER, "a cat")) > 1e-3
+    assert abs(score(PICTURE, "a cat") - score(PICTURE, "two dogs")) > 1e-3
+
+
+def test_the_network_agrees_that_this_is_its_own_similarity(clip):
+    inputs = {**clip.tokenizer("a red cat", return_tensors="pt"), **clip.processor(images=PICTURE, return_tensors="pt")}
+    with torch.no_grad():
+        logit = float(clip.network(**inputs).logits_per_image)
+    assert PickScoreReward(clip).raw(PICTURE, "a red cat") == pytest.approx(logit, abs=1e-4)
+
+
+def test_padding_changes_no_text(clip):
+    together = clip.texts(["a cat", "a much longer text about a cat"])
+    assert torch.allclose(together[0], clip.texts(["a cat"])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("cosine", "value"), [(0.25, 0.25), (-0.1, 0.0), (1.0, 1.0), (0.0, 0.0)])
+def test_the_clip_reward_is_the_cosine_without_its_negative_side(cosine, value):
+    (found,) = scores(ClipReward(ClipScore(Fixed(cosine))), [PICTURE], ["a cat"])
+    assert found.value == pytest.approx(value, abs=1e-6) and f"cosine {cosine:.4f}" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [(21.0, 0.5), (15.0, 1 / (1 + math.exp(6))), (25.0, 1 / (1 + math.exp(-4))), (23.2, 0.9002495)]
+)
+def test_the_pickscore_reward_is_the_chance_against_an_ordinary_picture(raw, value):
+    (found,) = scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a cat"])
+    assert found.value == pytest.approx(value, abs=1e-5) and f"PickScore {raw:.3f}" in found.reason
+    assert not found.parts and ORDINARY == 21
+
+
+def test_pickscore_rises_with_the_raw_score():
+    values = [scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a"])[0].value for raw in range(10, 31)]
+    assert values == sorted(set(values)) and min(values) > 0 and max(values) < 1
+
+
+def test_the_scale_is_the_learned_one(clip):
+    assert clip.scale == pytest.approx(math.exp(clip.network.logit_scale.item()))
+
+
+def test_a_text_of_77_tokens_is_read_and_one_more_is_an_error(clip):
+    assert math.isfinite(ClipScore(clip)(PICTURE, "a" * 75))  # with start and end
+    with pytest.raises(JudgeError, match="78 tokens and CLIP reads 77"):
+        ClipScore(clip)(PICTURE, "a" * 76)
+
+
+def test_a_long_text_is_unscored_and_spoils_no_other(clip):
+    found = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
+    assert found[0].value is None and "82 tokens" in found[0].reason
+    assert found[1].value is not None and found[1].seconds > 0
+
+
+def test_pickscore_truncates_as_its_authors_do(clip):
+    raw = PickScoreReward(clip).raw
+    assert raw(PICTURE, LONG) == pytest.approx(raw(PICTURE, "a " * 75), abs=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda clip: ClipReward(ClipScore(clip)), PickScoreReward])
+def test_nonsense_from_the_network_is_unscored(make):
+    broken = tiny_geneval.clip()
+    with torch.no_grad():
+        broken.network.text_projection.weight.fill_(float("inf"))
+    (found,) = scores(make(broken), [PICTURE], ["a cat"])
+    assert found.value is None and "not finite" in found.reason
+
+
+def test_bare_tensors_are_taken_too(clip, monkeypatch):
+    expected = clip.picture(PICTURE)
+    wrapped = clip.network.get_image_features
+    monkeypatch.setattr(clip.network, "get_image_features", lambda **inputs: wrapped(**inputs).pooler_output)
+    assert torch.equal(clip.picture(PICTURE), expected)
+
+
+def test_both_load_from_folders(clip, tmp_path):
+    folder = str(tiny_geneval.save_clip(tmp_path / "clip"))
+    reward = ClipReward.load(folder, device="cpu")
+    assert reward.cosine(PICTURE, "a cat") == pytest.approx(ClipScore(clip)(PICTURE, "a cat"), abs=1e-5)
+    weights = tmp_path / "weights"
+    tiny_geneval.clip_network().save_pretrained(weights)  # as PickScore: the inputs are in another repository
+    loaded = PickScoreReward.load(str(weights), folder, device="cpu")
+    assert loaded.raw(OTHER, "a cat") == pytest.approx(PickScoreReward(clip).raw(OTHER, "a cat"), abs=1e-4)

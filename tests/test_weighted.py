@@ -1,0 +1,57 @@
+"""Several judges as one reward: the mean by hand, unscored when one judge is, and what its name may look like."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from PIL import Image
+
+from milr.rewards.weighted import WeightedReward, parse
+from milr.types import Prompt, Score, UsageError
+
+
+class Fixed:
+    range, needs, licence = (0.0, 1.0), ("metadata",), "none"
+
+    def __init__(self, name: str, score: Score, threshold: float = 0.9) -> None:
+        self.name, self.answer, self.threshold = name, score, threshold
+
+    async def score(self, pictures, prompts, services):
+        return [self.answer] * len(pictures)
+
+
+def asked(**judges: Fixed) -> Score:
+    weights = {"a": 1.0, "b": 3.0}
+    (score,) = asyncio.run(WeightedReward(judges, weights).score([Image.new("RGB", (2, 2))], [Prompt("x")], None))
+    return score
+
+
+def test_the_score_is_the_weighted_mean_with_its_parts() -> None:
+    score = asked(a=Fixed("a", Score(1.0, calls=2, seconds=1.0)), b=Fixed("b", Score(0.2, reason="grey")))
+    assert score.value == pytest.approx(0.4) and score.parts == {"a": 1.0, "b": 0.2}
+    assert score.reason == "b: grey" and score.calls == 3 and score.seconds == 1.0
+    assert asked(a=Fixed("a", Score(1.0)), b=Fixed("b", Score(1.0))).value == 1.0
+
+
+def test_one_judge_that_fails_leaves_the_picture_unscored() -> None:
+    score = asked(a=Fixed("a", Score(1.0)), b=Fixed("b", Score.unscored("no network", calls=0)))
+    assert score.value is None and score.reason == "b: no network" and score.parts == {"a": 1.0} and score.calls == 1
+
+
+def test_it_declares_what_its_judges_do() -> None:
+    made = WeightedReward({"a": Fixed("a", Score(1.0), 0.5), "b": Fixed("b", Score(1.0), 0.9)}, {"a": 1.0, "b": 3.0})
+    assert made.threshold == pytest.approx(0.8) and made.needs == ("metadata",) and made.licence == "none"
+    assert made.name == "weighted:a=1,b=3"
+
+
+def test_names_are_read_even_with_commas_of_their_own() -> None:
+    assert parse("self=0.5,detector=0.5") == {"self": 0.5, "detector": 0.5}
+    assert parse("noisy:0.1,0.2=2,self=1") == {"noisy:0.1,0.2": 2.0, "self": 1.0}
+    assert parse("judges/mine.py:score=1") == {"judges/mine.py:score": 1.0}
+
+
+@pytest.mark.parametrize("name", ["", "self", "self=", "self=0", "self=-1", "self=nan", "self=inf", "=1", "a=1,a=2"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="weighted"):
+        parse(name)

@@ -1,0 +1,116 @@
+"""WISE's parsing and scores, by cases worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from milr.rules.wise import LEGACY, VERIFIED, Marks, category_means, category_of, missing, overall, parse
+from milr.types import UsageError
+
+THREE = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0"
+READ = Marks(2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        THREE,
+        THREE.upper(),
+        "aesthetic quality: 0, realism: 1, consistency: 2",
+        "**Consistency**: 2\n*Realism*: 1\n**Aesthetic Quality** 0",
+        "Consistency 2\nRealism1\nAesthetic Quality  :  0",
+        "Consistency:\n2\nRealism:\n1\nAesthetic Quality:\n0",
+        f"I looked closely.\n{THREE}\nThat is all.",
+        "Consistency: 20\nRealism: 1.9\nAesthetic Quality: 0/2",
+        f"Consistency: 0\nRealism: 0\n{THREE}",
+    ],
+)
+def test_what_is_read(answer: str) -> None:
+    assert parse(answer) == READ
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["**Consistency:** 2", "Consistency - 2", "Consistency (0-2): 2", '"Consistency": 2', "Consistency = 2",
+     "Consistency:: 2", "Consistency：2", "***Consistency*** 2", "Consistency: two", "Consistent: 2"],
+)  # fmt: skip
+def test_what_is_not_read(line: str) -> None:
+    assert parse(f"{line}\nRealism: 1\nAesthetic Quality: 0") is None
+    assert parse(f"{line}\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0") == READ
+
+
+def test_any_digit_is_read_but_not_possible() -> None:
+    marks = parse("Consistency: 7\nRealism: 1\nAesthetic Quality: 0")
+    assert marks == Marks(7, 1, 0) and not marks.possible
+    assert Marks(2, 2, 2).possible and not Marks(0, 3, 0).possible and not Marks(0, 0, 3).possible
+
+
+@pytest.mark.parametrize(
+    ("answer", "marks"),
+    [
+        ("2\n1\n0", READ),
+        (" 2 \n\n\t1\n0\n2\n2", READ),
+        ("Here they are:\n2\n1\n0", READ),
+        ("2\r\n1\r\n0\r\n", READ),
+        ("2\n1", None),
+        ("2\n3\n0", None),
+        ("3\n2\n1\n0", READ),
+        ("2 1 0", None),
+        ("12\n1\n0", None),
+        ("Consistency: 2\n2\n1\n0", None),
+        ("", None),
+    ],
+)
+def test_bare_digits_count_only_where_no_criterion_was_read(answer: str, marks: Marks | None) -> None:
+    assert parse(answer) == marks
+
+
+@pytest.mark.parametrize(
+    ("marks", "score"),
+    [((2, 2, 2), 1.0), ((1, 1, 1), 0.5), ((0, 0, 0), 0.0), ((1, 1, 2), 0.55), ((2, 0, 0), 0.7), ((1, 0, 0), 0.35),
+     ((0, 2, 0), 0.2), ((0, 0, 1), 0.05), ((1, 0, 1), 0.4)],
+)  # fmt: skip
+def test_wiscore_has_no_rounding_in_it(marks: tuple[int, int, int], score: float) -> None:
+    assert Marks(*marks).wiscore == score
+
+
+def test_the_weights_are_the_published_ones() -> None:
+    legacy = {"culture": 0.4, "time": 0.167, "space": 0.133, "biology": 0.1, "physics": 0.1, "chemistry": 0.1}
+    assert LEGACY.weights == legacy
+    assert VERIFIED.weights == dict.fromkeys(legacy, 0.12) | {"culture": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("last", "first", "edition"),
+    [((400, "culture"), (401, "time"), LEGACY), ((567, "time"), (568, "space"), LEGACY),
+     ((700, "space"), (701, "biology"), LEGACY), ((800, "biology"), (801, "physics"), LEGACY),
+     ((900, "physics"), (901, "chemistry"), LEGACY), ((400, "culture"), (401, "time"), VERIFIED),
+     ((520, "time"), (521, "space"), VERIFIED), ((640, "space"), (641, "biology"), VERIFIED),
+     ((760, "biology"), (761, "physics"), VERIFIED), ((880, "physics"), (881, "chemistry"), VERIFIED)],
+)  # fmt: skip
+def test_categories_begin_and_end_at_their_ids(last, first, edition) -> None:  # type: ignore[no-untyped-def]
+    assert category_of(last[0], edition) == last[1] and category_of(first[0], edition) == first[1]
+    assert category_of(1, edition) == "culture" and category_of(1000, edition) == "chemistry"
+
+
+@pytest.mark.parametrize("number", [0, 1001, -1])
+def test_other_ids_are_refused(number: int) -> None:
+    with pytest.raises(UsageError, match="1 to 1000"):
+        category_of(number, LEGACY)
+
+
+def test_category_means_and_the_overall_score() -> None:
+    chosen = {"culture": 1.0, "time": 0.0, "space": 0.0, "biology": 0.5, "physics": 0.0, "chemistry": 0.3}
+    scores = {number: chosen[category_of(number, LEGACY)] for number in range(1, 1001)}
+    assert category_means(scores, LEGACY) == pytest.approx(chosen)
+    assert overall(scores, LEGACY) == pytest.approx(0.4 + 0.05 + 0.03)
+    assert overall(scores, LEGACY) == pytest.approx(sum(scores.values()) / 1000)
+
+
+def test_no_overall_score_while_ids_are_missing() -> None:
+    scores = dict.fromkeys(range(1, 1001), 0.5)
+    del scores[568], scores[1000]
+    assert missing(scores, LEGACY) == [568, 1000]
+    with pytest.raises(UsageError, match="2 have none .the first is 568"):
+        overall(scores, LEGACY)
+    assert category_means({1: 0.2, 2: 0.4}, LEGACY) == pytest.approx({"culture": 0.3})

@@ -1,0 +1,68 @@
+"""The wordings judges are asked in: ours, and a user's file in their place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from milr.rewards.wording import NEEDED, OWN, Wording
+from milr.rules.judgements import final_score, json_verdict, zero_or_minus_one
+from milr.types import UsageError
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_our_own_wordings_ask_for_everything_and_are_labelled(name: str) -> None:
+    wording = Wording.load(name)
+    assert wording.label == OWN and "not comparable" in OWN
+    assert set(re.findall(r"\{(\w+)\}", wording.text)) == set(NEEDED[name])
+    filled = wording.fill(prompt="a red ball", explanation="round")
+    assert "a red ball" in filled and not re.search(r"\{\w+\}", filled)
+
+
+def test_every_wording_has_another_mark() -> None:
+    assert len({Wording.load(name).mark for name in NEEDED}) == len(NEEDED)
+    assert Wording("a {prompt}").mark == hashlib.sha256(b"a {prompt}").hexdigest()
+
+
+def test_our_wordings_show_the_form_that_is_read() -> None:
+    assert final_score(Wording.load("unified").text) == 0.625  # its example, 3.5
+    assert json_verdict(Wording.load("self").text) == 0.0  # the last of its two examples
+    assert zero_or_minus_one(Wording.load("judge").text) is not None
+    for line in ("Consistency: n", "Realism: n", "Aesthetic Quality: n"):
+        assert line in Wording.load("wise").text.splitlines()
+
+
+def test_braces_and_backslashes_in_a_prompt_stay() -> None:
+    wording = Wording('{"Score": 0} {prompt} / {explanation} {other}')
+    filled = wording.fill(prompt=r"{explanation} \1 {0}", explanation="{prompt}")
+    assert filled == r'{"Score": 0} {explanation} \1 {0} / {prompt} {other}'
+
+
+def test_a_file_takes_the_place_of_our_wording(tmp_path: Path) -> None:
+    file = tmp_path / "official.txt"
+    file.write_bytes("\ufeffJudge {prompt}\r\nby {explanation}\n".encode())
+    wording = Wording.load("wise", file)
+    assert wording.text == "Judge {prompt}\nby {explanation}" and wording.label == f"template {file}"
+    assert wording.mark != Wording.load("wise").mark
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [("wise", b"{prompt}", "lacks {explanation}"), ("wise", b"Hello", "{prompt} and {explanation}"),
+     ("judge", b"prompt", "lacks {prompt}"), ("judge", b"\xff\xfe{prompt}", "UTF-8"), ("judge", None, "No such file")],
+)  # fmt: skip
+def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+    file = tmp_path / "template.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=re.escape(told)) as refused:
+        Wording.load(name, file)
+    assert str(file) in str(refused.value)
+
+
+def test_a_folder_is_no_template(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        Wording.load("self", tmp_path)
