@@ -99,12 +99,28 @@ def test_a_judge_that_gives_up_is_not_swallowed():
         score_of(RED_DOG, MixedReward(ground, answer, Unified(JudgeError("no key"))))
 
 
+DOG = {"class": "dog", "count": 1}
+
+
 @pytest.mark.parametrize(
-    "metadata", [None, {}, {"include": []}, {"lists": ["action"]}, {"include": [{"class": "dog"}]}]
-)
+    "metadata",
+    [
+        None, {}, {"include": []}, {"include": 3}, {"include": ["dog"]}, {"lists": ["action"]},
+        {"include": [{"class": "dog"}]}, {"include": [{"class": " ", "count": 1}]},
+        {"include": [{"class": "dog", "count": "two"}]}, {"include": [{"class": "dog", "count": 0}]},
+        {"include": [DOG, DOG | {"position": ["left of", 2]}]}, {"include": [DOG | {"position": ["left of"]}]},
+    ],
+)  # fmt: skip
 def test_a_prompt_without_clauses_is_refused(metadata):
     with pytest.raises(UsageError, match="clauses"):
         score_of(metadata)
+
+
+def test_what_unified_says_of_itself_is_part_of_its_identity(monkeypatch):
+    reward = MixedReward(ground, answer, Unified())
+    assert reward.identity() == {"unified": {}}
+    monkeypatch.setattr(Unified, "identity", lambda self: {"wording": "ab"}, raising=False)
+    assert reward.identity() == {"unified": {"wording": "ab"}}
 
 
 def test_the_whole_on_small_networks_is_deterministic():

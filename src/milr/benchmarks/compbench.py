@@ -51,11 +51,7 @@ class CompBench:
         *(_source(f"{category}_val", sha256) for category, sha256 in CATEGORIES.items()),
         *(_source(f"complex_val_{end}", sha256) for end, sha256 in LISTS.values()),
     )
-    deviations = (
-        "The spatial score and the spatial part of the complex score use another detector than UniDet, so both are not "
-        "comparable with published numbers.",
-        "Official runs draw 10 pictures for each prompt, the paper of MILR 1.",
-    )
+    deviations = ("Official runs draw 10 pictures for each prompt, the paper of MILR 1.",)
 
     def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
         self._local, self._fetch = prompts, fetch

@@ -30,11 +30,7 @@ class GenEval:
     metric = "geneval"
     layout = "geneval"
     source: tuple[Source, ...] = (SOURCE,)
-    deviations = (
-        "The detector is another training run of the same architecture (facebook/mask2former-swin-small-coco-instance),"
-        " so single verdicts differ from mmdet's and published numbers are comparable only roughly.",
-        "Official runs draw 4 pictures for each prompt, the paper of MILR 1.",
-    )
+    deviations = ("Official runs draw 4 pictures for each prompt, the paper of MILR 1.",)
 
     def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
         self._local, self._fetch = prompts, fetch

@@ -39,9 +39,11 @@ SOURCES = {
     "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
     "self": ("rewards/self_judge.py",),
     "geneval": ("rewards/segmentation.py", "rewards/colours.py", "rules/geneval.py"),
-    "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rules/compbench.py",
+    "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/parsing.py",
+                      "rewards/similarity.py", "rewards/clip.py", "rules/compbench.py",
                       "rules/grounding.py"),
-    "mixed": ("rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py"),
+    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py",
+              "rules/compbench.py", "rules/judgements.py"),
     "clip": ("rewards/similarity.py", "rewards/clip.py"),
     "pickscore": ("rewards/similarity.py", "rewards/clip.py"),
     "judge": ("rules/judgements.py",),
@@ -106,7 +108,8 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
     factory = menu("rewards")[one_of("reward", known, list(menu("rewards")))].make
     if argument and known not in ("noisy", "self", "weighted"):
         raise UsageError(f"the reward {known} takes nothing after a colon; write {known}.")
-    made: Reward = factory(Wanted(model, options, argument)) if known in REWARDS else factory(model)
+    wanted = Wanted(model, options, argument, lambda other: make_reward(other, model, options))
+    made: Reward = factory(wanted) if known in REWARDS else factory(model)
     return made
 
 

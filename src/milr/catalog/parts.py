@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from milr.base import UnifiedModel
+    from milr.base import Reward, UnifiedModel
     from milr.options import Options
 
 
@@ -30,9 +30,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a reward is made from: the generating model (None: a folder of pictures has none), the run's options, and
-    what stands after the colon of its name."""
+    """What a reward is made from: the generating model (None: a folder of pictures has none), the run's options, what
+    stands after the colon of its name, and `make`, by name, for a reward that is made of others."""
 
     model: UnifiedModel | None
     options: Options
-    argument: str = ""
+    argument: str
+    make: Callable[[str], Reward]

@@ -55,12 +55,10 @@ def _noisy(wanted: Wanted) -> Reward:
 
 
 def _weighted(wanted: Wanted) -> Reward:
-    from milr.catalog import make_reward
     from milr.rewards.weighted import WeightedReward, parse
 
     weights = parse(wanted.argument)
-    judges = {name: make_reward(name, wanted.model, wanted.options) for name in weights}
-    return WeightedReward(judges, weights)
+    return WeightedReward({name: wanted.make(name) for name in weights}, weights)
 
 
 def _geneval(wanted: Wanted) -> Reward:

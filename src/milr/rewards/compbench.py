@@ -50,6 +50,7 @@ class CompBenchReward:
     name = "t2i-compbench"
     range = (0.0, 1.0)
     threshold = 0.9
+    deviations = DEVIATIONS
     needs: tuple[str, ...] = ()
     licence = "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)"
 

@@ -46,6 +46,7 @@ class GenEvalReward:
     name = "geneval"
     range = (0.0, 1.0)
     threshold = 0.9
+    deviations = DEVIATIONS
     needs: tuple[str, ...] = ("metadata",)
     licence = "CC BY-NC 4.0 (detector), MIT (CLIP)"
 
@@ -58,6 +59,10 @@ class GenEvalReward:
              device: str = "auto") -> GenEvalReward:  # fmt: skip
         """With the pinned checkpoints, or others; MissingError, naming what to fetch, where one is not here."""
         return cls(Segmenter.load(detector, device=device), ColourClassifier.load(clip, device=device))
+
+    def check(self, prompt: Prompt) -> None:
+        """UsageError, naming the reason, for a prompt whose metadata is not GenEval's."""
+        check(prompt)
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One verdict for each picture; a prompt that is none of GenEval's is a usage error."""
