@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_PROMPT ?= a photo of a large striped blue star left of a small outlined red heart
-DEMO_SEED ?= 4
+DEMO_SEED ?= 9
 
 .PHONY: demo test test-long check lint install docs clean
 
