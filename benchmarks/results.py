@@ -2,6 +2,7 @@
 
 Each folder holds the compare.json that `milr experiment` wrote. Two tables for each: the score after 1, 2, 4, 8 and all
 pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p Holm-corrected.
+`--figure FILE.png` draws the curves instead, of all rows or of those named by `--row`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
+from milr.report.figures import Line, budget_curves
 
 BUDGETS = (1, 2, 4, 8, 16)
 
@@ -66,10 +69,26 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def main(folders: list[Path]) -> None:
-    """Print a table for each folder."""
+def curves(found: dict[str, Any], rows: list[str]) -> bytes:
+    """The score against the pictures allowed, as a PNG."""
+    lines = []
+    for row in found["rows"]:
+        name = row["title"].removesuffix(" (oracle)")
+        if not rows or name in rows:
+            returned = [point["returned"] for point in row["curve"]]
+            lines.append(Line(name, [point["allowed"] for point in row["curve"]], [one["score"] for one in returned],
+                              [one["interval"] for one in returned]))  # fmt: skip
+    ticks = sorted({x for line in lines for x in line.xs})
+    return budget_curves(lines, "pictures allowed", ticks=ticks, format="png")
+
+
+def main(folders: list[Path], figure: Path | None = None, row: list[str] | None = None) -> None:
+    """Print the tables of each folder, or draw one figure."""
     for folder in folders:
         found = json.loads((folder / "compare.json").read_text())
+        if figure:
+            figure.write_bytes(curves(found, row or []))
+            continue
         seeds = ", ".join(map(str, found["seeds"]))
         typer.echo(f"**{folder.name}**: {found['prompts']} prompts, seeds {seeds}, {found['searches']} searches a row, "
                    f"scored by {found['metric']}.\n\n{tables(found)}\n")  # fmt: skip
