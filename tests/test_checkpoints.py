@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 from transformers.utils import logging
 
 import tiny_geneval
+from milr.rewards import checkpoints
 from milr.rewards.checkpoints import CHECKPOINTS, fetch, image_processor, is_here, pretrained, tokenizer
 from milr.types import MissingError, UsageError
 
@@ -192,3 +193,12 @@ def test_transformers_settings_are_put_back(folder: Path) -> None:
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     pretrained(CLIPModel, str(folder), device="cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_folder_can_stand_for_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "openai/clip-vit-base-patch32"
+    monkeypatch.setenv("MILR_CHECKPOINTS", str(tmp_path))
+    assert checkpoints.loaded_revision(name) == checkpoints.CHECKPOINTS[name].revision
+    (tmp_path / name).mkdir(parents=True)
+    assert checkpoints.loaded_revision(name) == f"folder {tmp_path / name}"
+    assert checkpoints._folder(name, ["*.json"]) == tmp_path / name

@@ -14,26 +14,7 @@ from milr import cli
 from milr.models import nano
 
 PROMPT = "a photo of a red star left of a blue circle"
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def milr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Run the command line in a temporary folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["milr", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
+Call = Callable[..., tuple[int, str, str]]  # of the fixture `milr`
 
 
 def test_generate_writes_picture_report_and_says_where(milr: Call, tmp_path: Path) -> None:

@@ -6,23 +6,39 @@ import asyncio
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+import official_files
+from chat_server import on_loopback, says, serving
 from milr import catalog
 from milr.base import Benchmark, Method, Reward, UnifiedModel
 from milr.models.janus import JanusModel
+from milr.options import Options
 from milr.presets import resolve
+from milr.rules.wise import EDITIONS
 from milr.runs.layouts import LAYOUTS
 from milr.search import Budget, search
 from milr.shapes.grammar import to_prompt
 from milr.studio import Studio
-from milr.types import DrawRequest, ImageTrace, Key, MissingError, Outcome, Prompt, ReasonRequest, Score, TextTrace
+from milr.types import (
+    DrawRequest,
+    ImageTrace,
+    Key,
+    MissingError,
+    Outcome,
+    Prompt,
+    ReasonRequest,
+    Score,
+    TextTrace,
+    UsageError,
+)
 
 MODELS = ["tiny", "nano"]
 KEY = Key(11, "a red star")
@@ -133,40 +149,94 @@ def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Model
 # Rewards
 
 
-REWARDS = ["noisy:0.1,0.2" if name == "noisy" else name for name in catalog.REWARDS]
+STAR = to_prompt("a photo of a red star")
+BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
+             {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
+CUP = Prompt("a red cup and a small dog", "color-000", "color")
+SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
+NEEDED = {"shapes", "metadata", "judge"}
+JUDGED = {
+    "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
+    "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
+    "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
+}  # every reward with a prompt that it can judge  # fmt: skip
+ENDPOINT = " at an endpoint"
+REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
+ANSWER = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0\nFinal Score: 4.6\n-1"  # which every judge can read
+
+
+@pytest.fixture
+def options(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Options]]:
+    """What a reward is made with: a judge on loopback where it is asked over HTTP; all small weights are there."""
+    on_loopback(monkeypatch, tmp_path)
+    monkeypatch.setenv("MILR_CACHE", str(tmp_path))
+    with serving(says(ANSWER)) as server:
+        over_http = Options(judge_url=server.url, judge_model="some-judge")
+
+        def of(name: str) -> Options:
+            here = name.startswith(("unified", "mixed")) and not name.endswith(ENDPOINT)
+            return Options() if here else over_http
+
+        yield of
+
+
+MadeWith = Callable[[str], Options]
+
+
+def made(models: Models, options: MadeWith, name: str) -> Reward:
+    return catalog.make_reward(name.removesuffix(ENDPOINT), models("tiny"), options(name))
+
+
+def test_the_table_has_every_reward() -> None:
+    assert {name.partition(":")[0] for name in JUDGED} == set(catalog.REWARDS)
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_a_reward_satisfies_its_contract(models: Models, name: str) -> None:
-    reward = catalog.make_reward(name, models("tiny"))
+def test_a_reward_satisfies_its_contract(models: Models, options: MadeWith, name: str) -> None:
+    reward, part = made(models, options, name), catalog.REWARDS[name.removesuffix(ENDPOINT).partition(":")[0]]
     assert_satisfies(reward, Reward)
-    assert reward.name == name and reward.licence
-    assert reward.range == (0.0, 1.0) and 0 <= reward.threshold <= 1
+    assert reward.name == name.removesuffix(ENDPOINT) and reward.range == (0.0, 1.0)
+    assert isinstance(reward.needs, tuple) and set(reward.needs) <= NEEDED
+    if not name.startswith("weighted"):  # whose parts say what it has
+        assert (reward.threshold, reward.licence) == (part.threshold, part.licence)
+    assert 0 <= reward.threshold <= 1 and reward.licence
+    own = getattr(reward, "identity", dict)()
+    assert json.loads(json.dumps(own)) == own
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, name: str) -> None:
-    prompt = to_prompt("a photo of a red star")
+def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, options: MadeWith, name: str) -> None:
+    prompt = JUDGED[name.removesuffix(ENDPOINT)]
     assert prompt is not None
     picture = Image.new("RGB", (64, 64), (120, 130, 140))
     picture.paste((200, 0, 0), (20, 20, 40, 40))
     before, said = picture.tobytes(), json.dumps(prompt.metadata, default=str)
-    first, again = (judged(models("tiny"), name, picture, prompt) for _ in range(2))
+    first, again = judged(models("tiny"), made(models, options, name), picture, prompt)
     assert (first.value, first.parts, first.reason) == (again.value, again.parts, again.reason)
+    assert first.value is not None or (name == "self:json" and "no JSON verdict" in first.reason), first.reason
     assert first.value is None or 0 <= first.value <= 1
-    assert all(0 <= part <= 1 for part in first.parts.values())
+    assert all(0 <= part <= 1 for part in first.parts.values()) and first.calls >= 1 and first.seconds > 0
     assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said
 
 
-def judged(model: UnifiedModel, name: str, picture: Image.Image, prompt: Prompt) -> Score:
-    async def go() -> Score:
-        studio = Studio(model, catalog.make_reward(name, model))
+def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Prompt) -> tuple[Score, Score]:
+    async def go() -> tuple[Score, Score]:
+        studio = Studio(model, reward)
         try:
-            return await studio.score(picture, prompt)
+            return await studio.score(picture, prompt), await studio.score(picture, prompt)
         finally:
             studio.close()
 
     return asyncio.run(asyncio.wait_for(go(), 30))
+
+
+def test_no_two_rewards_are_taken_for_each_other(models: Models, options: MadeWith) -> None:
+    rewards = {name: made(models, options, name) for name in REWARDS}
+    told = {name: json.dumps(catalog.reward_identity(reward.name, reward)) for name, reward in rewards.items()}
+    assert all(len(one) > len('{"sources": ""}') for one in told.values())
+    assert len(set(told.values())) == len(told), told
+    strict = catalog.make_reward("t2i-compbench", None, Options(strict_unidet_nouns=True))
+    assert json.dumps(catalog.reward_identity("t2i-compbench", strict)) not in told.values()
 
 
 # Methods
@@ -177,7 +247,7 @@ def outcome(model: UnifiedModel, name: str, **overrides: Any) -> Outcome:
     method = catalog.make_method(name, settings)
 
     async def go() -> Outcome:
-        studio = Studio(model, catalog.make_reward("self", model))
+        studio = Studio(model, catalog.make_reward("self", model, Options()))
         try:
             return await search(studio, Prompt(KEY.prompt), KEY, method, threshold=None, budget=Budget(pictures=2))
         finally:
@@ -235,29 +305,68 @@ def tokens(found: Outcome) -> list[tuple[tuple[int, ...] | None, tuple[int, ...]
 # Benchmarks
 
 
-@pytest.mark.parametrize("name", catalog.BENCHMARKS)
-def test_a_benchmark_satisfies_its_contract(name: str) -> None:
-    benchmark = catalog.make_benchmark(name)
+@pytest.fixture(scope="session")
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Benchmark]:
+    """A benchmark by name; the official ones have small files of ours for prompts."""
+    files = official_files.write_all(tmp_path_factory.mktemp("official"))
+
+    def make(name: str) -> Benchmark:
+        return catalog.make_benchmark(name, **({"prompts": files[name]} if name in files else {}))
+
+    return make
+
+
+Benchmarks = Callable[[str], Benchmark]
+benchmark_names = pytest.mark.parametrize("name", catalog.BENCHMARKS)
+
+
+@benchmark_names
+def test_a_benchmark_satisfies_its_contract(benchmarks: Benchmarks, name: str) -> None:
+    benchmark = benchmarks(name)
     assert_satisfies(benchmark, Benchmark)
     assert benchmark.name == name and benchmark.samples >= 1
     assert benchmark.metric in catalog.REWARDS and (not benchmark.layout or benchmark.layout in LAYOUTS)
+    with pytest.raises(UsageError, match=f"{name} takes no --colour"):
+        catalog.make_benchmark(name, colour="red")
 
 
-@pytest.mark.parametrize("name", catalog.BENCHMARKS)
-def test_a_benchmarks_prompts_repeat_themselves_and_can_be_told_apart(name: str) -> None:
-    prompts = catalog.make_benchmark(name).prompts()
-    assert prompts == catalog.make_benchmark(name).prompts()
-    assert all(prompt.text and prompt.id and prompt.category and prompt.metadata for prompt in prompts)
+@benchmark_names
+def test_a_benchmarks_prompts_repeat_themselves_and_can_be_told_apart(benchmarks: Benchmarks, name: str) -> None:
+    prompts = benchmarks(name).prompts()
+    assert prompts == benchmarks(name).prompts()
+    assert all(prompt.text and prompt.id and prompt.category for prompt in prompts)
     assert len({prompt.id for prompt in prompts}) == len({prompt.text for prompt in prompts}) == len(prompts)
     assert list(dict.fromkeys(prompt.category for prompt in prompts)) == [
         category for category, _ in itertools.groupby(prompt.category for prompt in prompts)
     ]
 
 
-@pytest.mark.parametrize("name", catalog.BENCHMARKS)
-def test_a_benchmark_weighs_categories_alike_and_not_their_prompts(name: str) -> None:
-    benchmark = catalog.make_benchmark(name)
-    assert benchmark.aggregate({"a": [1.0], "b": [0.0, 0.0, 0.5]}) == pytest.approx((1 + 0.5 / 3) / 2)
+@benchmark_names
+def test_a_benchmarks_metric_can_judge_all_its_prompts(
+    models: Models, benchmarks: Benchmarks, options: MadeWith, name: str
+) -> None:
+    benchmark = benchmarks(name)
+    metric = made(models, options, benchmark.metric)
+    for prompt in benchmark.prompts():
+        assert prompt.metadata is not None or not {"shapes", "metadata"} & set(metric.needs)
+        getattr(metric, "check", lambda prompt: None)(prompt)
+        assert 0 < getattr(metric, "threshold_of", lambda category: metric.threshold)(prompt.category) <= 1
+
+
+@benchmark_names
+def test_a_benchmark_weighs_categories_alike_but_wise_weighs_prompts(benchmarks: Benchmarks, name: str) -> None:
+    benchmark = benchmarks(name)
+    names = list(dict.fromkeys(prompt.category for prompt in benchmark.prompts()))
+    sizes = dict.fromkeys(names, 3) | {names[-1]: 2}
+    if edition := EDITIONS.get(name):
+        sizes = {category: len(ids) for category, ids in edition.categories.items()}
+    scores = {category: [place / 10] * sizes[category] for place, category in enumerate(names)}
+    scores[names[0]][0] = 1.0
+    by_prompt = [score for category in scores.values() for score in category]
+    means = [sum(category) / len(category) for category in scores.values()]
+    expected = by_prompt if name in EDITIONS else means
+    assert benchmark.aggregate(scores) == pytest.approx(sum(expected) / len(expected))
+    assert sum(by_prompt) / len(by_prompt) != pytest.approx(sum(means) / len(means)), "the two cannot be told apart"
 
 
 # The menu

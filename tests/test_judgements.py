@@ -78,3 +78,8 @@ def test_final_scores(answer: str, value: float) -> None:
 )  # fmt: skip
 def test_no_final_score(answer: str) -> None:
     assert final_score(answer) is None
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert json_verdict('{"Score": 0.0}') == 1.0 and json_verdict('{"Score": -1.0}') == 0.0
+    assert json_verdict('{"Score": 0.5}') is None

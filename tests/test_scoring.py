@@ -19,6 +19,8 @@ from milr.report.compare import compare_runs
 from milr.report.html import write_report
 from milr.rewards.detection import shapes_detector
 from milr.rewards.self_judge import SelfJudge
+from milr.rewards.self_verdict import SelfVerdict
+from milr.rewards.wording import Wording
 from milr.runs.config import prompts_digest
 from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
@@ -303,9 +305,12 @@ def test_a_judge_that_fails_or_an_impossible_score_is_unscored_with_its_reason(t
     assert (row.overall.returned.scored, row.overall.returned.n) == (1, 4)
 
 
-def test_a_reward_that_asks_the_model_is_refused_even_where_it_would_call_that_unscored(tmp_path, folder, out):
-    with pytest.raises(UsageError, match="the metric self asks the model that drew"):
-        judge(geneval(tmp_path), geneval_folder(folder), out, SelfJudge(lambda text: f"Is this {text}?"))
+@pytest.mark.parametrize(
+    "asks", [SelfJudge(lambda text: f"Is this {text}?"), SelfVerdict(Wording("Is this {prompt}?"))]
+)
+def test_a_reward_that_asks_the_model_is_refused_even_where_it_would_call_that_unscored(tmp_path, folder, out, asks):
+    with pytest.raises(UsageError, match=f"the metric {asks.name} asks the model that drew"):
+        judge(geneval(tmp_path), geneval_folder(folder), out, asks)
     assert scores(out) == {}
 
 

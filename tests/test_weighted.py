@@ -48,10 +48,28 @@ def test_it_declares_what_its_judges_do() -> None:
 def test_names_are_read_even_with_commas_of_their_own() -> None:
     assert parse("self=0.5,detector=0.5") == {"self": 0.5, "detector": 0.5}
     assert parse("noisy:0.1,0.2=2,self=1") == {"noisy:0.1,0.2": 2.0, "self": 1.0}
+    assert parse("self=1,noisy:0,0=0.5,clip=2") == {"self": 1.0, "noisy:0,0": 0.5, "clip": 2.0}
     assert parse("judges/mine.py:score=1") == {"judges/mine.py:score": 1.0}
 
 
-@pytest.mark.parametrize("name", ["", "self", "self=", "self=0", "self=-1", "self=nan", "self=inf", "=1", "a=1,a=2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "self",
+        "self=",
+        "self=0",
+        "self=-1",
+        "self=nan",
+        "self=inf",
+        "=1",
+        "a=1,a=2",
+        "a=1,",
+        "a=1,b",
+        "a=1=2",
+        "a,b",
+    ],
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="weighted"):
         parse(name)

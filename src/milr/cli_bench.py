@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from milr import catalog
 from milr.flags import with_options
 from milr.options import Options
-from milr.types import Prompt
+from milr.types import JudgeError, Prompt
 
 if TYPE_CHECKING:
     from milr.base import Benchmark
@@ -66,7 +67,8 @@ def bench(
     job = Job(options.method, options.seed, out or default_folder(prepared))
     work_off_jobs(console, [(job, prepared)])
     tell_comparison(console, [job.folder], job.folder, as_json=as_json)
-    _tell_notes(console, made, prepared.metric)
+    _tell_notes(console, made, prepared.metric, prepared.reward)
+    _tell_unscored(console, job.folder)
 
 
 @with_options("visualisation", *NOT_FOR_FOLDERS)
@@ -101,10 +103,12 @@ def score(
             on_checked=on_checked, on_event=on_event,
         ))  # fmt: skip
     write_report(to)
-    tell_comparison(console, [to], to, as_json=as_json)
+    tell_comparison(console, [to], to, partial=partial, as_json=as_json)
     if found.missing:
-        console.print(f"{found.missing} pictures are missing and are not in the score", soft_wrap=True)
-    _tell_notes(console, made, judge)
+        console.print(f"{found.missing} of {found.pictures + found.missing} pictures are missing and are not in the "
+                      "score", soft_wrap=True)  # fmt: skip
+    _tell_notes(console, made, judge, judge)
+    _tell_unscored(console, to)
 
 
 def _prompts_of(name: str, categories: str | None, limit: int | None, **given: Any) -> tuple[Benchmark, list[Prompt]]:
@@ -116,16 +120,38 @@ def _prompts_of(name: str, categories: str | None, limit: int | None, **given: A
     return made, chosen(made.prompts(), names, limit)
 
 
-def _tell_notes(console: Console, benchmark: Benchmark, metric: Any) -> None:
+def _tell_notes(console: Console, benchmark: Benchmark, metric: Any, reward: Any) -> None:
     """What one has to know to compare the score with published ones."""
-    notes = [*getattr(benchmark, "deviations", ()), *getattr(metric, "deviations", ())]
+    notes = [*getattr(benchmark, "deviations", ()), *_notes_of(metric)]
     if not getattr(benchmark, "official", True):
         notes.append(f"These are not known to be the official prompts of {benchmark.name}.")
-    wording = getattr(metric, "wording", None)
-    if wording:
-        notes.append(f"The judge was asked in: {wording.label}.")
     for note in dict.fromkeys(notes):
         console.print(f"note     {note}", soft_wrap=True)
+    for note in () if reward is metric else dict.fromkeys(_notes_of(reward)):
+        console.print(f"reward   {note}", soft_wrap=True)
+
+
+def _notes_of(judge: Any) -> Iterator[str]:
+    """How a judge departs from the official one, in whose words it was asked, and likewise of those it is made of."""
+    yield from getattr(judge, "deviations", ())
+    if wording := getattr(judge, "wording", None):
+        yield f"Wording of {judge.name}: {wording.label}."
+    inner = [getattr(judge, "unified", None), *getattr(judge, "judges", {}).values()]
+    for one in filter(None, inner):
+        yield from _notes_of(one)
+
+
+def _tell_unscored(console: Console, folder: Path) -> None:
+    """How many returned pictures have no score, and why the first has none; JudgeError where all have none."""
+    from milr.runs.store import RunStore
+
+    judged = [record.result.judged or record.result for record in RunStore(folder).records()]
+    lost = [one.reason.rstrip(".") for one in judged if one.score is None]
+    if lost and len(lost) == len(judged):
+        raise JudgeError(f"no picture could be judged ({lost[0]}): mend that, and choose another --out.")
+    if lost:
+        console.print(f"{len(lost)} of {len(judged)} pictures are unscored, the first because {lost[0]}.",
+                      soft_wrap=True)  # fmt: skip
 
 
 def experiment(

@@ -21,6 +21,7 @@ class Finding:
 
 
 SPACY_MODEL = "en_core_web_sm"
+EXTRAS = {"openai": "judge", "tenacity": "judge", "spacy": "bench"}  # of the install command
 PACKAGES = ("torch", "transformers", "safetensors", "pydantic", "typer", "jinja2", "matplotlib")
 
 
@@ -35,6 +36,9 @@ def findings() -> list[Finding]:
 def fetch_for(reward: str, say: Callable[[str], None]) -> None:
     """Fetch the weights that a reward needs, and spaCy's model; MissingError where one is not to be had."""
     part = REWARDS[reward]
+    for name in part.packages:
+        if name in EXTRAS and importlib.util.find_spec(name) is None:
+            raise MissingError(f"the package {name} is missing: pip install 'milr[{EXTRAS[name]}]'.")
     for name in part.checkpoints:
         from milr.rewards.checkpoints import fetch
 
@@ -46,8 +50,6 @@ def fetch_for(reward: str, say: Callable[[str], None]) -> None:
 
 
 def _fetch_spacy_model() -> None:
-    if importlib.util.find_spec("spacy") is None:
-        raise MissingError("the package spacy is missing: pip install 'milr[bench]'.")
     from spacy.cli import download
 
     try:

@@ -40,7 +40,7 @@ class Experiment(BaseModel):
     benchmark: str
     rows: dict[str, dict[str, Any]] = Field(min_length=1)
     base: dict[str, Any] = {}
-    split: str = "test"
+    split: str | None = None
     seeds: list[int] = Field(default=[0], min_length=1)
     categories: list[str] = []
     limit: int | None = None
@@ -51,7 +51,7 @@ class Experiment(BaseModel):
 
     def benchmark_part(self) -> Benchmark:
         """The benchmark, made."""
-        return catalog.make_benchmark(self.benchmark, split=self.split)
+        return catalog.make_benchmark(self.benchmark, **({"split": self.split} if self.split else {}))
 
     def prompts(self) -> list[Prompt]:
         """The benchmark's prompts that this experiment takes."""

@@ -54,7 +54,8 @@ class Options:
     samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _told(16, "Searches at the same time; changes speed only.")
     judge_url: str | None = _told(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
-                                  "http://localhost:8000/v1 (the key: OPENAI_API_KEY). Default: OpenAI's.")  # fmt: skip
+                                  "http://localhost:8000/v1; its key, if any, in JUDGE_API_KEY. Default: "
+                                  "OpenAI's, with OPENAI_API_KEY.")  # fmt: skip
     judge_model: str | None = _told(None, "The model to ask there. Default: the paper's for the reward.")
     judge_template: str | None = _told(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
     judge_calls: int | None = _told(None, "Most requests to a judge in one go.")
@@ -82,12 +83,10 @@ class Options:
                 wanted = " or ".join(WORDS[kind] for kind in known if kind in WORDS)
                 raise UsageError(f"{name} must be {wanted}, not {value!r}.")
 
-    def template(self, name: str) -> Path | None:
-        """The file with another wording for the judge `name`, if the user gave one."""
+    def templates(self) -> dict[str, Path]:
+        """The files with other wordings by the judge that they are for; "" stands for every other judge."""
         given = (part.rpartition("=") for part in (self.judge_template or "").split(",") if part)
-        named = {judge: file for judge, _, file in given}
-        file = named.get(name) or named.get("")
-        return Path(file) if file else None
+        return {judge: Path(file) for judge, _, file in given}
 
     def overrides(self) -> dict[str, Any]:
         """What the user set over the preset (None: nothing). A budget of pictures alone also says how many steps."""

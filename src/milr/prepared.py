@@ -163,7 +163,7 @@ def _read(texts: Sequence[str | Prompt], model: UnifiedModel) -> tuple[Prompt, .
         if _in_world(model):
             known = to_prompt(prompt.text, prompt.id)
             prompt = replace(known or replace(prompt, metadata=None, category=""), source=prompt.source)
-        found.setdefault(prompt.text, prompt)
+        found.setdefault(f"{prompt.id}\0{prompt.text}", prompt)
     return tuple(found.values())
 
 

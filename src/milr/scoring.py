@@ -22,6 +22,7 @@ from milr.runs.config import RunConfig, digest_of, prompts_digest
 from milr.runs.official_pictures import OfficialPicture, find_pictures
 from milr.runs.runner import Job, OnEvent, run
 from milr.runs.store import RunStore, name_of
+from milr.shapes.grammar import to_prompt
 from milr.studio import Studio
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 
@@ -65,7 +66,7 @@ class _NoModel:
     name = MODEL
     asked = False
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str]) -> list[Any]:
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Any]:
         """Remembers that it was asked: a reward may take the error for a failed judgement."""
         self.asked = True
         raise UsageError("there is no model to ask")
@@ -87,6 +88,7 @@ async def score_folder(benchmark: Benchmark, folder: Path, metric: Reward, *, ou
         lambda: check(benchmark, folder, prompts, samples, partial=partial, on_checked=on_checked)
     )
     name = metric_name or metric.name
+    _refuse_unjudgeable(checked.prompts, metric, name)
     config = _config(benchmark, checked, name, metric_identity or {}, folder.resolve().name, seed)
     model = _NoModel()
     studio = Studio(cast(UnifiedModel, model), metric)
@@ -134,6 +136,16 @@ def check(benchmark: Benchmark, folder: Path, prompts: Sequence[Prompt] | None =
     paths = {name_of(one.prompt, one.sample): one.path for one in found}
     digest = digest_of(sorted(digests.items()))
     return Checked(tuple(wanted), each, paths, tuple(there), len(jobs) - len(there), digest)
+
+
+def _refuse_unjudgeable(prompts: Sequence[Prompt], metric: Reward, name: str) -> None:
+    """UsageError where the metric can never judge one of the prompts."""
+    for prompt in prompts:
+        if "shapes" in metric.needs and to_prompt(prompt.text) is None:
+            raise UsageError(f"the metric {name} knows nano's world alone, and {prompt.text!r} is none of its prompts: "
+                             "choose another --metric.")  # fmt: skip
+        if callable(refuse := getattr(metric, "check", None)):
+            refuse(prompt)
 
 
 def _digests(found: Sequence[OfficialPicture], partial: bool, on_checked: OnChecked) -> Iterator[tuple[str, str]]:

@@ -23,12 +23,13 @@ def lines_of(content: bytes, name: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def told_apart(prompts: Iterable[Prompt], name: str) -> list[Prompt]:
-    """The prompts; UsageError where there is none, or where two share their text or id."""
+def told_apart(prompts: Iterable[Prompt], name: str, *, texts: bool = True) -> list[Prompt]:
+    """The prompts; UsageError where there is none, or where two share their id or (`texts`) their text."""
     found = list(prompts)
     if not found:
         raise UsageError(f"{name} has no prompts: restore the file.")
-    for kind, values in (("prompt", [prompt.text for prompt in found]), ("id", [prompt.id for prompt in found])):
+    kinds = [("prompt", [prompt.text for prompt in found])] if texts else []
+    for kind, values in [*kinds, ("id", [prompt.id for prompt in found])]:
         repeated = [value for value, count in Counter(values).items() if count > 1]
         if repeated:
             raise UsageError(f"{name} has the {kind} {repeated[0]!r} more than once: leave all but one out.")

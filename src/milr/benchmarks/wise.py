@@ -69,7 +69,8 @@ class Wise:
         if self._read is None:
             files = files_of(self.source, self._local, self._fetch)
             named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
-            found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name)
+            found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name,
+                               texts=False)  # fmt: skip
             absent = missing({int(prompt.id): 0.0 for prompt in found}, self.edition)
             if files.official and absent:
                 raise UsageError(f"{self.name} came without the prompt {absent[0]} and {len(absent) - 1} others: "

@@ -38,16 +38,18 @@ SOURCES = {
     "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
     "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
     "self": ("rewards/self_judge.py",),
-    "geneval": ("rewards/segmentation.py", "rewards/colours.py", "rules/geneval.py"),
+    "self:json": ("rewards/self_verdict.py", "rules/judgements.py"),
+    "geneval": ("rewards/segmentation.py", "rewards/colours.py", "rewards/clip.py", "rules/geneval.py",
+                "rules/coco.py"),
     "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/parsing.py",
                       "rewards/similarity.py", "rewards/clip.py", "rules/compbench.py",
                       "rules/grounding.py"),
-    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py",
-              "rules/compbench.py", "rules/judgements.py"),
+    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/qwen.py", "rules/mixed.py",
+              "rules/grounding.py", "rules/compbench.py", "rules/judgements.py"),
     "clip": ("rewards/similarity.py", "rewards/clip.py"),
     "pickscore": ("rewards/similarity.py", "rewards/clip.py"),
     "judge": ("rules/judgements.py",),
-    "unified": ("rules/judgements.py",),
+    "unified": ("rewards/qwen.py", "rules/judgements.py"),
     "wise": ("rules/wise.py",),
 }  # the files, under src/milr, that decide what a reward says  # fmt: skip
 
@@ -153,9 +155,9 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         found["sources"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     part = REWARDS.get(name.partition(":")[0])
     if part and part.checkpoints:
-        from milr.rewards.checkpoints import CHECKPOINTS
+        from milr.rewards.checkpoints import loaded_revision
 
-        found["checkpoints"] = {one: CHECKPOINTS[one].revision for one in part.checkpoints}
+        found["checkpoints"] = {one: loaded_revision(one) for one in part.checkpoints}
     own = getattr(reward, "identity", None)
     return found | ({"own": dict(own())} if callable(own) else {})
 
@@ -163,6 +165,7 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
 def _sources(name: str) -> list[Path]:
     if is_file_part(name):
         return [Path(name.rpartition(":")[0])]
-    named = [known for known in SOURCES if known in name.replace(":", " ").split()]  # "held-out or self" names two
+    words = (name, *name.replace(":", " ").split())  # "held-out or self" names two
+    named = [known for known in SOURCES if known in words]
     parts = dict.fromkeys(part for known in named for part in SOURCES[known])
     return [Path(__file__).parents[1] / part for part in parts]

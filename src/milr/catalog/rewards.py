@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from milr.catalog.names import one_of
 from milr.catalog.parts import Part, Wanted
 from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward
     from milr.rewards.asked import AskedReward, Asker
+    from milr.rewards.wording import Wording
 
 OPENAI = "https://api.openai.com/v1"
 MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
@@ -38,9 +40,8 @@ def _self(wanted: Wanted) -> Reward:
         raise UsageError("the reward self asks the model that drew, and a folder of pictures has none: choose another.")
     if wanted.argument == "json":
         from milr.rewards.self_verdict import SelfVerdict
-        from milr.rewards.wording import Wording
 
-        return SelfVerdict(Wording.load("self", wanted.options.template("self")))
+        return SelfVerdict(_wording("self", wanted))
     if wanted.argument:
         raise UsageError(f"there is no self:{wanted.argument}; write self, or self:json.")
     from milr.rewards.self_judge import SelfJudge
@@ -64,25 +65,25 @@ def _weighted(wanted: Wanted) -> Reward:
 def _geneval(wanted: Wanted) -> Reward:
     from milr.rewards.geneval import GenEvalReward
 
-    return GenEvalReward.load()
+    return GenEvalReward.load(device=wanted.options.device)
 
 
 def _compbench(wanted: Wanted) -> Reward:
     from milr.rewards.compbench import CompBenchReward
 
-    return CompBenchReward.load(strict_unidet_nouns=wanted.options.strict_unidet_nouns)
+    return CompBenchReward.load(strict_unidet_nouns=wanted.options.strict_unidet_nouns, device=wanted.options.device)
 
 
 def _clip(wanted: Wanted) -> Reward:
     from milr.rewards.similarity import ClipReward
 
-    return ClipReward.load()
+    return ClipReward.load(device=wanted.options.device)
 
 
 def _pickscore(wanted: Wanted) -> Reward:
     from milr.rewards.similarity import PickScoreReward
 
-    return PickScoreReward.load()
+    return PickScoreReward.load(device=wanted.options.device)
 
 
 def _judge(wanted: Wanted) -> Reward:
@@ -105,33 +106,43 @@ def _unified(wanted: Wanted) -> Reward:
         return _asked(UnifiedReward, wanted)
     from milr.rewards.qwen import LocalQwen
 
-    asker = LocalQwen.load(UnifiedReward.paper_model, max_tokens=UnifiedReward.answer_tokens)
+    name = wanted.options.judge_model or UnifiedReward.paper_model
+    asker = LocalQwen.load(name, max_tokens=UnifiedReward.answer_tokens, device=wanted.options.device)
     return _worded(UnifiedReward, asker, wanted)
 
 
 def _mixed(wanted: Wanted) -> Reward:
     from milr.rewards.mixed import MixedReward
 
-    return MixedReward.load(_unified(wanted))
+    return MixedReward.load(_unified(wanted), device=wanted.options.device)
 
 
 def _asked(kind: Any, wanted: Wanted) -> AskedReward:
     from milr.benchmarks.download import cache_folder
     from milr.rewards.endpoint import Endpoint, EndpointSettings
 
-    options = wanted.options
+    options, url = wanted.options, wanted.options.judge_url or OPENAI
     settings = EndpointSettings(
-        options.judge_url or OPENAI, options.judge_model or kind.paper_model, max_tokens=kind.answer_tokens,
-        most_calls=options.judge_calls, cache=cache_folder() / "answers",
+        url, options.judge_model or kind.paper_model, max_tokens=kind.answer_tokens, most_calls=options.judge_calls,
+        key_variable="OPENAI_API_KEY" if url.startswith(OPENAI) else "JUDGE_API_KEY",  # no key to a stranger
+        cache=cache_folder() / "answers",
     )  # fmt: skip
     return _worded(kind, Endpoint(settings), wanted)
 
 
 def _worded(kind: Any, asker: Asker, wanted: Wanted) -> AskedReward:
-    from milr.rewards.wording import Wording
-
-    made: AskedReward = kind(asker, Wording.load(kind.name, wanted.options.template(kind.name)))
+    made: AskedReward = kind(asker, _wording(kind.name, wanted))
     return made
+
+
+def _wording(name: str, wanted: Wanted) -> Wording:
+    """Ours, or the user's for this judge; UsageError for a template of a judge that there is not."""
+    from milr.rewards.wording import NEEDED, Wording
+
+    given = wanted.options.templates()
+    for judge in filter(None, given):
+        one_of("judge with a template", judge, list(NEEDED))
+    return Wording.load(name, given.get(name) or given.get(""))
 
 
 Make = Callable[[Wanted], "Reward"]
@@ -144,14 +155,15 @@ REWARDS = {
     "noisy": Part(_noisy, "noisy:P,Q: the detector, but right pictures fail with P and wrong ones pass with Q",
                   SHAPES, "Apache-2.0", 0.9),
     "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
-                 "nothing", "that of the model", 0.9),
+                 "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
                   ASKED, "that of the judge asked", 0.9, packages=ENDPOINT),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
                     "17 GB of weights, or an endpoint", "MIT (UnifiedReward's weights)", 0.75,
                     ("CodeGoat24/UnifiedReward-qwen-7b",)),
     "mixed": Part(_mixed, "MILR's MixedReward: boxes, questions and UnifiedReward; reads the benchmark's metadata",
-                  f"{CLAUSES}; 20 GB of weights", "Apache-2.0 (GroundingDINO); MIT (GIT, UnifiedReward's weights)", 0.8,
+                  f"{CLAUSES}; 20 GB of weights",
+                  "Apache-2.0 (GroundingDINO); MIT (GIT); MIT (UnifiedReward's weights)", 0.8,
                   (DINO, GIT, "CodeGoat24/UnifiedReward-qwen-7b")),
     "geneval": Part(_geneval, "GenEval's rules on Mask2Former's objects and CLIP's colours; for GenEval an oracle",
                     f"{CLAUSES}; 2 GB of weights", "CC BY-NC 4.0 (detector), MIT (CLIP)", 0.9,

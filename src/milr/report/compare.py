@@ -39,7 +39,7 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
     """
     refuse(rows, partial=partial)
     base = _place_of(rows, against)
-    aligned = align(rows, pooled=rows[0].config.benchmark in EDITIONS)
+    aligned = align(rows, EDITIONS.get(rows[0].config.benchmark))
     titles = [row.title for row in rows]
     parts = parts_of(aligned, titles, base)
     ranks = ranks_of([part[OVERALL].returned for part in parts])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from milr.report.compare_rows import Row, budget_of, metric_of
-from milr.rules.wise import EDITIONS, missing
+from milr.report.compare_scores import absent
+from milr.rules.wise import EDITIONS
 
 NANO = "nano is the embedded laboratory model, not a model of the paper."
 ORACLE = "(oracle): the search reward is also the report metric, so the score is an upper bound, not a fair comparison."
@@ -37,9 +38,9 @@ def _measures(rows: Sequence[Row]) -> Iterator[str]:
 
 def _left_out(rows: Sequence[Row], common: int) -> Iterator[str]:
     edition = EDITIONS.get(rows[0].config.benchmark)
-    if edition and (absent := missing({int(sample.key.prompt_id): 0.0 for sample in rows[0].samples}, edition)):
-        yield (f"{len(absent)} of {edition.name}'s 1000 prompts are not compared (the first is {absent[0]}), so the "
-               "overall score is not the benchmark's.")  # fmt: skip
+    if edition and (lacking := absent([sample.key for sample in rows[0].samples], edition)):
+        yield (f"{len(lacking)} of {edition.name}'s 1000 prompts are not compared (the first is {lacking[0]}), and "
+               "without them it has no overall score.")  # fmt: skip
     for row in rows:
         planned = sum(found.run.config.prompt_count * found.run.config.samples for found in row.runs)
         if planned != common:

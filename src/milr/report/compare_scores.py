@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from milr.report.compare_records import Measured, Paired, Part
 from milr.report.compare_rows import Row, Sample, SampleKey
 from milr.report.statistics import Group, holm, mean_of, paired_test, stratified_interval
+from milr.rules.wise import Edition, missing
 from milr.types import UsageError
 
 OVERALL = "overall"
@@ -20,7 +21,8 @@ class Aligned:
     """What is compared: `samples[row][place]` is of the prompt, seed and sample `keys[place]`.
 
     `strata` are the categories and `groups` the prompts of the places. `pooled`: the overall score is the mean over
-    all prompts (WISE's, whose weights are the categories' shares), not over categories.
+    all prompts (WISE's, whose weights are the categories' shares), not over categories; it then needs all of them, and
+    there is none where the benchmark's list is `incomplete` or a picture unscored.
     """
 
     keys: tuple[SampleKey, ...]
@@ -28,6 +30,7 @@ class Aligned:
     groups: tuple[Group, ...]
     samples: tuple[tuple[Sample, ...], ...]
     pooled: bool = False
+    incomplete: bool = False
 
     @property
     def whole(self) -> Aligned:
@@ -54,7 +57,7 @@ class Aligned:
         )
 
 
-def align(rows: Sequence[Row], *, pooled: bool = False) -> Aligned:
+def align(rows: Sequence[Row], edition: Edition | None = None) -> Aligned:
     """The samples that all rows have; UsageError when there is none."""
     found = [{sample.key: sample for sample in row.samples} for row in rows]
     keys = tuple(key for key in found[0] if all(key in samples for samples in found))
@@ -63,7 +66,12 @@ def align(rows: Sequence[Row], *, pooled: bool = False) -> Aligned:
     strata = tuple(found[0][key].category for key in keys)
     groups = tuple((key.prompt_id, key.prompt) for key in keys)
     return Aligned(keys, strata, groups, tuple(tuple(samples[key] for key in keys) for samples in found),
-                   pooled)  # fmt: skip
+                   edition is not None, bool(edition and absent(keys, edition)))  # fmt: skip
+
+
+def absent(keys: Sequence[SampleKey], edition: Edition) -> list[int]:
+    """The prompts of WISE that are not compared."""
+    return missing({int(key.prompt_id): 0.0 for key in keys}, edition)
 
 
 def measure(scope: Aligned, values: Scores) -> Measured:
@@ -71,7 +79,7 @@ def measure(scope: Aligned, values: Scores) -> Measured:
     kept = [place for place, value in enumerate(values) if value is not None]
     strata, groups = [scope.strata[place] for place in kept], [scope.groups[place] for place in kept]
     scored = [value for value in values if value is not None]
-    whole = set(strata) == set(scope.strata)
+    whole = set(strata) == set(scope.strata) and not (scope.pooled and (scope.incomplete or len(kept) < len(values)))
     return Measured(
         n=len(values),
         scored=len(scored),

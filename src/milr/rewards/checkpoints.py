@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,9 +114,9 @@ def _pillow_class(folder: Path) -> Any:
 
 def is_here(name: str) -> bool:
     """Whether a folder or the hub's cache holds what is used of a checkpoint, as far as names tell; asks no network."""
-    folder, (revision, weights) = Path(name).expanduser(), _wanted(name)
+    folder, (revision, weights) = _own_folder(name), _wanted(name)
     try:
-        folder = folder if folder.is_dir() else Path(snapshot_download(name, revision=revision, local_files_only=True))
+        folder = folder or Path(snapshot_download(name, revision=revision, local_files_only=True))
     except Exception:  # the client has many errors for a cache without it
         return False
     return (folder / "config.json").is_file() and (not weights or any(folder.glob(_WEIGHTS)))
@@ -127,6 +128,25 @@ def fetch(name: str) -> None:
         _with_weights(name)
     else:
         _folder(name, _SMALL)
+
+
+def loaded_revision(name: str) -> str:
+    """What tells two versions of a checkpoint apart: the commit in the hub's cache, or whose folder is used."""
+    folder = _own_folder(name)
+    if folder is not None:
+        return f"folder {folder}"
+    revision, _ = _wanted(name)
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
+    except Exception:  # the client has many errors for a cache without it
+        return revision
+
+
+def _own_folder(name: str) -> Path | None:
+    """A folder that is named itself, or that stands for a repository under $MILR_CHECKPOINTS."""
+    under = os.environ.get("MILR_CHECKPOINTS")
+    places = [*([Path(under) / name] if under else []), Path(name).expanduser()]
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _wanted(name: str) -> tuple[str, bool]:
@@ -141,7 +161,8 @@ def _with_weights(name: str) -> Path:
     if not any(folder.glob(_WEIGHTS)):
         raise MissingError(
             f"{name} holds no safetensors weights ({folder}); if its repository keeps them in a pull request only "
-            f"(a revision such as refs/pr/1), fetch that one with `hf download {name} --revision` and name its folder."
+            f"(a revision such as refs/pr/1), fetch that one with `hf download {name} --revision refs/pr/1 --local-dir "
+            f"FOLDER/{name}` and set MILR_CHECKPOINTS=FOLDER."
         )
     return folder
 
@@ -158,8 +179,8 @@ def _device(device: str) -> str:
 
 def _folder(name: str, patterns: list[str]) -> Path:
     """A folder as it is; a hub name from the hub or its cache."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = _own_folder(name)
+    if folder is not None:
         return folder
     if not _HUB_NAME.fullmatch(name):
         raise MissingError(f"there is no folder {name}; name a folder with a checkpoint, or a hub repository.")

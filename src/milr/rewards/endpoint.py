@@ -118,7 +118,8 @@ class Endpoint:
     async def _request(self, client: AsyncOpenAI, content: Any) -> str:
         most = self.settings.most_calls
         if most is not None and self.calls >= most:
-            raise JudgeError(f"the cap of {most} calls to {self.settings.model} is reached; raise it to go on.")
+            raise JudgeError(f"the cap of {most} calls to {self.settings.model} is reached; raise --judge-calls, and "
+                             "choose another --out.")  # fmt: skip
         self.calls += 1
         create = client.chat.completions.create  # loads most of the client, which is none of the endpoint's time
         async with asyncio.timeout(self.settings.timeout):
@@ -184,7 +185,8 @@ class Endpoint:
             self._answers.keep(self._name(picture, question), self.settings.model, answer, tries)
 
     def _name(self, picture: Image, question: str) -> str:
-        asked = (question, self.settings.model, self.settings.max_tokens, self.settings.temperature)
+        settings = self.settings
+        asked = (question, settings.base_url, settings.model, settings.max_tokens, settings.temperature)
         return AnswerCache.name(picture, *map(str, asked))
 
     def _told(self, error: Exception) -> str:

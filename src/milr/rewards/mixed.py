@@ -44,6 +44,10 @@ class MixedReward:
     name = "mixed"
     range = (0.0, 1.0)
     threshold = 0.8
+    deviations = (
+        "MixedReward reads the benchmark's clauses (class, count, colour, position): its numbers are no evidence about "
+        "rewards that see the prompt alone.",
+    )
 
     def __init__(self, ground: Ground, answer: Answer, unified: Reward) -> None:
         self.ground, self.answer, self.unified = ground, answer, unified

@@ -34,13 +34,13 @@ class LocalQwen:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="milr-judge")
 
     @classmethod
-    def load(cls, name: str, *, max_tokens: int = 512) -> LocalQwen:
+    def load(cls, name: str, *, max_tokens: int = 512, device: str = "auto") -> LocalQwen:
         """A folder or hub name, such as CodeGoat24/UnifiedReward-qwen-7b, in its own dtype; MissingError without it."""
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         from milr.rewards.checkpoints import image_processor, pretrained, tokenizer
 
-        network = pretrained(Qwen2_5_VLForConditionalGeneration, name, dtype="auto")
+        network = pretrained(Qwen2_5_VLForConditionalGeneration, name, dtype="auto", device=device)
         return cls(network, image_processor(name), tokenizer(name), name=name, max_tokens=max_tokens)
 
     def identity(self) -> dict[str, Any]:
@@ -49,7 +49,10 @@ class LocalQwen:
 
     async def judge(self, picture: Image, question: str, read: Read) -> Score:
         """The score that `read` makes of the answer; a greedy answer is not asked for twice."""
-        answer = await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, picture, question)
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, picture, question)
+        except Exception as error:  # a judgement that could not be made is no verdict, whatever went wrong
+            return Score.unscored(f"{self.name} could not judge: {type(error).__name__}: {error}")
         score = read(answer)
         return score if score is not None else Score.unscored(f"the judge's answer could not be read: {answer!r}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXAMPLE = "weighted:self=0.5,detector=0.5"
-NEXT = re.compile(r",(?=[^\d,=][^,=]*=)")  # a comma before "name=", for noisy:0.1,0.2 has one of its own
 
 
 class WeightedReward:
@@ -56,14 +54,26 @@ class WeightedReward:
 def parse(argument: str) -> dict[str, float]:
     """ "a=0.5,b=0.5" to the weights; UsageError for anything else."""
     weights: dict[str, float] = {}
-    for part in NEXT.split(argument):
-        name, _, told = part.rpartition("=")
-        try:
-            weight = float(told)
-        except ValueError:
-            weight = math.nan
-        if not name or name in weights or not 0 < weight < math.inf:
-            raise UsageError(f"'weighted:{argument}' is no weighted reward; give each judge once, with a weight above "
-                             f"0, such as {EXAMPLE}.")  # fmt: skip
+    name, *rest = argument.split("=")
+    for piece in rest:  # a weight, a comma, the next name, which may have commas of its own: noisy:0.1,0.2
+        told, comma, following = piece.partition(",")
+        weight = _number(told)
+        if not name or name in weights or not 0 < weight < math.inf or (comma and not following):
+            raise _no_weights(argument)
         weights[name] = weight
+        name = following
+    if name or not weights:
+        raise _no_weights(argument)
     return weights
+
+
+def _number(told: str) -> float:
+    try:
+        return float(told)
+    except ValueError:
+        return math.nan
+
+
+def _no_weights(argument: str) -> UsageError:
+    return UsageError(f"'weighted:{argument}' is no weighted reward; give each judge once, with a weight above 0, such "
+                      f"as {EXAMPLE}.")  # fmt: skip

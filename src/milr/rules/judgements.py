@@ -22,7 +22,8 @@ def json_verdict(answer: str) -> float | None:
     scores = [found["Score"] for found in _objects(answer) if "Score" in found]
     if not scores or isinstance(scores[-1], bool):
         return None
-    return _VALUES.get(str(scores[-1]).strip())
+    last = scores[-1]
+    return _VALUES.get(f"{last:g}" if isinstance(last, float) else str(last).strip())
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

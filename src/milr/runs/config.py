@@ -84,7 +84,7 @@ class RunConfig(BaseModel):
         settings = fields.pop("settings")
         flat = {f"setting {name}" if name in fields else name: value for name, value in settings.items()}
         for owner in ("model", "reward", "metric"):
-            flat |= {f"{owner} {name}": value for name, value in fields.pop(f"{owner}_identity").items()}
+            flat |= _flat(owner, fields.pop(f"{owner}_identity"))
         count = fields.pop("prompt_count")
         fields["prompts"] = f"{count} ({fields.pop('prompts_digest')})"
         return {**flat, **fields}
@@ -93,6 +93,14 @@ class RunConfig(BaseModel):
     def digest(self) -> str:
         """Two configurations with one digest make the same tokens and scores."""
         return digest_of(self.identity())
+
+
+def _flat(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """One name for each value, however deep it lies."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(f"{owner} {name}", value) if isinstance(value, Mapping) else {f"{owner} {name}": value}
+    return found
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

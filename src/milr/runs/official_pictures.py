@@ -116,18 +116,35 @@ def _canonical(value: Any) -> str:
 
 
 def _compbench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Found:
-    numbered: dict[str, list[tuple[int, Path]]] = {}
+    named: dict[tuple[str, ...], list[tuple[int, Path]]] = {}  # by the texts that a picture's prompt may have
     for root, allowed in _compbench_roots(folder, prompts):
-        names = {prompt.text.rstrip("."): prompt.text for prompt in allowed}  # as MILR writes them
-        names |= {prompt.text: prompt.text for prompt in allowed}
+        texts: dict[str, list[str]] = {}
+        for prompt in allowed:
+            for name in dict.fromkeys((prompt.text, prompt.text.rstrip("."))):  # MILR leaves the full stop out
+                texts.setdefault(name, []).append(prompt.text)
         for path in _pictures_in(root):
             told = re.fullmatch(r"([^_]*)_([0-9]+)\.png", path.name)
-            if told is None or told[1] not in names:
+            if told is None or told[1] not in texts:
                 raise _foreign(path, "<prompt>_000000.png")
-            numbered.setdefault(names[told[1]], []).append((int(told[2]), path))
-    each = samples or max(map(len, numbered.values()), default=1)
+            named.setdefault(tuple(texts[told[1]]), []).append((int(told[2]), path))
+    each = samples or max((-(-len(found) // len(texts)) for texts, found in named.items()), default=1)
+    numbered: dict[str, list[tuple[int, Path]]] = {}
+    for texts_of, found in named.items():
+        for number, path in found:
+            numbered.setdefault(_meant(texts_of, number // each, prompts), []).append((number, path))
     for prompt in prompts:
         yield from _in_turn(prompt, sorted(numbered.get(prompt.text, [])), each)
+
+
+def _meant(texts: Sequence[str], place: int, prompts: Sequence[Prompt]) -> str:
+    """The one of several texts whose prompt stands at `place` of its category's list; the only one there is."""
+    if len(texts) > 1:
+        counts: dict[str, int] = {}
+        for prompt in prompts:
+            at = counts[prompt.category] = counts.get(prompt.category, -1) + 1
+            if at == place and prompt.text in texts:
+                return prompt.text
+    return texts[0]
 
 
 def _compbench_roots(folder: Path, prompts: Sequence[Prompt]) -> Iterator[tuple[Path, list[Prompt]]]:

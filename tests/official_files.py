@@ -1,0 +1,78 @@
+"""Small prompt files of ours in the official formats, in words that the tiny Janus can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from milr.benchmarks.wise import STEMS
+
+BUS, DOG = {"class": "bus", "count": 1}, {"class": "dog", "count": 1}
+# One line of each task. The words are the tiny Janus's, the clauses GenEval's: the detector goes by these alone.
+GENEVAL = (
+    {"tag": "single_object", "include": [BUS], "prompt": "a picture of a big star"},
+    {"tag": "two_object", "include": [BUS, DOG], "prompt": "a picture of a star and a square"},
+    {"tag": "counting", "include": [{**BUS, "count": 2}], "exclude": [{**BUS, "count": 3}],
+     "prompt": "a picture of two star"},
+    {"tag": "colors", "include": [{**BUS, "color": "red"}], "prompt": "a picture of a red star"},
+    {"tag": "position", "include": [BUS, {**BUS, "position": ["left of", 0]}],
+     "prompt": "a picture of a star left of a square"},
+    {"tag": "color_attr", "include": [{**BUS, "color": "red"}, {**DOG, "color": "blue"}],
+     "prompt": "a picture of a red star and a blue square"},
+)  # fmt: skip
+COMPBENCH = {
+    "color_val": "a red star and a blue circle.",
+    "shape_val": "a big square and a small star",
+    "texture_val": "the green circle and the plan.",
+    "spatial_val": "a star near a square",
+    "non_spatial_val": "a star over a picture of a circle.",
+    "complex_val": "the small red star is near the big blue square.",
+    "complex_val_spatial": "the small red star is near the big blue square.",
+    "complex_val_action": "a circle is under a star.",
+    "complex_val_spatialaction": "a star with a square is near a circle.",
+}
+WISE_IDS = {"wise": ((17,), (500, 600), (750, 850, 950)), "wise-verified": ((17,), (500, 600), (700, 800, 900))}
+
+
+def geneval(folder: Path, lines: Iterable[dict[str, Any]] = GENEVAL) -> Path:
+    """evaluation_metadata.jsonl, with LF ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "evaluation_metadata.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def compbench(folder: Path) -> Path:
+    """The nine files, with CR LF ends and no last one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, line in COMPBENCH.items():
+        (folder / f"{stem}.txt").write_bytes(b"\r\n" + line.encode())
+    return folder
+
+
+def wise(folder: Path, edition: str = "wise", ids: Sequence[Sequence[int]] = ()) -> Path:
+    """The three files of an edition, with a prompt of each category unless other ids are named."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ending = "_verified" if edition == "wise-verified" else ""
+    for stem, numbers in zip(STEMS, ids or WISE_IDS[edition], strict=True):
+        records = [{"Prompt": f"what is red in picture {_told(number)}", "Explanation": f"shows {number}",
+                    "Category": "c", "Subcategory": "s", "prompt_id": number} for number in numbers]  # fmt: skip
+        (folder / f"{stem}{ending}.json").write_text(json.dumps(records))
+    return folder
+
+
+def _told(number: int) -> str:
+    """A number in words that the tiny Janus knows, different for each."""
+    return " ".join(("one", "two")[int(digit)] for digit in f"{number:b}")
+
+
+def write_all(folder: Path) -> dict[str, Path]:
+    """Each official benchmark's name to what its --prompts may be."""
+    return {
+        "geneval": geneval(folder / "geneval"),
+        "t2i-compbench": compbench(folder / "t2i-compbench"),
+        "wise": wise(folder / "wise"),
+        "wise-verified": wise(folder / "wise-verified", "wise-verified"),
+    }
