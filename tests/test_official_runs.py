@@ -175,7 +175,9 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
         assert f"note     Wording of wise: {Wording.load('wise').label}.\n" in out
         told = json.loads(Path("run/compare.json").read_text())["rows"][0]
         assert told["overall"]["returned"]["score"] is None, "WISE has none while ids are missing"
-        assert {part["returned"]["score"] for part in told["categories"].values()} == set(scores("run").values()) == {0.8}
+        assert (
+            {part["returned"]["score"] for part in told["categories"].values()} == set(scores("run").values()) == {0.8}
+        )
         assert records("run")["17"].result.judged.parts == {"consistency": 1.0, "realism": 0.5, "aesthetic": 0.0}
         question = server.asked[0]["messages"][0]["content"][1]["text"]
         assert "what is red in picture" in question and "shows " in question
