@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).with_name("wordings")
 
 @dataclass(frozen=True)
 class Wording:
-    """A question with placeholders in braces, and the label that goes under every table made with it."""
+    """A question with placeholders in braces, and the label that `milr bench` and `milr score` print after their table."""
 
     text: str
     label: str = OWN
