@@ -16,7 +16,7 @@ _FOLDER = Path(__file__).with_name("wordings")
 
 @dataclass(frozen=True)
 class Wording:
-    """A question with placeholders in braces, and the label that `milr bench` and `milr score` print after their table."""
+    """A question with placeholders in braces, and the label that is told after the table of `bench` and `score`."""
 
     text: str
     label: str = OWN
