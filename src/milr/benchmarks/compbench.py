@@ -6,12 +6,11 @@ A complex prompt's metadata says in which of the three complex lists it stands, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from milr.benchmarks.download import Fetch, Source, fetch, files_of
-from milr.benchmarks.reading import complete, lines_of, refuse_other_counts, told_apart
+from milr.benchmarks.download import Files, Source
+from milr.benchmarks.reading import OfficialPrompts, complete, lines_of, refuse_other_counts, told_apart
 from milr.rules.compbench import normalised
 from milr.types import Prompt
 
@@ -37,7 +36,7 @@ def _source(stem: str, sha256: str) -> Source:
     return Source("Karine-Huang/T2I-CompBench", COMMIT, f"examples/dataset/{stem}.txt", sha256)
 
 
-class CompBench:
+class CompBench(OfficialPrompts):
     """`prompts` names a local folder with the nine files (color_val.txt, ...); without it they are fetched.
 
     Local files may hold other prompts: then `official` is False and the counts are their own.
@@ -53,34 +52,18 @@ class CompBench:
     )
     deviations = ("Official runs draw 10 pictures for each prompt, the paper of MILR 1.",)
 
-    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
-        self._local, self._fetch = prompts, fetch
-        self._read: tuple[list[Prompt], bool] | None = None
-
-    @property
-    def official(self) -> bool:
-        """Whether all nine files are T2I-CompBench's own, by their hashes."""
-        return self._loaded()[1]
-
-    def prompts(self) -> list[Prompt]:
-        """All prompts, category by category, full stops kept; ids such as color-000 count within the category."""
-        return list(self._loaded()[0])
-
     def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
         """Plain mean of the six category means; UsageError while a category has none."""
         means = [np.mean(values) for values in complete(scores, self.prompts(), self.name).values()]
         return float(np.mean(means))
 
-    def _loaded(self) -> tuple[list[Prompt], bool]:
-        if self._read is None:
-            files = files_of(self.source, self._local, self._fetch)
-            named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
-            name = str(self._local or self.name)
-            found = told_apart(_prompts(named[: len(CATEGORIES)], _lists(named[len(CATEGORIES) :])), name)
-            if files.official:
-                refuse_other_counts(found, dict.fromkeys(CATEGORIES, OFFICIAL_COUNT), name)
-            self._read = found, files.official
-        return self._read
+    def _parsed(self, files: Files) -> list[Prompt]:
+        named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
+        name = str(self._local or self.name)
+        found = told_apart(_prompts(named[: len(CATEGORIES)], _lists(named[len(CATEGORIES) :])), name)
+        if files.official:
+            refuse_other_counts(found, dict.fromkeys(CATEGORIES, OFFICIAL_COUNT), name)
+        return found
 
 
 Named = Sequence[tuple[str, bytes]]  # the name and the content of each file

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from milr.benchmarks.download import Fetch, Source, fetch, files_of
-from milr.benchmarks.reading import complete, lines_of, refuse_other_counts, told_apart
+from milr.benchmarks.download import Files, Source
+from milr.benchmarks.reading import OfficialPrompts, complete, lines_of, refuse_other_counts, told_apart
 from milr.rules import geneval
 from milr.types import Prompt, UsageError
 
@@ -19,7 +18,7 @@ SOURCE = Source(
 COUNTS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
 
 
-class GenEval:
+class GenEval(OfficialPrompts):
     """`prompts` names a local copy of evaluation_metadata.jsonl (or its folder); without it the file is fetched.
 
     A local file may be another in the same format: then `official` is False and its counts are its own.
@@ -32,33 +31,17 @@ class GenEval:
     source: tuple[Source, ...] = (SOURCE,)
     deviations = ("Official runs draw 4 pictures for each prompt, the paper of MILR 1.",)
 
-    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
-        self._local, self._fetch = prompts, fetch
-        self._read: tuple[list[Prompt], bool] | None = None
-
-    @property
-    def official(self) -> bool:
-        """Whether the prompts are GenEval's own, by their hash."""
-        return self._loaded()[1]
-
-    def prompts(self) -> list[Prompt]:
-        """All prompts in the file's order, with the ids geneval-00000 and so on, and each line as `source`."""
-        return list(self._loaded()[0])
-
     def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
         """Plain mean of the six task scores; UsageError while a task has none."""
         return geneval.aggregate(complete(scores, self.prompts(), self.name))["overall"]
 
-    def _loaded(self) -> tuple[list[Prompt], bool]:
-        if self._read is None:
-            files = files_of(self.source, self._local, self._fetch)
-            name = str(self._local or SOURCE.name)
-            lines = lines_of(files.contents[0], name)
-            found = told_apart((_prompt(place, *line, name) for place, line in enumerate(lines)), name)
-            if files.official:
-                refuse_other_counts(found, COUNTS, name)
-            self._read = found, files.official
-        return self._read
+    def _parsed(self, files: Files) -> list[Prompt]:
+        name = str(self._local or SOURCE.name)
+        lines = lines_of(files.contents[0], name)
+        found = told_apart((_prompt(place, *line, name) for place, line in enumerate(lines)), name)
+        if files.official:
+            refuse_other_counts(found, COUNTS, name)
+        return found
 
 
 def _prompt(place: int, number: int, line: str, name: str) -> Prompt:

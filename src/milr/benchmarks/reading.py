@@ -5,8 +5,39 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from milr.benchmarks.download import Fetch, Files, Source, fetch, files_of
 from milr.types import Prompt, UsageError
+
+
+class OfficialPrompts:
+    """Prompts of the files in `source`: fetched, or from a local copy; read once, when they are first asked for."""
+
+    source: tuple[Source, ...]
+
+    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
+        self._local, self._fetch = prompts, fetch
+        self._read: tuple[list[Prompt], bool] | None = None
+
+    @property
+    def official(self) -> bool:
+        """Whether the prompts are known to be the benchmark's own."""
+        return self._loaded()[1]
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts in the files' order."""
+        return list(self._loaded()[0])
+
+    def _loaded(self) -> tuple[list[Prompt], bool]:
+        if self._read is None:
+            files = files_of(self.source, self._local, self._fetch)
+            self._read = self._parsed(files), files.official
+        return self._read
+
+    def _parsed(self, files: Files) -> list[Prompt]:
+        """The prompts in the files, checked."""
+        raise NotImplementedError
 
 
 def text_of(content: bytes, name: str) -> str:

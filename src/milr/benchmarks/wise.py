@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from milr.benchmarks.download import Fetch, Source, fetch, files_of
-from milr.benchmarks.reading import text_of, told_apart
+from milr.benchmarks.download import Files, Source
+from milr.benchmarks.reading import OfficialPrompts, text_of, told_apart
 from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
 from milr.types import Prompt, UsageError
 
@@ -26,7 +25,7 @@ def _sources(pattern: str) -> tuple[Source, ...]:
     return tuple(Source("PKU-YuanGroup/WISE", "eb51174", pattern.format(stem)) for stem in STEMS)
 
 
-class Wise:
+class Wise(OfficialPrompts):
     """The prompts of the paper, which the repository calls legacy now.
 
     `prompts` names a local folder with the three files; without it they are fetched. `official` is False for local
@@ -44,19 +43,6 @@ class Wise:
         "other scores.",
     )
 
-    def __init__(self, prompts: Path | None = None, fetch: Fetch = fetch) -> None:
-        self._local, self._fetch = prompts, fetch
-        self._read: tuple[list[Prompt], bool] | None = None
-
-    @property
-    def official(self) -> bool:
-        """Whether the prompts are known to be WISE's own, that is fetched from the pinned commit."""
-        return self._loaded()[1]
-
-    def prompts(self) -> list[Prompt]:
-        """All prompts; the id is prompt_id as text, the category that of its range, the metadata the explanation."""
-        return list(self._loaded()[0])
-
     def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
         """The six category means, weighted; UsageError unless every prompt of the edition has a score."""
         for name, ids in self.edition.categories.items():
@@ -65,18 +51,15 @@ class Wise:
                                  f"{len(scores.get(name, ()))} of {len(ids)}: draw and judge the rest.")  # fmt: skip
         return sum(weight * float(np.mean(scores[name])) for name, weight in self.edition.weights.items())
 
-    def _loaded(self) -> tuple[list[Prompt], bool]:
-        if self._read is None:
-            files = files_of(self.source, self._local, self._fetch)
-            named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
-            found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name,
-                               texts=False)  # fmt: skip
-            absent = missing({int(prompt.id): 0.0 for prompt in found}, self.edition)
-            if files.official and absent:
-                raise UsageError(f"{self.name} came without the prompt {absent[0]} and {len(absent) - 1} others: "
-                                 "delete its files from the cache, or name others with --prompts.")  # fmt: skip
-            self._read = found, files.official
-        return self._read
+    def _parsed(self, files: Files) -> list[Prompt]:
+        named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
+        found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name,
+                           texts=False)  # fmt: skip
+        absent = missing({int(prompt.id): 0.0 for prompt in found}, self.edition)
+        if files.official and absent:
+            raise UsageError(f"{self.name} came without the prompt {absent[0]} and {len(absent) - 1} others: "
+                             "delete its files from the cache, or name others with --prompts.")  # fmt: skip
+        return found
 
     def _prompts(self, name: str, content: bytes) -> Iterator[Prompt]:
         try:
