@@ -75,7 +75,7 @@ def _run(texts: list[str], options: Options, seeds: int, out: Path) -> tuple[Sum
         typer.echo(f"{options.method}: {len(texts)} prompts into {folder}", err=True)
         asyncio.run(run(prepared, out=folder, on_event=_tell))
         records += RunStore(folder).records()
-    return summarise(records, threshold=prepared.threshold), records
+    return summarise(records, threshold_of=lambda category: prepared.threshold), records
 
 
 def _tell(event: Event) -> None:

@@ -50,6 +50,16 @@ class Brightness:
         return [Score(brightness(picture)) for picture in pictures]
 
 
+class Half(Brightness):
+    """Likes every picture the same."""
+
+    name = "half"
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """0.5 each."""
+        return [Score(0.5) for _ in pictures]
+
+
 def brightness(picture: Image) -> float:
     """The mean of all pixels, from 0 (black) to 1 (white)."""
     pixels = picture.convert("L").tobytes()

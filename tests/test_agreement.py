@@ -17,38 +17,38 @@ from outcomes import config, outcome
 
 
 def rows(*triples: tuple[str, float, float | None]) -> list[Judged]:
-    return [Judged(group, metric, score, 0.5) for group, metric, score in triples]
+    return [Judged(group, metric, score, score is not None and score > 0.9, 0.5) for group, metric, score in triples]
 
 
 def test_rates_by_hand() -> None:
-    found = agreement("x", 0.9, rows(("a", 1, 1), ("a", 1, 0.9), ("b", 0, 0.95), ("b", 0, 0.1), ("b", 0.5, 0.2)))
+    found = agreement("x", rows(("a", 1, 1), ("a", 1, 0.9), ("b", 0, 0.95), ("b", 0, 0.1), ("b", 0.5, 0.2)))
     assert (found.passed_right, found.passed_wrong) == (0.5, pytest.approx(1 / 3))
     assert found.balanced_accuracy == pytest.approx((0.5 + 2 / 3) / 2)
     assert found.pictures == found.scored == 5 and found.seconds == 0.5
 
 
 def test_only_pairs_of_one_prompt_that_the_metric_tells_apart_are_ranked() -> None:
-    found = agreement("x", 0.9, rows(("a", 1, 0.6), ("a", 0, 0.5), ("a", 0, 0.6), ("b", 1, 0.1), ("b", 0, 0.2)))
+    found = agreement("x", rows(("a", 1, 0.6), ("a", 0, 0.5), ("a", 0, 0.6), ("b", 1, 0.1), ("b", 0, 0.2)))
     # a: 0.6 over 0.5 is right, 0.6 over 0.6 a tie, the two wrong ones are no pair; b: the wrong way round
     assert found.ranked == pytest.approx((1 + 0.5 + 0) / 3)
     assert found.ranked_interval is not None and found.ranked_interval.low <= 0.5 <= found.ranked_interval.high
 
 
 def test_unscored_pictures_are_counted_and_count_for_nothing_else() -> None:
-    found = agreement("x", 0.9, rows(("a", 1, None), ("a", 1, 1), ("b", 0, 0)))
+    found = agreement("x", rows(("a", 1, None), ("a", 1, 1), ("b", 0, 0)))
     assert (found.pictures, found.scored) == (3, 2)
     assert (found.passed_right, found.passed_wrong, found.balanced_accuracy) == (1, 0, 1)
 
 
 def test_pictures_of_one_kind_tell_no_accuracy() -> None:
-    found = agreement("x", 0.9, rows(("a", 1, 1), ("b", 1, 0)))
+    found = agreement("x", rows(("a", 1, 1), ("b", 1, 0)))
     assert found.passed_right == 0.5 and math.isnan(found.balanced_accuracy)
     assert found.ranked is None and found.balanced_interval is None
     assert len(table([found])[0]) == len(HEADER)
 
 
 def test_a_perfect_judge_has_a_perfect_interval() -> None:
-    found = agreement("x", 0.9, rows(*((str(i), i % 2, float(i % 2)) for i in range(20))))
+    found = agreement("x", rows(*((str(i), i % 2, float(i % 2)) for i in range(20))))
     assert found.balanced_accuracy == 1 and found.balanced_interval == (1, 1)
 
 

@@ -154,6 +154,17 @@ def test_agenerate_leaves_the_loop_free(settings: dict[str, Any]) -> None:
     assert ticks > 5
 
 
+def test_the_report_metric_sees_only_what_some_budget_would_have_returned(settings: dict[str, Any]) -> None:
+    told = settings | {"metric": f"{REWARDS}:Half", "steps": 6, "threshold": None, "stop": False}
+    found = one("a red star", **told)
+    best, places = -1.0, []
+    for place, step in enumerate(found.steps):
+        if (value := step.score.value or 0.0) > best:
+            best, places = value, [*places, place]
+    assert list(found.judged) == places and places[-1] == found.returned and len(places) < len(found.steps) == 7
+    assert all(score.value == 0.5 for score in found.judged.values())
+
+
 def test_errors_cross_from_the_thread_of_a_running_loop() -> None:
     async def notebook() -> None:
         _outside_any_loop(lambda: 1 / 0)

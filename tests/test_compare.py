@@ -284,7 +284,7 @@ def test_pictures_that_were_never_judged_are_unscored_and_noted(tmp_path):
         store.write(outcome(A, (0.2, 1.0), key=Key(0, A.text)))
     found = compare_runs([folder])
     assert found.rows[0].overall.returned.scored == 0, "the search reward does not speak for the report metric"
-    assert "latent_reasoning: 2 pictures were never shown to detector; they are unscored." in found.notes
+    assert "latent_reasoning: 1 returned pictures were never shown to detector; they are unscored." in found.notes
 
 
 def test_an_oracle_row_is_scored_by_its_search_reward(tmp_path):

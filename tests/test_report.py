@@ -47,7 +47,7 @@ def test_summary_of_four_samples_by_hand():
         record(Prompt("c"), (None, 0.5)),
         record(Prompt("d"), (None, None, None), stop="judge_failed"),
     ]
-    found = summarise(records, threshold=0.9)
+    found = summarise(records, threshold_of=lambda category: 0.9)
     assert (found.samples, found.prompts) == (4, 4)
     assert (found.first.n, found.first.scored, found.first.mean) == (4, 2, 0.375)
     assert (found.first.lowest, found.first.highest) == (0.1875, 0.6875)  # 0.75 / 4 and 2.75 / 4
@@ -65,9 +65,18 @@ def test_summary_of_four_samples_by_hand():
     assert found.judged_first is None
 
 
+def test_each_category_has_its_own_threshold():
+    easy, hard = Prompt("a", category="complex"), Prompt("b", category="color")
+    records = [record(easy, (0.5,)), record(hard, (0.5,)), record(hard, (0.95,))]
+    found = summarise(records, threshold_of={"complex": 0.4, "color": 0.9}.get)
+    assert found.returned.right == pytest.approx(2 / 3)
+    assert {name: part.returned.right for name, part in found.categories.items()} == {"complex": 1, "color": 0.5}
+    assert summarise(records, threshold_of={"complex": 0.4}.get).returned.right == 1, "known of one category only"
+
+
 def test_the_threshold_is_strict_and_optional():
     records = [record(RED, (0.9,)), record(GREEN, (0.91,))]
-    assert summarise(records, threshold=0.9).returned.right == 0.5
+    assert summarise(records, threshold_of=lambda category: 0.9).returned.right == 0.5
     assert summarise(records).returned.right is None
 
 

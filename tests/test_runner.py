@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from milr.runs.runner import Job, Tally, jobs_of, run
+from milr.runs.runner import DEAD, Job, Tally, jobs_of, run
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Outcome, Prompt
 from outcomes import config, outcome
@@ -26,6 +26,10 @@ def store(tmp_path: Path):
 async def search_one(prompt: Prompt, sample: int) -> Outcome:
     await asyncio.sleep(0)
     return outcome(prompt, sample=sample)
+
+
+async def unjudged(prompt: Prompt, sample: int) -> Outcome:
+    return outcome(prompt, (None,), sample, stop="judge_failed")
 
 
 def texts(store: RunStore) -> set[str]:
@@ -180,3 +184,22 @@ def test_a_full_disk_is_a_failure_of_the_job(store, monkeypatch):
     monkeypatch.setattr("milr.runs.files.os.replace", full)
     with pytest.raises(Exception, match="No space left on device"):
         asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one))
+
+
+def test_a_judge_that_is_dead_ends_the_run_and_all_is_made_again_by_the_next(store):
+    prompts = [Prompt(f"prompt {number}") for number in range(20)]
+    with pytest.raises(JudgeError, match=f"{DEAD} samples in a row could not be judged .no shape found.: mend that"):
+        asyncio.run(run(jobs_of(prompts), store=store, search_one=unjudged, in_flight=2))
+    assert DEAD <= len(store.records()) <= DEAD + 1, "what was in flight is kept"
+    tally = asyncio.run(run(jobs_of(prompts), store=store, search_one=search_one))
+    assert tally == Tally(20, 0, 20)
+
+
+def test_a_judge_that_fails_now_and_then_ends_nothing(store):
+    async def often(prompt: Prompt, sample: int) -> Outcome:
+        return await (search_one if prompt.text.endswith("7") else unjudged)(prompt, sample)
+
+    prompts = [Prompt(f"prompt {number}") for number in range(5, 25)]  # 7 and 17 are judged
+    with pytest.raises(JudgeError):
+        asyncio.run(run(jobs_of(prompts[3:12]), store=store, search_one=often, in_flight=1))  # 8 to 16
+    assert asyncio.run(run(jobs_of(prompts[:10]), store=store, search_one=often, in_flight=1)).total == 10  # 5 to 14

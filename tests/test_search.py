@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from milr.base import Reward, UnifiedModel
-from milr.search import Budget, best_step, search
+from milr.search import Budget, best_step, returnable, search
 from milr.studio import Studio
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 
@@ -78,8 +78,9 @@ def run(method: Any, **settings: Any) -> Outcome:
         ((None,) * 5, {}, 3, "judge_failed"),
         ((0.5, None, None, 0.5, None, None, None, 0.5), {}, 7, "judge_failed"),
         ((None, None, 1.0), {}, 3, "threshold"),
-        ((None, None), {}, 2, "steps"),
-        ((None,) * 5, {"budget": Budget(pictures=2)}, 2, "budget"),  # an unscored picture is charged
+        ((None, None), {}, 2, "judge_failed"),  # nothing was ever judged
+        ((0.5, None), {}, 2, "steps"),
+        ((None,) * 5, {"budget": Budget(pictures=2)}, 2, "judge_failed"),  # an unscored picture is charged
     ],
 )
 def test_when_a_search_stops(values: tuple[Any, ...], settings: dict[str, Any], count: int, stop: str) -> None:
@@ -100,6 +101,19 @@ def test_the_best_is_the_first_highest_and_never_unscored(values: tuple[Any, ...
     assert found.best == best
     assert found.returned == (len(values) - 1 if best is None else best)
     assert found.picture is found.steps[found.returned].rollout.picture
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [((0.5, 0.5, 0.7, 0.6, 0.9), [0, 2, 4]), ((None, None, 0.0, None, 0.1), [0, 1, 2, 4]), ((1.0, 0.5), [0])],
+)
+def test_what_a_smaller_budget_would_have_returned(values: tuple[Any, ...], places: list[int]) -> None:
+    found = run(Scripted(*values), threshold=None)
+    assert returnable(found) == places
+    by_budget = [run(Scripted(*values), threshold=None, budget=Budget(pictures=n)) for n in range(1, len(values) + 1)]
+    unscored = [len(one.steps) - 1 for one in by_budget if one.best is None]
+    assert {one.best for one in by_budget if one.best is not None} | set(unscored) == set(places)
+    assert returnable(found, "last") == list(range(len(values)))
 
 
 def test_the_last_is_returned_where_asked_and_the_best_is_still_known() -> None:

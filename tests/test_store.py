@@ -28,6 +28,19 @@ def record_path(store: RunStore, prompt: Prompt = RED, sample: int = 0) -> Path:
     return store.folder / "records" / f"{name_of(prompt, sample)}.json"
 
 
+def test_what_no_judge_judged_is_not_finished_and_is_still_told(tmp_path):
+    given_up = outcome(RED, (0.5, None, None, None), stop="judge_failed")
+    without_metric = outcome(GREEN, (0.5, 1.0), judged={1: Score.unscored("no connection")})
+    judged = outcome(GREEN, (0.5, 1.0), 1, judged={1: Score(0.5)})
+    with RunStore(tmp_path).open(config()) as store:
+        for one in (given_up, without_metric, judged):
+            store.write(one)
+        assert [store.finished(one.prompt, one.key.sample) for one in (given_up, without_metric, judged)] == [
+            False, False, True]  # fmt: skip
+        assert [bool(one.unjudged) for one in (given_up, without_metric, judged)] == [True, True, False]
+        assert len(store.records()) == 3 and store.record(GREEN, 0).best == 1
+
+
 # --- what a configuration is
 
 
@@ -37,7 +50,7 @@ def test_digest_ignores_the_order_of_settings_and_whole_floats_but_not_values():
     assert config(settings={"threshold": 0.9, "steps": 21, "learning_rate": 0.03}).digest != config().digest
 
 
-@pytest.mark.parametrize("field", sorted(set(RunConfig.model_fields) - {"command", "label"}))
+@pytest.mark.parametrize("field", sorted(set(RunConfig.model_fields) - {"command", "label", "notes", "thresholds"}))
 def test_every_field_but_the_command_is_part_of_the_digest_and_told_in_words(field):
     old = getattr(config(), field)
     changed = {dict: {"x": 1}, str: "other", int: 99, bool: True}[type(old)]
@@ -46,7 +59,9 @@ def test_every_field_but_the_command_is_part_of_the_digest_and_told_in_words(fie
 
 
 def test_command_and_label_are_labels():
-    assert config(command="bench", label="mine").digest == config().digest
+    told = config(command="bench", label="mine", notes=("own wording",), thresholds={"color": 0.4})
+    assert told.digest == config().digest
+    assert (told.threshold_of("color"), told.threshold_of("shape")) == (0.4, 0.9)
 
 
 def test_digest_is_the_same_in_another_process():

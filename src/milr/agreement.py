@@ -35,17 +35,21 @@ HEADER = ("reward", "scored", "right pictures passed", "wrong pictures passed", 
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture: its prompt, the metric's score, the reward's (None: unscored), and the reward's seconds."""
+    """One picture: its prompt, the metric's score, the reward's (None: unscored), whether that passes, its seconds."""
 
     group: str
     metric: float
     score: float | None
+    passed: bool
     seconds: float
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One reward against the metric. `passed`: score > threshold; rankings are over pairs the metric tells apart."""
+    """One reward against the metric. Passed: above the threshold of the prompt's category.
+
+    Rankings are over pairs of one prompt's pictures that the metric tells apart.
+    """
 
     reward: str
     pictures: int
@@ -64,8 +68,9 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, options: Op
     """The reward's word on every picture of a run whose report metric scored it."""
     store = RunStore(folder)
     config = store.run().config
-    if not config.report_metric:
-        raise UsageError(f"{folder} has no report metric to agree with: choose a metric.")
+    if not config.oracle:
+        raise UsageError(f"{folder} was searched with {config.reward}, so that its report metric has not seen every "
+                         "picture: name pictures whose search reward is the metric.")  # fmt: skip
     reward = catalog.make_reward(name, model, options or Options(seed=config.seed))
     studio, limit = Studio(model, reward), asyncio.Semaphore(in_flight)
     kept = folder / "judgements" / _asked(name, studio, store, model)
@@ -100,8 +105,12 @@ async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record:
         told = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
         write_atomically(path, json.dumps(told).encode())
     metrics = [picture.metric for picture in sample_of(folder, config, record).pictures]
-    return [Judged(record.prompt.text, metric, score.value, score.seconds)
-            for metric, score in zip(metrics, scores, strict=True) if metric is not None]  # fmt: skip
+    limit = getattr(studio.reward, "threshold_of", lambda category: studio.reward.threshold)(record.prompt.category)
+    return [
+        Judged(record.prompt.text, metric, score.value, score.value is not None and score.value > limit, score.seconds)
+        for metric, score in zip(metrics, scores, strict=True)
+        if metric is not None
+    ]
 
 
 def _opened(path: Path) -> Image:
@@ -114,10 +123,10 @@ def _opened(path: Path) -> Image:
         raise UsageError(f"{path} is damaged or gone: the same command makes it again once it is deleted.") from None
 
 
-def agreement(reward: str, threshold: float, rows: Sequence[Judged]) -> Agreement:
+def agreement(reward: str, rows: Sequence[Judged]) -> Agreement:
     """The numbers; nan where the pictures are all right or all wrong. Intervals are bootstraps by prompt."""
     scored = [row for row in rows if row.score is not None]
-    passed = np.array([row.score is not None and row.score > threshold for row in scored])
+    passed = np.array([row.passed for row in scored])
     right = np.array([row.metric > RIGHT for row in scored])
     rates = [float(passed[kind].mean()) if kind.any() else float("nan") for kind in (right, ~right)]
     groups, correct = _ranked(scored)

@@ -91,6 +91,9 @@ async def work_off(prepared: Prepared, studio: Studio, out: Path, *, on_step: On
     from milr.runs.store import RunStore
 
     async def one(prompt: Prompt, sample: int) -> Outcome:
+        earlier = await asyncio.to_thread(store.record, prompt, sample)
+        if earlier and earlier.stop != "judge_failed":  # searched, and not judged
+            return await prepared.judge(studio, restore(earlier, out))
         return await prepared.search_one(studio, prompt, sample, on_step)
 
     options = prepared.options

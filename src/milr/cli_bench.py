@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,11 +62,10 @@ def bench(
     options = dataclasses.replace(options, metric=options.metric or made.metric)
     with console.status("loading the model"):
         calm_threads(options.model)
-        prepared = prepare(asked, options, benchmark=benchmark)
+        prepared = prepare(asked, options, benchmark=made)
     job = Job(options.method, options.seed, out or default_folder(prepared))
     work_off_jobs(console, [(job, prepared)])
     tell_comparison(console, [job.folder], job.folder, as_json=as_json)
-    _tell_notes(console, made, prepared.metric, prepared.reward)
     _tell_unscored(console, job.folder)
 
 
@@ -99,6 +97,7 @@ def score(
     with folder_progress(console) as (on_checked, on_event):
         found = asyncio.run(score_folder(
             made, folder, judge, out=to, metric_name=name, metric_identity=catalog.reward_identity(name, judge),
+            notes=catalog.notes_of(made, judge, judge),
             prompts=asked, samples=samples, seed=options.seed, partial=partial, in_flight=options.in_flight,
             on_checked=on_checked, on_event=on_event,
         ))  # fmt: skip
@@ -107,7 +106,6 @@ def score(
     if found.missing:
         console.print(f"{found.missing} of {found.pictures + found.missing} pictures are missing and are not in the "
                       "score", soft_wrap=True)  # fmt: skip
-    _tell_notes(console, made, judge, judge)
     _tell_unscored(console, to)
 
 
@@ -120,27 +118,6 @@ def _prompts_of(name: str, categories: str | None, limit: int | None, **given: A
     return made, chosen(made.prompts(), names, limit)
 
 
-def _tell_notes(console: Console, benchmark: Benchmark, metric: Any, reward: Any) -> None:
-    """What one has to know to compare the score with published ones."""
-    notes = [*getattr(benchmark, "deviations", ()), *_notes_of(metric)]
-    if not getattr(benchmark, "official", True):
-        notes.append(f"These are not known to be the official prompts of {benchmark.name}.")
-    for note in dict.fromkeys(notes):
-        console.print(f"note     {note}", soft_wrap=True)
-    for note in () if reward is metric else dict.fromkeys(_notes_of(reward)):
-        console.print(f"reward   {note}", soft_wrap=True)
-
-
-def _notes_of(judge: Any) -> Iterator[str]:
-    """How a judge departs from the official one, in whose words it was asked, and likewise of those it is made of."""
-    yield from getattr(judge, "deviations", ())
-    if wording := getattr(judge, "wording", None):
-        yield f"Wording of {judge.name}: {wording.label}."
-    inner = [getattr(judge, "unified", None), *getattr(judge, "judges", {}).values()]
-    for one in filter(None, inner):
-        yield from _notes_of(one)
-
-
 def _tell_unscored(console: Console, folder: Path) -> None:
     """How many returned pictures have no score, and why the first has none; JudgeError where all have none."""
     from milr.runs.store import RunStore
@@ -148,10 +125,10 @@ def _tell_unscored(console: Console, folder: Path) -> None:
     judged = [record.result.judged or record.result for record in RunStore(folder).records()]
     lost = [one.reason.rstrip(".") for one in judged if one.score is None]
     if lost and len(lost) == len(judged):
-        raise JudgeError(f"no picture could be judged ({lost[0]}): mend that, and choose another --out.")
+        raise JudgeError(f"no picture could be judged ({lost[0]}): mend that, and the same command asks again.")
     if lost:
-        console.print(f"{len(lost)} of {len(judged)} pictures are unscored, the first because {lost[0]}.",
-                      soft_wrap=True)  # fmt: skip
+        console.print(f"{len(lost)} of {len(judged)} pictures are unscored, the first because {lost[0]}; "
+                      "the same command asks again.", soft_wrap=True)  # fmt: skip
 
 
 def experiment(
@@ -235,7 +212,6 @@ def tell_comparison(console: Console, runs: list[Path], out: Path, *, against: s
 def tell_agreement(console: Console, told: Experiment, out: Path, model: str, *, as_json: bool = False) -> None:
     """Ask each reward about the pictures of a row, and how it agrees with the report metric."""
     from milr.agreement import HEADER, agreement, judge_run, table, to_json
-    from milr.catalog import make_reward
     from milr.experiments import jobs
     from milr.prepared import load_model
     from milr.runs.store import write_atomically
@@ -247,7 +223,7 @@ def tell_agreement(console: Console, told: Experiment, out: Path, model: str, *,
         folders = [job.folder for job in jobs(told, out, [told.pictures_of])]
         with console.status(f"asking {name}"):
             rows = [row for folder in folders for row in asyncio.run(judge_run(folder, name, judge, options=options))]
-        found.append(agreement(name, make_reward(name, judge, options).threshold, rows))
+        found.append(agreement(name, rows))
     show(console, list(HEADER), table(found))
     write_atomically(out / "agreement.json", to_json(found).encode())
     console.print(f"numbers  {out / 'agreement.json'}", soft_wrap=True)

@@ -125,14 +125,14 @@ def _slug(name: str) -> str:
 
 def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, Prepared]]:
     """Each job with all it needs; rows in the same wording share one loaded model. `replaced` overrides options."""
-    prompts = experiment.prompts()
+    benchmark, prompts = experiment.benchmark_part(), experiment.prompts()
     models: dict[tuple[Any, ...], UnifiedModel] = {}
     for job in todo:
         options = dataclasses.replace(experiment.options(job.row, job.seed), **replaced)
         wording = tuple(getattr(options, name) for name in WORDING)
         model = models.setdefault(wording, None) or load_model(options)  # type: ignore[arg-type]
         models[wording] = model
-        yield job, prepare(prompts, options, model=model, benchmark=experiment.benchmark, label=job.row)
+        yield job, prepare(prompts, options, model=model, benchmark=benchmark, label=job.row)
 
 
 def run_job(job: Job, prepared: Prepared, on_event: Callable[[Any], None] | None = None,

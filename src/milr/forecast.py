@@ -56,9 +56,10 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def told(one: Forecast) -> str:
-    """A line about it."""
-    return (f"{one.samples} samples to make, at most {one.pictures} pictures; if no search stops early, about "
-            f"{one.token_steps} token-steps and {duration(one.seconds)} of the model's time")  # fmt: skip
+    """A line about it. Each picture is shown to the search reward, and to the report metric at most once."""
+    return (f"{one.samples} samples to make, at most {one.pictures} pictures and as many calls of each judge; if no "
+            f"search stops early, about {one.token_steps} token-steps and {duration(one.seconds)} of the model's time"
+            )  # fmt: skip
 
 
 def duration(seconds: float) -> str:

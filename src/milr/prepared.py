@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from milr import catalog
 from milr.options import Options
 from milr.presets import PRESETS, resolve
-from milr.search import Budget, OnStep, search
+from milr.search import Budget, OnStep, returnable, search
 from milr.studio import Studio
-from milr.types import Key, Outcome, Prompt, Score, UsageError
+from milr.types import Key, Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Method, Reward, UnifiedModel
+    from milr.base import Benchmark, Method, Reward, UnifiedModel
     from milr.runs.config import RunConfig
 
 METRIC = "detector"  # the report metric of nano's world
@@ -36,7 +36,7 @@ class Prepared:
     settings: Mapping[str, Any]
     threshold: float | None
     budget: Budget
-    benchmark: str = ""
+    benchmark: Benchmark | None = None
     label: str = ""
 
     @property
@@ -57,10 +57,20 @@ class Prepared:
             model_identity=dict(self.model.identity()), reward=self.reward_name,
             reward_identity=catalog.reward_identity(self.reward_name, self.reward), oracle=self.oracle,
             report_metric=self.metric_name, metric_identity=catalog.reward_identity(self.metric_name, self.metric),
-            method=options.method, preset=options.preset, label=self.label, benchmark=self.benchmark,
+            method=options.method, preset=options.preset, label=self.label,
+            benchmark=self.benchmark.name if self.benchmark else "",
             settings={**self.settings, **spoken, **limits, "threshold": self.threshold}, seed=options.seed,
             samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
+            notes=catalog.notes_of(self.benchmark, self.metric, self.reward), thresholds=self._thresholds(),
         )  # fmt: skip
+
+    def _thresholds(self) -> dict[str, float]:
+        """By category, where the reward has several."""
+        if not hasattr(self.reward, "threshold_of"):
+            return {}
+        names = {prompt.category for prompt in self.prompts}
+        found = {name: self.threshold_for(Prompt("", category=name)) for name in sorted(names)}
+        return {name: value for name, value in found.items() if value is not None}
 
     def threshold_for(self, prompt: Prompt) -> float | None:
         """Above which score the search stops at this prompt: the user's, or the reward's for its category."""
@@ -73,20 +83,25 @@ class Prepared:
         key = Key(self.options.seed, prompt.text, sample)
         outcome = await search(studio, prompt, key, self.method, threshold=self.threshold_for(prompt),
                                budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
-        return replace(outcome, judged=await self._judged(studio, outcome))
+        return await self.judge(studio, outcome)
 
-    async def _judged(self, studio: Studio, outcome: Outcome) -> dict[int, Score]:
-        """The report metric's word on every picture, where it is another judge than the search reward."""
-        prompt = outcome.prompt
+    async def judge(self, studio: Studio, outcome: Outcome) -> Outcome:
+        """With the report metric's word, where it is another judge than the search reward and has not said it yet.
+
+        It is asked about the pictures that the search would have returned at some budget, and no others.
+        """
+        prompt, judged = outcome.prompt, dict(outcome.judged)
         if self.metric is None or self.oracle or ("shapes" in self.metric.needs and prompt.metadata is None):
-            return {}
+            return outcome
         async with studio.method():
-            return {place: await studio.score(step.rollout.picture, prompt, self.metric)
-                    for place, step in enumerate(outcome.steps)}  # fmt: skip
+            for place in returnable(outcome, self.settings["returns"]):
+                if place not in judged or judged[place].value is None:
+                    judged[place] = await studio.score(outcome.steps[place].rollout.picture, prompt, self.metric)
+        return replace(outcome, judged=judged)
 
 
 def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedModel | None = None,
-            benchmark: str = "", label: str = "") -> Prepared:  # fmt: skip
+            benchmark: Benchmark | None = None, label: str = "") -> Prepared:  # fmt: skip
     """Check the options, load model (unless one is given), reward and method, read the prompts; MilrError if not."""
     _check_names(options)
     model = model or load_model(options)

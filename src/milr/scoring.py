@@ -75,14 +75,14 @@ class _NoModel:
 async def score_folder(benchmark: Benchmark, folder: Path, metric: Reward, *, out: Path, metric_name: str = "",
                        metric_identity: Mapping[str, Any] | None = None, prompts: Sequence[Prompt] | None = None,
                        samples: int | None = None, seed: int = 0, partial: bool = False, in_flight: int = 8,
-                       on_checked: OnChecked | None = None, on_event: OnEvent | None = None
+                       notes: Sequence[str] = (), on_checked: OnChecked | None = None, on_event: OnEvent | None = None
                        ) -> ScoredFolder:  # fmt: skip
     """Judge the pictures in `folder`, laid out as the benchmark's evaluator wants them, and keep each in `out`.
 
     `prompts` are those of the benchmark that count (None: all), `samples` how many pictures each has (None: as many as
-    are found), `seed` what the pictures are filed under, so that they can be paired with a run's. `metric_name` and
-    `metric_identity` are the catalogue's. `partial` leaves out what is missing or unreadable instead of refusing.
-    The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
+    are found), `seed` what the pictures are filed under, so that they can be paired with a run's. `metric_name`,
+    `metric_identity` and `notes` are the catalogue's. `partial` leaves out what is missing or unreadable instead of
+    refusing. The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
     """
     checked = await asyncio.to_thread(
         lambda: check(benchmark, folder, prompts, samples, partial=partial, on_checked=on_checked)
@@ -90,6 +90,7 @@ async def score_folder(benchmark: Benchmark, folder: Path, metric: Reward, *, ou
     name = metric_name or metric.name
     _refuse_unjudgeable(checked.prompts, metric, name)
     config = _config(benchmark, checked, name, metric_identity or {}, folder.resolve().name, seed)
+    config = config.model_copy(update={"notes": tuple(notes)})
     model = _NoModel()
     studio = Studio(cast(UnifiedModel, model), metric)
 
@@ -202,5 +203,6 @@ def _outcome(prompt: Prompt, key: Key, picture: Image, score: Score) -> Outcome:
     """A search that made one picture and ended."""
     cost = Cost(pictures=1, reward_calls=score.calls, reward_seconds=score.seconds)
     step = Step(0, Rollout(None, ImageTrace(()), picture), score, cost=cost)
-    best = None if score.value is None else 0
-    return Outcome(prompt, key, (step,), best, 0, "steps", cost, {0: score})
+    if score.value is None:
+        return Outcome(prompt, key, (step,), None, 0, "judge_failed", cost, {0: score})
+    return Outcome(prompt, key, (step,), 0, 0, "steps", cost, {0: score})

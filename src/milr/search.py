@@ -52,6 +52,8 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
                 stop = reason
                 break
     best = best_step(steps)
+    if best is None:
+        stop = "judge_failed"
     returned = len(steps) - 1 if returns == "last" or best is None else best
     return Outcome(prompt, key, tuple(steps), best, returned, stop, cost)
 
@@ -60,6 +62,16 @@ def best_step(steps: list[Step]) -> int | None:
     """Index of the first highest score; None when nothing was scored."""
     scored = [(step.score.value, -index) for index, step in enumerate(steps) if step.score.value is not None]
     return -max(scored)[1] if scored else None
+
+
+def returnable(outcome: Outcome, returns: Literal["best", "last"] = "best") -> list[int]:
+    """Positions of the pictures that the same search would have returned had its budget ended earlier."""
+    values = [step.score.value for step in outcome.steps]
+    if returns == "last":
+        return list(range(len(values)))
+    best = [max((value for value in values[:place] if value is not None), default=None) for place in range(len(values))]
+    return [place for place, (value, before) in enumerate(zip(values, best, strict=True))
+            if before is None or (value is not None and value > before)]  # fmt: skip
 
 
 def _reason_to_stop(steps: list[Step], threshold: float | None, spent: bool) -> StopReason | None:

@@ -217,7 +217,8 @@ class Step:
 class Outcome:
     """Everything a search made for one prompt and sample. `best` indexes `steps`; None when nothing was scored.
 
-    `judged` holds the report metric's scores by position in `steps` (empty when no other judge was asked).
+    `judged` holds the report metric's scores by position in `steps`, of the pictures that some budget would have
+    returned (empty when no other judge was asked).
     """
 
     prompt: Prompt
@@ -228,6 +229,13 @@ class Outcome:
     stop: StopReason
     cost: Cost
     judged: Mapping[int, Score] = field(default_factory=dict)
+
+    @property
+    def unjudged(self) -> str:
+        """Why it is to be judged again, because a judge gave up: the last reason, or ""."""
+        failed = [score.reason for score in self.judged.values() if score.value is None]
+        failed += [self.steps[-1].score.reason] if self.stop == "judge_failed" else []
+        return failed[-1] or "no reason given" if failed else ""
 
     @property
     def picture(self) -> Image:

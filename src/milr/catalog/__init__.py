@@ -19,6 +19,7 @@ from milr.catalog.files import as_reward, call, from_file, is_file_part
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
 from milr.catalog.models import MODELS, hub
 from milr.catalog.names import nearest_name, one_of
+from milr.catalog.notes import notes_of
 from milr.catalog.parts import Part, Wanted
 from milr.catalog.rewards import REWARDS
 from milr.types import MissingError, UsageError
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from milr.options import Options
 
 __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
-           "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu", "nearest_name", "one_of",
-           "reward_identity"]  # fmt: skip
+           "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu", "nearest_name",
+           "notes_of", "one_of", "reward_identity"]  # fmt: skip
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")

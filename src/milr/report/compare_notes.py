@@ -14,7 +14,8 @@ ORACLE = "(oracle): the search reward is also the report metric, so the score is
 
 def notes_of(rows: Sequence[Row], common: int) -> list[str]:
     """Sentences; `common` is how many searches of each row are compared."""
-    return [*_measures(rows), *_left_out(rows, common), *_machines(rows), *_speeds(rows)]
+    said = dict.fromkeys(note for row in rows for note in row.config.notes)
+    return [*_measures(rows), *said, *_left_out(rows, common), *_machines(rows), *_speeds(rows)]
 
 
 def _measures(rows: Sequence[Row]) -> Iterator[str]:
@@ -27,7 +28,8 @@ def _measures(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         unjudged = sum(found.unjudged for found in row.runs)
         if unjudged:
-            yield f"{row.title}: {unjudged} pictures were never shown to {metric_of(row.config)}; they are unscored."
+            yield (f"{row.title}: {unjudged} returned pictures were never shown to {metric_of(row.config)}; they are "
+                   "unscored.")  # fmt: skip
     if len(budgets := sorted({budget_of(row) for row in rows})) > 1:
         told = ", ".join(map(str, budgets))
         yield f"Rows were allowed different numbers of pictures ({told}): the curves compare them at equal numbers."

@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run folder, read. `unjudged` counts pictures that the report metric was never asked about."""
+    """A run folder, read. `unjudged` counts returned pictures that the report metric never saw."""
 
     folder: Path
     run: Run
@@ -136,7 +136,7 @@ def load(folder: Path) -> LoadedRun:
     """A run folder, read and reduced to what is compared; UsageError when it holds none."""
     store = RunStore(folder)
     run, records = store.run(), store.records()
-    unjudged = sum(not _is_judged(run.config, step) for record in records for step in record.steps)
+    unjudged = sum(not _is_judged(run.config, record.result) for record in records)
     return LoadedRun(folder, run, tuple(sample_of(folder, run.config, record) for record in records), unjudged)
 
 

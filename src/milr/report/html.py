@@ -62,7 +62,7 @@ def write_report(run_folder: Path | str, *, on_sample: OnSample | None = None) -
     run, records = store.run(), store.records()
     if not records:
         raise UsageError(f"{run_folder} has no finished sample yet: run the same command again to go on.")
-    summary = summarise(records, threshold=_threshold(run))
+    summary = summarise(records, threshold_of=run.config.threshold_of)
     page = store.folder / "report.html"
     files = {
         "table.csv": to_csv(records),
@@ -82,7 +82,7 @@ def render(folder: Path, run: Run, records: Sequence[Record], summary: Summary, 
     """The page as text."""
     samples = []
     for place, record in enumerate(records):
-        samples.append(_sample(folder, record, place, _threshold(run)))
+        samples.append(_sample(folder, record, place, run.config.threshold_of(record.prompt.category)))
         if on_sample:
             on_sample(place + 1, len(records))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -103,11 +103,6 @@ def render(folder: Path, run: Run, records: Sequence[Record], summary: Summary, 
 
 def _resource(name: str) -> str:
     return resources.files("milr.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _threshold(run: Run) -> float | None:
-    value = run.config.settings.get("threshold")
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _settings(run: Run) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -17,6 +17,8 @@ from milr.report.failures import looks_hacked, marks
 from milr.report.statistics import Group, Interval, interval_of_mean, interval_of_share
 from milr.runs.store import Record, StepRecord
 from milr.types import Cost
+
+ThresholdOf = Callable[[str], float | None]
 
 
 @dataclass(frozen=True)
@@ -67,29 +69,29 @@ class Summary:
     categories: Mapping[str, Summary] = field(default_factory=dict)
 
 
-def summarise(records: Sequence[Record], *, threshold: float | None = None) -> Summary:
-    """The numbers of at least one record; `threshold` says which scores are right (strictly above it)."""
+def summarise(records: Sequence[Record], *, threshold_of: ThresholdOf = lambda category: None) -> Summary:
+    """The numbers of at least one record; `threshold_of` a category says which scores are right (strictly above)."""
     if not records:
         raise ValueError("a summary needs at least one record")
-    return dataclasses.replace(_summarise(records, threshold), categories=_by_category(records, threshold))
+    return dataclasses.replace(_summarise(records, threshold_of), categories=_by_category(records, threshold_of))
 
 
-def _by_category(records: Sequence[Record], threshold: float | None) -> dict[str, Summary]:
+def _by_category(records: Sequence[Record], threshold_of: ThresholdOf) -> dict[str, Summary]:
     names = sorted({record.prompt.category for record in records})
     if names == [""]:
         return {}
     members = {name: [record for record in records if record.prompt.category == name] for name in names}
-    return {name or "other": _summarise(group, threshold) for name, group in members.items()}
+    return {name or "other": _summarise(group, threshold_of) for name, group in members.items()}
 
 
-def _summarise(records: Sequence[Record], threshold: float | None) -> Summary:
+def _summarise(records: Sequence[Record], threshold_of: ThresholdOf) -> Summary:
     updates = [step for record in records for step in record.steps if step.moved]
     stops = Counter(str(record.stop) for record in records)
     return Summary(
         samples=len(records),
         prompts=len({_cluster(record) for record in records}),
-        first=_scores(records, [record.first.score for record in records], threshold),
-        returned=_scores(records, [record.result.score for record in records], threshold),
+        first=_scores(records, [record.first.score for record in records], threshold_of),
+        returned=_scores(records, [record.result.score for record in records], threshold_of),
         gain=_gain(records),
         judged_first=_judged(records, [record.first for record in records]),
         judged_returned=_judged(records, [record.result for record in records]),
@@ -108,10 +110,12 @@ def _cluster(record: Record) -> Group:
     return (record.prompt.id, record.prompt.text)
 
 
-def _scores(records: Sequence[Record], values: Sequence[float | None], threshold: float | None) -> Scores:
-    pairs = [(_cluster(record), value) for record, value in zip(records, values, strict=True) if value is not None]
-    groups, scored = [group for group, _ in pairs], [value for _, value in pairs]
-    right = [value > threshold for value in scored] if threshold is not None else []
+def _scores(records: Sequence[Record], values: Sequence[float | None], threshold_of: ThresholdOf) -> Scores:
+    pairs = [(record, value) for record, value in zip(records, values, strict=True) if value is not None]
+    groups, scored = [_cluster(record) for record, _ in pairs], [value for _, value in pairs]
+    limits = [threshold_of(record.prompt.category) for record, _ in pairs]
+    known = [place for place, limit in enumerate(limits) if limit is not None]
+    right = [scored[place] > (limits[place] or 0.0) for place in known]
     return Scores(
         n=len(values),
         scored=len(scored),
@@ -120,7 +124,7 @@ def _scores(records: Sequence[Record], values: Sequence[float | None], threshold
         highest=(sum(scored) + len(values) - len(scored)) / len(values),
         interval=interval_of_mean(groups, scored),
         right=_mean(right),
-        right_interval=interval_of_share(groups, right) if right else None,
+        right_interval=interval_of_share([groups[place] for place in known], right) if right else None,
     )
 
 
@@ -128,7 +132,7 @@ def _judged(records: Sequence[Record], steps: Sequence[StepRecord]) -> Scores | 
     asked = [(record, step.judged.score) for record, step in zip(records, steps, strict=True) if step.judged]
     if not asked:
         return None
-    return _scores([record for record, _ in asked], [score for _, score in asked], None)
+    return _scores([record for record, _ in asked], [score for _, score in asked], lambda category: None)
 
 
 def _gain(records: Sequence[Record]) -> Gain:

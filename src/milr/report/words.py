@@ -14,7 +14,7 @@ STOPS: dict[StopReason, str] = {
     "threshold": "a score above the threshold",
     "steps": "all steps were taken",
     "budget": "the budget was spent",
-    "judge_failed": "the judge failed three times in a row",
+    "judge_failed": "the judge failed",
 }
 
 

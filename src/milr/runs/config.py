@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 
 from milr.types import Prompt
 
-LABELS = frozenset({"command", "label"})
+LABELS = frozenset({"command", "label", "notes", "thresholds"})
 NOT_SET = "not set"
 LONGEST = 48
 
@@ -53,7 +53,11 @@ Plain = Annotated[dict[str, JsonValue], BeforeValidator(plain)]
 
 
 class RunConfig(BaseModel):
-    """What a run is. `settings` are the method's and the search's values after presets and flags are resolved."""
+    """What a run is. `settings` are the method's and the search's values after presets and flags are resolved.
+
+    `notes` say what a score cannot be compared with, `thresholds` above what a picture is right, by category; both
+    follow from the rest.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -77,6 +81,13 @@ class RunConfig(BaseModel):
     role_tags: str = ""
     dtype: str = ""
     device: str = ""
+    notes: tuple[str, ...] = ()
+    thresholds: dict[str, float] = {}
+
+    def threshold_of(self, category: str) -> float | None:
+        """Above which score of the search reward a picture of this category is right; None: not known."""
+        whole = self.settings.get("threshold")
+        return self.thresholds.get(category, float(whole) if isinstance(whole, (int, float)) else None)
 
     def identity(self) -> dict[str, Any]:
         """Flat names to values: what the digest covers and what `differences` compares."""

@@ -71,6 +71,12 @@ class Record(BaseModel):
         return self
 
     @property
+    def unjudged(self) -> bool:
+        """Whether a judge gave up, so that it is to be asked again."""
+        asked = [step.judged for step in self.steps if step.judged]
+        return self.stop == "judge_failed" or any(judged.score is None for judged in asked)
+
+    @property
     def first(self) -> StepRecord:
         """The untouched first step."""
         return self.steps[0]

@@ -1,7 +1,8 @@
 """Works off a run's jobs, several at once. What is finished is written at once and never lost.
 
-When one job fails, no new ones start, those in flight finish and are written, and the failure is raised; when the run
-is cancelled, those in flight are dropped (the same command resumes) and a record being written is still written.
+When one job fails, or a judge has given up on DEAD jobs in a row, no new ones start, those in flight finish and are
+written, and the failure is raised; a sample that no judge could judge is made again by the next run. When the run is
+cancelled, those in flight are dropped (the same command resumes) and a record being written is still written.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from milr.runs.store import RunStore, name_of
-from milr.types import Outcome, Prompt
+from milr.types import JudgeError, Outcome, Prompt
 
+DEAD = 8
 SearchOne = Callable[[Prompt, int], Awaitable[Outcome]]
 
 
@@ -80,6 +82,7 @@ class _Shift:
     total: int
     done: int = 0
     failures: list[Exception] = field(default_factory=list)
+    unjudged: int = 0
 
     def found_already(self, job: Job) -> bool:
         """Whether the job is on disk; counts and tells it."""
@@ -119,6 +122,11 @@ class _Shift:
             raise
         self.done += 1
         self._tell("finished", job, outcome=outcome)
+        self.unjudged = self.unjudged + 1 if outcome.unjudged else 0
+        if self.unjudged == DEAD:
+            why = outcome.unjudged.rstrip(".")
+            self.failures.append(JudgeError(f"{DEAD} samples in a row could not be judged ({why}): mend that, and the "
+                                            "same command goes on."))  # fmt: skip
 
     def _tell(self, kind: Literal["found", "started", "finished", "failed"], job: Job, *,
               outcome: Outcome | None = None, error: Exception | None = None) -> None:  # fmt: skip

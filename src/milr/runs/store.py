@@ -105,9 +105,15 @@ class RunStore:
         return read_run(self.folder)
 
     def finished(self, prompt: Prompt, sample: int) -> bool:
-        """Whether the sample has a whole record and all its pictures."""
+        """Whether the sample has a whole record with all its pictures, and no judge gave up on it."""
+        record = self.record(prompt, sample)
+        return record is not None and not record.unjudged
+
+    def record(self, prompt: Prompt, sample: int) -> Record | None:
+        """The sample's record, where it is whole and all its pictures are."""
         record = _read_record(self._record_path(name_of(prompt, sample)))
-        return record is not None and all(_is_whole(self.folder / step.picture) for step in record.steps)
+        whole = record is not None and all(_is_whole(self.folder / step.picture) for step in record.steps)
+        return record if whole else None
 
     def write(self, outcome: Outcome) -> None:
         """Keep a finished sample: its pictures, then its record, which marks it as finished."""
