@@ -1,8 +1,10 @@
 """The tables of docs/results.md from finished experiments: `python benchmarks/results.py runs/controls ...`.
 
-Each folder holds the compare.json that `milr experiment` wrote. Two tables for each: the score after 1, 2, 4, 8 and all
-pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p Holm-corrected.
-`--figure FILE.png` draws the curves instead, of all rows or of those named by `--row`.
+Each folder holds the compare.json that `milr experiment` or `milr compare` wrote. Two tables: the score after 1, 2, 4, 8
+and all pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p corrected
+(Holm) over the rows of a column. `--by-kind` gives each kind of prompt its own columns instead, p corrected over all
+rows and kinds; `--token-steps 500,1000` compares at equal token-steps instead (from the runs beside compare.json);
+`--figure FILE.png` draws the curves, of all rows or of those named by `--row`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any
 
 import typer
 
+from milr.report.compare_rows import Sample, rows_of
+from milr.report.compare_scores import align, measure, tests_at
 from milr.report.figures import Line, budget_curves
 
 BUDGETS = (1, 2, 4, 8, 16)
@@ -21,6 +25,11 @@ BUDGETS = (1, 2, 4, 8, 16)
 def interval(ends: list[float] | None) -> str:
     """[low, high] with three digits; empty where there is none."""
     return f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+
+
+def chance(p: float) -> str:
+    """A p-value in words."""
+    return "p < 0.0001" if p < 0.0001 else f"p {p:.4f}"
 
 
 def points(row: dict[str, Any]) -> dict[int, dict[str, Any]]:
@@ -45,7 +54,7 @@ def test_line(row: dict[str, Any], budgets: list[int]) -> list[str]:
     for n in budgets:
         paired = curve[n]["paired"] if n in curve else None
         ends = interval(paired["interval"]) if paired and n == budgets[-1] else ""
-        cells.append(f"{paired['difference']:+.3f}{ends}, p {paired['holm']:.4f}" if paired else "")
+        cells.append(f"{paired['difference']:+.3f}{ends}, {chance(paired['holm'])}" if paired else "")
     return [row["title"], *cells]
 
 
@@ -61,6 +70,53 @@ def tables(found: dict[str, Any]) -> str:
     tested = [row for row in found["rows"] if row["title"] != found["against"] and row["budget"] > 1]
     header = [f"difference from {found['against']}", *(f"after {n}" for n in budgets)]
     return scores + "\n\n" + markdown([header, *(test_line(row, budgets) for row in tested)])
+
+
+def kinds(found: dict[str, Any]) -> str:
+    """Score of the returned pictures by kind of prompt, and the difference from the chosen row."""
+    header = ["row", *(f"{name}, difference" for name in found["categories"])]
+    lines = []
+    for row in found["rows"]:
+        cells = []
+        for name in found["categories"]:
+            part = row["categories"][name]
+            score, paired = part["returned"]["score"], part["paired"]
+            cells.append(f"{score:.3f}" + (f", {paired['difference']:+.3f}{interval(paired['interval'])}, "
+                                           f"{chance(paired['holm'])}" if paired else ""))  # fmt: skip
+        lines.append([row["title"], *cells])
+    return markdown([header, *lines])
+
+
+def at_token_steps(folder: Path, found: dict[str, Any], limits: list[int]) -> str:
+    """What every row's searches would have returned within so many token-steps, and the difference at the last."""
+    titles = [row["title"] for row in found["rows"] if row["budget"] > 1]
+    rows = [row for row in rows_of(sorted(folder.glob("*/seed-*"))) if row.title in titles]
+    rows.sort(key=lambda row: titles.index(row.title))
+    scopes = align(rows)
+    values = [[[within(sample, limit) for sample in samples] for samples in scopes.samples] for limit in limits]
+    base = titles.index(found["against"])
+    lines = []
+    for place, row in enumerate(rows):
+        cells = []
+        for limit_values in values:
+            paired = tests_at(scopes, limit_values, titles, base)[place]
+            tested = paired is not None and paired.holm is not None
+            told = f", {paired.difference:+.3f}, {chance(paired.holm)}" if tested else ""
+            cells.append(f"{measure(scopes, limit_values[place]).score:.3f}{told}")
+        lines.append([row.title, *cells])
+    return markdown([["row", *(f"{limit} token-steps" for limit in limits)], *lines])
+
+
+def within(sample: Sample, token_steps: int) -> float | None:
+    """The metric of the best picture that the search reward saw within so many token-steps; of the first at least."""
+    spent, best = 0, sample.pictures[0]
+    for picture in sample.pictures[1:]:
+        spent += picture.cost.token_steps
+        if spent + sample.pictures[0].cost.token_steps > token_steps:
+            break
+        if picture.search is not None and (best.search is None or picture.search > best.search):
+            best = picture
+    return best.metric
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -82,12 +138,17 @@ def curves(found: dict[str, Any], rows: list[str]) -> bytes:
     return budget_curves(lines, "pictures allowed", ticks=ticks, format="png")
 
 
-def main(folders: list[Path], figure: Path | None = None, row: list[str] | None = None) -> None:
+def main(folders: list[Path], figure: Path | None = None, row: list[str] | None = None, by_kind: bool = False,
+         token_steps: str = "") -> None:  # fmt: skip
     """Print the tables of each folder, or draw one figure."""
     for folder in folders:
         found = json.loads((folder / "compare.json").read_text())
         if figure:
             figure.write_bytes(curves(found, row or []))
+            continue
+        if by_kind or token_steps:
+            limits = [int(limit) for limit in token_steps.split(",")] if token_steps else []
+            typer.echo(kinds(found) if by_kind else at_token_steps(folder, found, limits))
             continue
         seeds = ", ".join(map(str, found["seeds"]))
         typer.echo(f"**{folder.name}**: {found['prompts']} prompts, seeds {seeds}, {found['searches']} searches a row, "
