@@ -1,7 +1,7 @@
 """The tables of docs/results.md from finished experiments: `python benchmarks/results.py runs/controls ...`.
 
-Each folder holds the compare.json that `milr experiment` or `milr compare` wrote. Two tables: the score after 1, 2, 4, 8
-and all pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p corrected
+Each folder holds the compare.json that `milr experiment` or `milr compare` wrote. Two tables: the score after 1, 2, 4,
+8 and all pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p corrected
 (Holm) over the rows of a column. `--by-kind` gives each kind of prompt its own columns instead, p corrected over all
 rows and kinds; `--token-steps 500,1000` compares at equal token-steps instead (from the runs beside compare.json);
 `--figure FILE.png` draws the curves, of all rows or of those named by `--row`.

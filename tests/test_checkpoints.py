@@ -13,10 +13,9 @@ from transformers.utils import logging
 
 import tiny_geneval
 from milr.rewards import checkpoints
-from milr.rewards.checkpoints import CHECKPOINTS, fetch, image_processor, is_here, pretrained, tokenizer
+from milr.rewards.checkpoints import fetch, image_processor, is_here, pretrained, tokenizer
+from milr.rewards.pinned import CHECKPOINTS, CLIP_B32, MASK2FORMER, PICKSCORE_INPUTS
 from milr.types import MissingError, UsageError
-
-B32 = "openai/clip-vit-base-patch32"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def test_every_repository_has_a_revision_and_a_licence() -> None:
     for name, one in CHECKPOINTS.items():
         assert re.fullmatch(r"main|[0-9a-f]{40}", one.revision), name
         assert one.licence and one.size and one.purpose, name
-    assert "NC" in CHECKPOINTS["facebook/mask2former-swin-small-coco-instance"].licence
+    assert "NC" in CHECKPOINTS[MASK2FORMER].licence
 
 
 def test_a_folder_is_loaded_frozen_in_float32_and_evaluation_mode(folder: Path) -> None:
@@ -141,15 +140,15 @@ def test_broken_inputs_are_one_sentence(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_here_is_known_without_a_network(folder: Path, cache: Path, tmp_path: Path) -> None:
-    inputs = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-    assert not is_here(B32) and not is_here(inputs) and not is_here("./nowhere")
-    for name in (B32, inputs):
+    inputs = PICKSCORE_INPUTS
+    assert not is_here(CLIP_B32) and not is_here(inputs) and not is_here("./nowhere")
+    for name in (CLIP_B32, inputs):
         place = cache / f"models--{name.replace('/', '--')}" / "snapshots" / CHECKPOINTS[name].revision
         copied(folder, place, "model.safetensors")
-    assert not is_here(B32) and is_here(inputs)  # of the second only the inputs are used
+    assert not is_here(CLIP_B32) and is_here(inputs)  # of the second only the inputs are used
     fetch(inputs)
     with pytest.raises(MissingError, match="no safetensors"):
-        fetch(B32)
+        fetch(CLIP_B32)
     assert is_here(str(folder)) and not is_here(str(tmp_path))
 
 
@@ -175,13 +174,13 @@ def test_what_is_no_folder_and_no_hub_name() -> None:
 
 
 def test_the_hub_cache_is_read_at_the_pinned_revision(folder: Path, cache: Path) -> None:
-    place = cache / f"models--{B32.replace('/', '--')}" / "snapshots"
+    place = cache / f"models--{CLIP_B32.replace('/', '--')}" / "snapshots"
     copied(folder, place / ("0" * 40))
-    with pytest.raises(MissingError, match=CHECKPOINTS[B32].revision):
-        pretrained(CLIPModel, B32)
-    copied(folder, place / CHECKPOINTS[B32].revision)
-    assert isinstance(pretrained(CLIPModel, B32, device="cpu"), CLIPModel)
-    assert tokenizer(B32)("ab") and image_processor(B32)
+    with pytest.raises(MissingError, match=CHECKPOINTS[CLIP_B32].revision):
+        pretrained(CLIPModel, CLIP_B32)
+    copied(folder, place / CHECKPOINTS[CLIP_B32].revision)
+    assert isinstance(pretrained(CLIPModel, CLIP_B32, device="cpu"), CLIPModel)
+    assert tokenizer(CLIP_B32)("ab") and image_processor(CLIP_B32)
 
 
 def test_a_device_that_is_not_here_is_a_usage_error_before_anything_is_read() -> None:
@@ -196,9 +195,9 @@ def test_transformers_settings_are_put_back(folder: Path) -> None:
 
 
 def test_a_folder_can_stand_for_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "openai/clip-vit-base-patch32"
+    name = CLIP_B32
     monkeypatch.setenv("MILR_CHECKPOINTS", str(tmp_path))
-    assert checkpoints.loaded_revision(name) == checkpoints.CHECKPOINTS[name].revision
+    assert checkpoints.loaded_revision(name) == CHECKPOINTS[name].revision
     (tmp_path / name).mkdir(parents=True)
     assert checkpoints.loaded_revision(name) == f"folder {tmp_path / name}"
     assert checkpoints._folder(name, ["*.json"]) == tmp_path / name

@@ -22,7 +22,6 @@ from milr.base import Benchmark, Method, Reward, UnifiedModel
 from milr.models.janus import JanusModel
 from milr.options import Options
 from milr.presets import resolve
-from milr.rules.wise import EDITIONS
 from milr.runs.layouts import LAYOUTS
 from milr.search import Budget, search
 from milr.shapes.grammar import to_prompt
@@ -239,6 +238,18 @@ def test_no_two_rewards_are_taken_for_each_other(models: Models, options: MadeWi
     assert json.dumps(catalog.reward_identity("t2i-compbench", strict)) not in told.values()
 
 
+JUDGED_ELSEWHERE = ("detector", "held-out", "weighted")  # by the shapes world, and by the judges that it is made of
+
+
+@pytest.mark.parametrize("name", [name for name in REWARDS if not name.startswith(JUDGED_ELSEWHERE)])
+def test_the_code_that_judges_is_part_of_a_rewards_identity(models: Models, options: MadeWith, name: str) -> None:
+    reward = made(models, options, name)
+    kinds = {*type(reward).__mro__, *type(getattr(reward, "asker", reward)).__mro__}
+    modules = {kind.__module__ for kind in kinds if kind.__module__.startswith("milr.")}
+    known = catalog.SOURCES.get(reward.name) or catalog.SOURCES[reward.name.partition(":")[0]]
+    assert {module.removeprefix("milr.").replace(".", "/") + ".py" for module in modules} <= set(known)
+
+
 # Methods
 
 
@@ -324,8 +335,8 @@ benchmark_names = pytest.mark.parametrize("name", catalog.BENCHMARKS)
 def test_a_benchmark_satisfies_its_contract(benchmarks: Benchmarks, name: str) -> None:
     benchmark = benchmarks(name)
     assert_satisfies(benchmark, Benchmark)
-    assert benchmark.name == name and benchmark.samples >= 1
-    assert benchmark.metric in catalog.REWARDS and (not benchmark.layout or benchmark.layout in LAYOUTS)
+    assert benchmark.name == name and benchmark.metric in catalog.REWARDS
+    assert not benchmark.layout or benchmark.layout in LAYOUTS
     with pytest.raises(UsageError, match=f"{name} takes no --colour"):
         catalog.make_benchmark(name, colour="red")
 
@@ -351,22 +362,6 @@ def test_a_benchmarks_metric_can_judge_all_its_prompts(
         assert prompt.metadata is not None or not {"shapes", "metadata"} & set(metric.needs)
         getattr(metric, "check", lambda prompt: None)(prompt)
         assert 0 < getattr(metric, "threshold_of", lambda category: metric.threshold)(prompt.category) <= 1
-
-
-@benchmark_names
-def test_a_benchmark_weighs_categories_alike_but_wise_weighs_prompts(benchmarks: Benchmarks, name: str) -> None:
-    benchmark = benchmarks(name)
-    names = list(dict.fromkeys(prompt.category for prompt in benchmark.prompts()))
-    sizes = dict.fromkeys(names, 3) | {names[-1]: 2}
-    if edition := EDITIONS.get(name):
-        sizes = {category: len(ids) for category, ids in edition.categories.items()}
-    scores = {category: [place / 10] * sizes[category] for place, category in enumerate(names)}
-    scores[names[0]][0] = 1.0
-    by_prompt = [score for category in scores.values() for score in category]
-    means = [sum(category) / len(category) for category in scores.values()]
-    expected = by_prompt if name in EDITIONS else means
-    assert benchmark.aggregate(scores) == pytest.approx(sum(expected) / len(expected))
-    assert sum(by_prompt) / len(by_prompt) != pytest.approx(sum(means) / len(means)), "the two cannot be told apart"
 
 
 # The menu

@@ -104,16 +104,6 @@ def test_a_file_that_cannot_be(tmp_path, content, says):
         GenEval(tmp_path / "mine").prompts()
 
 
-def test_geneval_overall_is_the_mean_of_the_tasks_not_of_the_pictures():
-    made = GenEval(fetch=always("\n".join(official_lines()).encode()))
-    scores = {"single_object": [1.0], "two_object": [1.0, 0.0], "counting": [0.0, 0.0, 0.0], "colors": [1.0],
-              "position": [0.0], "color_attr": [1.0, 1.0, 0.0, 0.0]}  # fmt: skip
-    assert made.aggregate(scores) == pytest.approx((1 + 0.5 + 0 + 1 + 0 + 0.5) / 6, abs=1e-12)
-    for lacking in ({**scores, "position": []}, {tag: values for tag, values in scores.items() if tag != "position"}):
-        with pytest.raises(UsageError, match="without scores in position"):
-            made.aggregate(lacking)
-
-
 def test_the_file_is_asked_for_once_and_not_before_it_is_needed():
     asked = []
 
@@ -184,14 +174,6 @@ def test_a_prompt_in_two_categories_is_refused(tmp_path):
         CompBench(written(tmp_path, files)).prompts()
 
 
-def test_compbench_overall_is_the_mean_of_the_categories():
-    made = CompBench(fetch=by_name(whole_compbench()))
-    scores = {name: [0.5] for name in CATEGORIES} | {"color": [1.0, 0.0, 0.2], "complex": [0.9]}
-    assert made.aggregate(scores) == pytest.approx((0.4 + 4 * 0.5 + 0.9) / 6, abs=1e-12)
-    with pytest.raises(UsageError, match="without scores in spatial, complex"):
-        made.aggregate({name: scores[name] for name in ("color", "shape", "texture", "non_spatial")})
-
-
 # --- WISE
 
 
@@ -250,27 +232,13 @@ def test_wise_files_that_cannot_be(tmp_path, content, says):
         Wise(written(tmp_path, files)).prompts()
 
 
-def test_wise_overall_is_weighted_and_refused_while_ids_are_missing():
-    made = Wise(fetch=by_name({}))  # the prompts are not needed for it
-    sizes = {"culture": 400, "time": 167, "space": 133, "biology": 100, "physics": 100, "chemistry": 100}
-    values = {"culture": 0.5, "time": 1.0, "space": 0.0, "biology": 0.2, "physics": 0.4, "chemistry": 0.6}
-    scores = {name: [values[name]] * size for name, size in sizes.items()}
-    assert made.aggregate(scores) == pytest.approx(0.4 * 0.5 + 0.167 + 0.1 * 1.2, abs=1e-9)
-    with pytest.raises(UsageError, match="space has 132 of 133"):
-        made.aggregate({**scores, "space": scores["space"][:-1]})
-    with pytest.raises(UsageError, match="physics has 0 of 100"):
-        made.aggregate({name: found for name, found in scores.items() if name != "physics"})
-    with pytest.raises(UsageError, match="biology has 100 of 120"):
-        WiseVerified().aggregate(scores)
-
-
 # --- all of them
 
 
 @pytest.mark.parametrize("make", [GenEval, CompBench, Wise, WiseVerified])
 def test_each_is_a_benchmark_whose_sources_are_pinned(make: Callable[[], Benchmark]):
     made = make()
-    assert isinstance(made, Benchmark) and made.samples in (1, 4, 10) and made.deviations
+    assert isinstance(made, Benchmark) and made.deviations
     for source in made.source:
         assert 7 <= len(source.commit) <= 40 and len(source.sha256) in (0, 64)
     assert len({source.path for source in made.source}) == len(made.source) in (1, 3, 9)

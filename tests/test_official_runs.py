@@ -392,6 +392,7 @@ def told(out: str) -> dict[str, str]:
 def test_the_doctor_says_which_rewards_run_here(
     milr: Milr, hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-some-key")
     code, out, _ = milr("doctor")
     assert code == 0 and {name for name, line in told(out).items() if line.startswith("ok")} == set(catalog.REWARDS)
     code, out, _ = milr("doctor", "--fetch", "t2i-compbench")
@@ -406,6 +407,28 @@ def test_the_doctor_says_which_rewards_run_here(
     assert code == 3 and err.count("\n") == 1 and "hf download facebook/mask2former" in err and str(tmp_path) in err
     code, _, err = milr("doctor", "--fetch", "genevil")
     assert code == 2 and "geneval" in err
+
+
+UNIFIED = "CodeGoat24/UnifiedReward-qwen-7b"
+
+
+def test_the_doctor_says_which_key_a_judge_wants_and_that_an_endpoint_may_serve(
+    milr: Milr, hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    elsewhere = "name an endpoint with --judge-url (its key, if it wants one, in JUDGE_API_KEY)"
+    code, out, _ = milr("doctor")
+    assert code == 0 and {name for name, line in told(out).items() if not line.startswith("ok")} == {"judge", "wise"}
+    key = "needs a key: put it into the environment variable OPENAI_API_KEY, or"
+    assert all(told(out)[name].endswith(f"{key} {elsewhere}") for name in ("judge", "wise"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    code, out, _ = milr("doctor")
+    lines = told(out)
+    assert code == 0 and lines["judge"].startswith("ok") and lines["wise"].startswith("ok") and "sk-a" not in out
+    for name in ("unified", "mixed"):
+        assert lines[name].endswith(f"{UNIFIED}; milr doctor --fetch {name}, or for {UNIFIED} {elsewhere}")
+    assert "--judge-url" not in lines["geneval"]
 
 
 def test_the_doctor_knows_the_extra_of_a_missing_package(milr: Milr, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,20 @@ def test_it_declares_what_its_judges_do() -> None:
     assert made.name == "weighted:a=1,b=3"
 
 
+class ByCategory(Fixed):
+    def threshold_of(self, category: str) -> float:
+        return {"color": 0.9, "complex": 0.4}[category]
+
+
+def test_its_threshold_follows_the_category_where_a_judge_has_several() -> None:
+    judges = {"a": ByCategory("a", Score(1.0), 0.9), "b": Fixed("b", Score(1.0), 0.5)}
+    made = WeightedReward(judges, {"a": 1.0, "b": 3.0})
+    assert made.threshold == made.threshold_of("color") == pytest.approx(0.25 * 0.9 + 0.75 * 0.5)
+    assert made.threshold_of("complex") == pytest.approx(0.25 * 0.4 + 0.75 * 0.5)
+    nested = WeightedReward({"c": made, "b": judges["b"]}, {"c": 1.0, "b": 1.0})
+    assert nested.threshold_of("complex") == pytest.approx((0.475 + 0.5) / 2)
+
+
 def test_names_are_read_even_with_commas_of_their_own() -> None:
     assert parse("self=0.5,detector=0.5") == {"self": 0.5, "detector": 0.5}
     assert parse("noisy:0.1,0.2=2,self=1") == {"noisy:0.1,0.2": 2.0, "self": 1.0}

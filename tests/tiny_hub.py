@@ -17,7 +17,8 @@ from spacy.tokens import Doc
 import tiny_geneval
 import tiny_judges
 import tiny_qwen
-from milr.rewards.checkpoints import CHECKPOINTS
+from milr.rewards import pinned
+from milr.rewards.pinned import CHECKPOINTS
 from milr.rules.coco import GENEVAL_NAMES
 
 SPACY_MODEL = "en_core_web_sm"
@@ -33,18 +34,18 @@ def save(cache: Path) -> Path:
     """A cache folder with every repository of CHECKPOINTS at its revision."""
     clip = tiny_geneval.save_clip
     save_as = {
-        "facebook/mask2former-swin-small-coco-instance": lambda to: _mask2former().save_pretrained(to),
-        "openai/clip-vit-large-patch14": lambda to: clip(to, 1),
-        "openai/clip-vit-base-patch32": lambda to: clip(to, 2),
-        "yuvalkirstain/PickScore_v1": lambda to: tiny_geneval.clip_network(3).save_pretrained(to),
-        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": lambda to: _inputs(to),
-        "Salesforce/blip-vqa-capfilt-large": lambda to: tiny_judges.saved(
+        pinned.MASK2FORMER: lambda to: _mask2former().save_pretrained(to),
+        pinned.CLIP_L14: lambda to: clip(to, 1),
+        pinned.CLIP_B32: lambda to: clip(to, 2),
+        pinned.PICKSCORE: lambda to: tiny_geneval.clip_network(3).save_pretrained(to),
+        pinned.PICKSCORE_INPUTS: lambda to: _inputs(to),
+        pinned.BLIP: lambda to: tiny_judges.saved(
             to, tiny_judges.blip(), tiny_judges.tokenizer()),
-        "IDEA-Research/grounding-dino-tiny": lambda to: tiny_judges.saved(
+        pinned.GROUNDING_DINO: lambda to: tiny_judges.saved(
             to, tiny_judges.grounding_dino(), tiny_judges.tokenizer(), tiny_judges.grounding_processor()),
-        "microsoft/git-large-vqav2": lambda to: tiny_judges.saved(
+        pinned.GIT: lambda to: tiny_judges.saved(
             to, tiny_judges.git(), tiny_judges.tokenizer(), tiny_judges.git_processor()),
-        "CodeGoat24/UnifiedReward-qwen-7b": _save_qwen,
+        pinned.UNIFIED: _save_qwen,
     }  # fmt: skip
     assert set(save_as) == set(CHECKPOINTS), "a checkpoint has no small stand-in"
     for name, make in save_as.items():

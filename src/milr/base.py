@@ -109,19 +109,15 @@ class Method(Protocol):
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """Prompts with ids, categories and metadata, and how they are judged and reported.
+    """Prompts with ids, categories and metadata, and who judges them.
 
-    `samples` is the official number of pictures for each prompt, `metric` the report metric's name in the catalogue,
-    `layout` the official folder layout ("": none).
+    `metric` is the report metric's name in the catalogue, `layout` the official folder layout ("": none). How scores
+    become an overall score is the report's business, which knows runs and no benchmark.
     """
 
     name: str
-    samples: int
     metric: str
     layout: str
 
     def prompts(self) -> list[Prompt]:
         """All prompts in the benchmark's order."""
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """The overall score from each category's scores."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from milr.catalog import REWARDS
-from milr.types import MissingError
+from milr.catalog.rewards import ENDPOINT, OPENAI
+from milr.rewards.pinned import SPACY_MODEL, UNIFIED
+from milr.types import MilrError, MissingError
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Finding:
     needed: bool = True
 
 
-SPACY_MODEL = "en_core_web_sm"
 EXTRAS = {"openai": "judge", "tenacity": "judge", "spacy": "bench"}  # of the install command
+ELSEWHERE = "name an endpoint with --judge-url (its key, if it wants one, in JUDGE_API_KEY)"
 PACKAGES = ("torch", "transformers", "safetensors", "pydantic", "typer", "jinja2", "matplotlib")
 
 
@@ -68,8 +70,23 @@ def _reward(name: str) -> Finding:
     lacking = [*packages, *(one for one in part.checkpoints if not is_here(one))]
     needs = f" (needs {part.needs})" if part.needs not in ("", "nothing") else ""
     if lacking:
-        return Finding(f"reward {name}: lacks {', '.join(lacking)}; milr doctor --fetch {name}", False, needed=False)
+        instead = f", or for {UNIFIED} {ELSEWHERE}" if UNIFIED in lacking else ""
+        what = f"reward {name}: lacks {', '.join(lacking)}; milr doctor --fetch {name}{instead}"
+        return Finding(what, False, needed=False)
+    if part.packages == ENDPOINT and (why := _no_endpoint()):
+        return Finding(f"reward {name}: {why}, or {ELSEWHERE}", False, needed=False)
     return Finding(f"reward {name}{needs}", True, needed=False)
+
+
+def _no_endpoint() -> str:
+    """Why OpenAI's endpoint, which judges ask by default, cannot be asked; "" where nothing is known against it."""
+    from milr.rewards.endpoint import Endpoint, EndpointSettings
+
+    try:
+        Endpoint(EndpointSettings(OPENAI, "any"))
+    except MilrError as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def _package(name: str) -> Finding:
@@ -80,7 +97,6 @@ def _package(name: str) -> Finding:
 
 def _nano() -> Finding:
     from milr.models.nano import load_nano
-    from milr.types import MilrError
 
     try:
         identity = load_nano().identity()

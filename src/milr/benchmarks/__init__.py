@@ -1,1 +1,1 @@
-"""Benchmarks: prompts, report metric, aggregation; one file each."""
+"""Benchmarks: prompts, report metric, folder layout; one file each."""

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, complete, lines_of, refuse_other_counts, told_apart
+from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
 from milr.rules.compbench import normalised
 from milr.types import Prompt
 
@@ -43,7 +41,6 @@ class CompBench(OfficialPrompts):
     """
 
     name = "t2i-compbench"
-    samples = 10
     metric = "t2i-compbench"
     layout = "t2i-compbench"
     source: tuple[Source, ...] = (
@@ -51,11 +48,6 @@ class CompBench(OfficialPrompts):
         *(_source(f"complex_val_{end}", sha256) for end, sha256 in LISTS.values()),
     )
     deviations = ("Official runs draw 10 pictures for each prompt, the paper of MILR 1.",)
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """Plain mean of the six category means; UsageError while a category has none."""
-        means = [np.mean(values) for values in complete(scores, self.prompts(), self.name).values()]
-        return float(np.mean(means))
 
     def _parsed(self, files: Files) -> list[Prompt]:
         named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]

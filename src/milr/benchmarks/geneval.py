@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, complete, lines_of, refuse_other_counts, told_apart
-from milr.rules import geneval
+from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
 from milr.types import Prompt, UsageError
 
 SOURCE = Source(
@@ -25,15 +23,10 @@ class GenEval(OfficialPrompts):
     """
 
     name = "geneval"
-    samples = 4
     metric = "geneval"
     layout = "geneval"
     source: tuple[Source, ...] = (SOURCE,)
     deviations = ("Official runs draw 4 pictures for each prompt, the paper of MILR 1.",)
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """Plain mean of the six task scores; UsageError while a task has none."""
-        return geneval.aggregate(complete(scores, self.prompts(), self.name))["overall"]
 
     def _parsed(self, files: Files) -> list[Prompt]:
         name = str(self._local or SOURCE.name)

@@ -1,4 +1,4 @@
-"""What the files of the official benchmarks have in common: lines, prompts told apart, categories complete."""
+"""What the files of the official benchmarks have in common: lines, and prompts told apart."""
 
 from __future__ import annotations
 
@@ -73,13 +73,3 @@ def refuse_other_counts(prompts: Sequence[Prompt], counts: Mapping[str, int], na
         told = ", ".join(f"{tag} {count}" for tag, count in Counter(prompt.category for prompt in prompts).items())
         wanted = ", ".join(f"{tag} {count}" for tag, count in counts.items())
         raise UsageError(f"{name} has {told}, and the official file has {wanted}, in this order: restore the file.")
-
-
-def complete(scores: Mapping[str, Sequence[float]], prompts: Sequence[Prompt], name: str
-             ) -> dict[str, Sequence[float]]:  # fmt: skip
-    """The scores of every category of `prompts`; UsageError where one has none."""
-    categories = list(dict.fromkeys(prompt.category for prompt in prompts))
-    lacking = [category for category in categories if not len(scores.get(category, ()))]
-    if lacking:
-        raise UsageError(f"{name} has no overall score without scores in {', '.join(lacking)}: score the rest first.")
-    return {category: scores[category] for category in categories}

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-
 from milr.shapes.splits import PROMPTS, prompts
 from milr.types import Prompt, UsageError
 
@@ -14,11 +10,9 @@ class Shapes:
     """`split` is test (328 prompts), development (140), hard (300) or hard-development (120).
 
     The hard ones are of kinds that nano is hardly trained for, about the pairs of shapes of test and of development.
-    The overall score is the mean of the category means.
     """
 
     name = "shapes"
-    samples = 1
     metric = "detector"
     layout = "geneval"
 
@@ -30,7 +24,3 @@ class Shapes:
     def prompts(self) -> list[Prompt]:
         """The split's prompts, with ids, categories and metadata."""
         return prompts(self.split)
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """Plain mean of the category means, as GenEval's overall."""
-        return float(np.mean([np.mean(values) for values in scores.values() if len(values)]))

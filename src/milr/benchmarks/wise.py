@@ -8,10 +8,8 @@ takes the short one. That the legacy files lie in WISE_legacy/data is read from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from milr.benchmarks.download import Files, Source
 from milr.benchmarks.reading import OfficialPrompts, text_of, told_apart
@@ -33,7 +31,6 @@ class Wise(OfficialPrompts):
     """
 
     name = "wise"
-    samples = 1
     metric = "wise"
     layout = "wise"
     edition: Edition = LEGACY
@@ -42,14 +39,6 @@ class Wise(OfficialPrompts):
         "Published numbers are of the judge gpt-4o-2024-05-13 in the official wording; another judge or wording gives "
         "other scores.",
     )
-
-    def aggregate(self, scores: Mapping[str, Sequence[float]]) -> float:
-        """The six category means, weighted; UsageError unless every prompt of the edition has a score."""
-        for name, ids in self.edition.categories.items():
-            if len(scores.get(name, ())) < len(ids):
-                raise UsageError(f"{self.name} has an overall score only with all its prompts, and {name} has "
-                                 f"{len(scores.get(name, ()))} of {len(ids)}: draw and judge the rest.")  # fmt: skip
-        return sum(weight * float(np.mean(scores[name])) for name, weight in self.edition.weights.items())
 
     def _parsed(self, files: Files) -> list[Prompt]:
         named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]

@@ -34,24 +34,25 @@ __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGL
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
 DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+ASKED_SOURCES, LOADED = ("rewards/asked.py", "rewards/endpoint.py"), "rewards/checkpoints.py"
+UNIFIED_SOURCES = ("rewards/unified.py", "rewards/qwen.py", LOADED, *ASKED_SOURCES, "rules/judgements.py")
 SOURCES = {
     "detector": DETECTOR_SOURCES,
     "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
     "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
     "self": ("rewards/self_judge.py",),
     "self:json": ("rewards/self_verdict.py", "rules/judgements.py"),
-    "geneval": ("rewards/segmentation.py", "rewards/colours.py", "rewards/clip.py", "rules/geneval.py",
-                "rules/coco.py"),
+    "geneval": ("rewards/geneval.py", "rewards/segmentation.py", "rewards/colours.py", "rewards/clip.py", LOADED,
+                "rules/geneval.py", "rules/coco.py"),
     "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/parsing.py",
-                      "rewards/similarity.py", "rewards/clip.py", "rules/compbench.py",
-                      "rules/grounding.py"),
-    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/qwen.py", "rules/mixed.py",
-              "rules/grounding.py", "rules/compbench.py", "rules/judgements.py"),
-    "clip": ("rewards/similarity.py", "rewards/clip.py"),
-    "pickscore": ("rewards/similarity.py", "rewards/clip.py"),
-    "judge": ("rules/judgements.py",),
-    "unified": ("rewards/qwen.py", "rules/judgements.py"),
-    "wise": ("rules/wise.py",),
+                      "rewards/similarity.py", "rewards/clip.py", LOADED, "rules/compbench.py", "rules/grounding.py"),
+    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py",
+              "rules/compbench.py", *UNIFIED_SOURCES),
+    "clip": ("rewards/similarity.py", "rewards/clip.py", LOADED),
+    "pickscore": ("rewards/similarity.py", "rewards/clip.py", LOADED),
+    "judge": ("rewards/judge.py", *ASKED_SOURCES, "rules/judgements.py"),
+    "unified": UNIFIED_SOURCES,
+    "wise": ("rewards/wise.py", *ASKED_SOURCES, "rules/wise.py"),
 }  # the files, under src/milr, that decide what a reward says  # fmt: skip
 
 

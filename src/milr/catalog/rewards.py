@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
 from milr.catalog.parts import Part, Wanted
+from milr.rewards import pinned
 from milr.types import UsageError
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from milr.rewards.wording import Wording
 
 OPENAI = "https://api.openai.com/v1"
-MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
-COLOUR_CLIP, SCORE_CLIP = "openai/clip-vit-large-patch14", "openai/clip-vit-base-patch32"
-BLIP, GIT, DINO = "Salesforce/blip-vqa-capfilt-large", "microsoft/git-large-vqav2", "IDEA-Research/grounding-dino-tiny"
-PICKSCORE = ("yuvalkirstain/PickScore_v1", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
 ENDPOINT = ("openai", "tenacity")  # packages
 ASKED = "an endpoint: --judge-url, --judge-model"
 
@@ -160,23 +157,23 @@ REWARDS = {
                   ASKED, "that of the judge asked", 0.9, packages=ENDPOINT),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
                     "17 GB of weights, or an endpoint", "MIT (UnifiedReward's weights)", 0.75,
-                    ("CodeGoat24/UnifiedReward-qwen-7b",)),
+                    (pinned.UNIFIED,)),
     "mixed": Part(_mixed, "MILR's MixedReward: boxes, questions and UnifiedReward; reads the benchmark's metadata",
-                  f"{CLAUSES}; 20 GB of weights",
+                  f"{CLAUSES}; 2 GB of weights, and unified's",
                   "Apache-2.0 (GroundingDINO); MIT (GIT); MIT (UnifiedReward's weights)", 0.8,
-                  (DINO, GIT, "CodeGoat24/UnifiedReward-qwen-7b")),
+                  (pinned.GROUNDING_DINO, pinned.GIT, pinned.UNIFIED)),
     "geneval": Part(_geneval, "GenEval's rules on Mask2Former's objects and CLIP's colours; for GenEval an oracle",
                     f"{CLAUSES}; 2 GB of weights", "CC BY-NC 4.0 (detector), MIT (CLIP)", 0.9,
-                    (MASK2FORMER, COLOUR_CLIP)),
+                    (pinned.MASK2FORMER, pinned.CLIP_L14)),
     "t2i-compbench": Part(_compbench, "each category's own score; for T2I-CompBench an oracle",
                           "T2I-CompBench's prompts; 3 GB of weights, spaCy's model",
                           "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)", 0.9,
-                          (BLIP, DINO, SCORE_CLIP), ("spacy", "en_core_web_sm")),
+                          (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
     "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {ASKED}",
                  "that of the judge asked", 0.5, packages=ENDPOINT),
-    "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (SCORE_CLIP,)),
+    "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
-                      "not stated (its hub page names none)", 0.9, PICKSCORE),
-    "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these", "what they need",
-                     "theirs"),
+                      "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),
+    "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these, and of their thresholds",
+                     "what they need", "theirs"),
 }  # fmt: skip

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
-from transformers.utils import logging
 
 from milr.types import MissingError, UsageError
+from milr.weights import reading
 
 SPECIAL_TOKENS = {
     "begin": "<｜begin▁of▁sentence｜>",
@@ -31,7 +28,6 @@ _GIGABYTE = 1 << 30
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 _HUB_BLOB = re.compile(r"[0-9a-f]{64}")
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,13 @@ class Checkpoint:
         """The tokenizer, exactly as tokenizer.json describes it."""
         if not (self.folder / "tokenizer.json").is_file():
             raise MissingError(f"{self.name} holds no tokenizer.json; copy the one of the Janus checkpoint there.")
-        with _quiet(), _one_sentence(f"the tokenizer of {self.name}"):
+        with reading(f"the tokenizer of {self.name}"):
             return PreTrainedTokenizerFast.from_pretrained(self.folder, clean_up_tokenization_spaces=False)
 
     def network(self, *, dtype: torch.dtype, device: str) -> Any:
         """The frozen network in evaluation mode."""
         self._check_config()
-        with _quiet(), _one_sentence(f"the weights of {self.name}"):
+        with reading(f"the weights of {self.name}"):
             loaded: Any = JanusForConditionalGeneration.from_pretrained(
                 self.folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
@@ -103,7 +99,7 @@ class Checkpoint:
         return network.requires_grad_(False).eval().to(device)
 
     def _check_config(self) -> None:
-        with _one_sentence(f"the config.json of {self.name}"):
+        with reading(f"the config.json of {self.name}"):
             kind = json.loads((self.folder / "config.json").read_text()).get("model_type")
         if kind != "janus":
             raise MissingError(f"{self.name} is a {kind} checkpoint; milr needs a Janus one in transformers' form.")
@@ -155,28 +151,3 @@ def _file_digest(path: Path) -> str:
             return sha256(file.read()).hexdigest()
         header = file.read(int.from_bytes(file.read(8), "little"))
     return f"sized:{status.st_size}:{status.st_mtime_ns}:{sha256(header).hexdigest()}"
-
-
-@contextmanager
-def _one_sentence(subject: str) -> Iterator[None]:
-    """Turn whatever a damaged file raises into one sentence."""
-    try:
-        yield
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise MissingError(f"{subject} cannot be read ({reason}); fetch them again.") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no report from transformers; its settings are put back."""
-    settings: Any = logging
-    verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(verbosity)
-        if bars:
-            settings.enable_progress_bar()

@@ -1,73 +1,25 @@
-"""The weights that judges need: which revision, under which licence, how to load them; safetensors only."""
+"""How the weights that judges need are found, fetched and loaded; safetensors only."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import constants, snapshot_download
-from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.utils import logging
 
+from milr.rewards.pinned import CHECKPOINTS
 from milr.types import MissingError, UsageError
+from milr.weights import quiet, reading
 
-
-@dataclass(frozen=True)
-class Pinned:
-    """A hub repository at one revision, the licence of its weights, about how much is fetched, and what it is for.
-
-    `weights` False: only its tokenizer and image processor are used.
-    """
-
-    revision: str
-    licence: str
-    size: str
-    purpose: str
-    weights: bool = True
-
-
-# A commit hash below was found in several unrelated public repositories that pin or cache the same checkpoint (there is
-# no network here to ask the hub itself). "main" stands where none could be found: put the hash there when it is known.
-CHECKPOINTS = {
-    # main; whether it holds safetensors is unknown
-    "facebook/mask2former-swin-small-coco-instance": Pinned(
-        "main", "CC BY-NC 4.0", "0.3 GB", "objects and masks for GenEval"),
-    # main's commit, with model.safetensors
-    "openai/clip-vit-large-patch14": Pinned(
-        "32bd64288804d66eefd0ccbe215aa642df71cc41", "MIT", "1.7 GB", "colours for GenEval"),
-    # main (3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268) holds a pickle only: this is the commit of refs/pr/66, the hub's
-    # own conversion of it to safetensors
-    "openai/clip-vit-base-patch32": Pinned(
-        "c237dc49a33fc61debc9276459120b7eac67e7ef", "MIT", "0.6 GB", "CLIPScore"),
-    # main; whether it holds safetensors is unknown
-    "Salesforce/blip-vqa-capfilt-large": Pinned("main", "BSD-3-Clause", "1.5 GB", "BLIP-VQA for T2I-CompBench"),
-    # main's commit, with model.safetensors
-    "IDEA-Research/grounding-dino-tiny": Pinned(
-        "a2bb814dd30d776dcf7e30523b00659f4f141c71", "Apache-2.0", "0.7 GB", "boxes of named objects"),
-    # main; whether it holds safetensors is unknown
-    "microsoft/git-large-vqav2": Pinned("main", "MIT", "1.6 GB", "yes/no questions of MixedReward"),
-    # main; whether it holds safetensors is unknown
-    "CodeGoat24/UnifiedReward-qwen-7b": Pinned("main", "MIT", "17 GB", "UnifiedReward"),
-    # main's commit, with model.safetensors
-    "yuvalkirstain/PickScore_v1": Pinned(
-        "a4e4367c6dfa7288a00c550414478f865b875800", "not stated", "3.9 GB", "PickScore"),
-    # main's commit
-    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": Pinned(
-        "1c2b8495b28150b8a4922ee1c8edee224c284c0c", "MIT", "5 MB", "PickScore's inputs", weights=False),
-}  # fmt: skip
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 _SMALL = ["*.json", "*.txt", "*.model", "*.jinja"]
 _WEIGHTS = "*.safetensors"
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
 def pretrained(
@@ -80,7 +32,7 @@ def pretrained(
     """
     place = _device(device)
     folder = _with_weights(name)
-    with _loading(f"the weights of {name}"):
+    with reading(f"the weights of {name}"):
         network, info = model_class.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
         )
@@ -93,14 +45,14 @@ def pretrained(
 def tokenizer(name: str) -> Any:
     """The tokenizer of a folder or of a hub repository at its pinned revision; its weights are not fetched."""
     folder = _folder(name, _SMALL)
-    with _loading(f"the tokenizer of {name}"):
+    with reading(f"the tokenizer of {name}"):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def image_processor(name: str) -> Any:
     """Likewise the image processor, always the Pillow one: torchvision's resizes a little differently."""
     folder = _folder(name, _SMALL)
-    with _loading(f"the image processor of {name}"):
+    with reading(f"the image processor of {name}"):
         return _pillow_class(folder).from_pretrained(folder, local_files_only=True)
 
 
@@ -185,7 +137,7 @@ def _folder(name: str, patterns: list[str]) -> Path:
     if not _HUB_NAME.fullmatch(name):
         raise MissingError(f"there is no folder {name}; name a folder with a checkpoint, or a hub repository.")
     revision, _ = _wanted(name)
-    with _quiet():
+    with quiet():
         try:
             return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
         except Exception as error:  # the hub's many errors share no base; each means that it could not be asked
@@ -203,29 +155,3 @@ def _absent(name: str, revision: str, why: str) -> str:
         f"--revision {revision}` where there is a network, and copy its cache folder {cached} into "
         f"{constants.HF_HUB_CACHE} (or wherever HF_HUB_CACHE points)."
     )
-
-
-@contextmanager
-def _loading(subject: str) -> Iterator[None]:
-    """Turn whatever absent or damaged files raise into one sentence."""
-    try:
-        with _quiet():
-            yield
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise MissingError(f"{subject} cannot be read ({reason}); fetch them again.") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no report from transformers; its settings are put back."""
-    settings: Any = logging
-    verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(verbosity)
-        if bars:
-            settings.enable_progress_bar()

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from milr.rewards.clip import ClipEncoder
+from milr.rewards.pinned import CLIP_L14
 from milr.rules.geneval import Classifier, Detection
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CHECKPOINT = "openai/clip-vit-large-patch14"
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 PROMPTS = ("a photo of a {c} {k}", "a photo of a {c}-colored {k}", "a photo of a {c} object")
 GREY = 0x99
@@ -34,7 +34,7 @@ class ColourClassifier:
         self._meanings: dict[str, Tensor] = {}
 
     @classmethod
-    def load(cls, name: str = CHECKPOINT, *, device: str = "auto") -> ColourClassifier:
+    def load(cls, name: str = CLIP_L14, *, device: str = "auto") -> ColourClassifier:
         """From a folder or hub repository; MissingError where the weights are not here."""
         return cls(ClipEncoder.load(name, device=device))
 

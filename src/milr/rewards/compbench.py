@@ -7,24 +7,23 @@ is the official score.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
 from milr.rewards.parsing import Parser, spacy_parser
+from milr.rewards.pinned import GROUNDING_DINO
+from milr.rewards.worker import Worker
 from milr.rules import compbench
 from milr.rules.compbench import Pair
 from milr.rules.grounding import Grounded
-from milr.types import JudgeError, MilrError, Prompt, Score, UsageError
+from milr.types import JudgeError, Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEVIATIONS = (
-    "Objects of the spatial score are found by IDEA-Research/grounding-dino-tiny, told what to look for (score above "
+    f"Objects of the spatial score are found by {GROUNDING_DINO}, told what to look for (score above "
     "0.3), instead of UniDet with its 722 fixed labels (above 0.1): it finds nouns that UniDet cannot, and its scores "
     "are on another scale, so spatial and complex scores are not comparable with published ones.",
     "BLIP's position table is interpolated twice, from 30 x 30 to 24 x 24 in the converted checkpoint and back.",
@@ -58,7 +57,7 @@ class CompBenchReward:
                  strict_unidet_nouns: bool = False) -> None:  # fmt: skip
         self.parse, self.answer, self.ground, self.cosine = parse, answer, ground, cosine
         self.strict = strict_unidet_nouns
-        self._one_at_a_time = Lock()
+        self._worker = Worker("T2I-CompBench's judge")
 
     @classmethod
     def load(cls, *, strict_unidet_nouns: bool = False, device: str = "auto") -> CompBenchReward:
@@ -98,19 +97,12 @@ class CompBenchReward:
         """One score for each picture; a prompt that is none of T2I-CompBench's is a usage error."""
         for prompt in prompts:
             self.check(prompt)
-        return [await asyncio.to_thread(self._one, *pair) for pair in zip(pictures, prompts, strict=True)]
+        return [await self._worker.score(self._judge, *pair) for pair in zip(pictures, prompts, strict=True)]
 
-    def _one(self, picture: Image, prompt: Prompt) -> Score:
-        with self._one_at_a_time:
-            start = time.perf_counter()
-            try:
-                value, parts = self._judge(picture.convert("RGB"), prompt)
-            except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
-                why = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
-                return Score.unscored(f"T2I-CompBench's judge failed: {why}", seconds=time.perf_counter() - start)
-            return Score(value, parts, seconds=time.perf_counter() - start)
+    def _judge(self, picture: Image, prompt: Prompt) -> Score:
+        return Score(*self._value(picture.convert("RGB"), prompt))
 
-    def _judge(self, picture: Image, prompt: Prompt) -> tuple[float, dict[str, float]]:
+    def _value(self, picture: Image, prompt: Prompt) -> tuple[float, dict[str, float]]:
         if prompt.category == "complex":
             return self._complex(picture, prompt)
         if prompt.category == "non_spatial":

@@ -6,25 +6,23 @@ in memory, and an evaluator that fails leaves the picture unscored.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
-from milr.rewards import colours, segmentation
 from milr.rewards.colours import COLOURS, ColourClassifier
+from milr.rewards.pinned import CLIP_L14, MASK2FORMER
 from milr.rewards.segmentation import Segmenter
+from milr.rewards.worker import Worker
 from milr.rules import geneval
 from milr.rules.coco import GENEVAL_NAMES
-from milr.types import MilrError, Prompt, Score, UsageError
+from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEVIATIONS = (
-    "The detector is facebook/mask2former-swin-small-coco-instance (mask AP 46.3 on COCO), the architecture of "
+    f"The detector is {MASK2FORMER} (mask AP 46.3 on COCO), the architecture of "
     "GenEval's mmdet detector (46.1) from another training run: single verdicts differ, and GenEval's thresholds 0.3 "
     "and 0.9 sit on a slightly different scale.",
     "Calibrate on a fixed set of pictures before comparing with published GenEval numbers.",
@@ -52,10 +50,10 @@ class GenEvalReward:
 
     def __init__(self, detect: Detect, colour_classifier: ColourClassifier) -> None:
         self.detect, self.colour_classifier = detect, colour_classifier
-        self._one_at_a_time = Lock()
+        self._worker = Worker("GenEval's evaluator")
 
     @classmethod
-    def load(cls, detector: str = segmentation.CHECKPOINT, clip: str = colours.CHECKPOINT, *,
+    def load(cls, detector: str = MASK2FORMER, clip: str = CLIP_L14, *,
              device: str = "auto") -> GenEvalReward:  # fmt: skip
         """With the pinned checkpoints, or others; MissingError, naming what to fetch, where one is not here."""
         return cls(Segmenter.load(detector, device=device), ColourClassifier.load(clip, device=device))
@@ -68,19 +66,12 @@ class GenEvalReward:
         """One verdict for each picture; a prompt that is none of GenEval's is a usage error."""
         for prompt in prompts:
             check(prompt)
-        return [await asyncio.to_thread(self._one, *pair) for pair in zip(pictures, prompts, strict=True)]
+        return [await self._worker.score(self._judge, *pair) for pair in zip(pictures, prompts, strict=True)]
 
-    def _one(self, picture: Image, prompt: Prompt) -> Score:
-        with self._one_at_a_time:
-            start = time.perf_counter()
-            try:
-                verdict = self.verdict(picture, prompt.metadata or {})
-            except Exception as error:  # a judgement that could not be made is no verdict, whatever went wrong
-                why = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
-                return Score.unscored(f"GenEval's evaluator failed: {why}", seconds=time.perf_counter() - start)
-            parts = {f"{one.name} {fact}": float(held) for one in verdict.clauses for fact, held in one.facts.items()}
-            seconds = time.perf_counter() - start
-            return Score(float(verdict.correct), parts, "; ".join(verdict.reasons), seconds=seconds)
+    def _judge(self, picture: Image, prompt: Prompt) -> Score:
+        verdict = self.verdict(picture, prompt.metadata or {})
+        parts = {f"{one.name} {fact}": float(held) for one in verdict.clauses for fact, held in one.facts.items()}
+        return Score(float(verdict.correct), parts, "; ".join(verdict.reasons))
 
     def verdict(self, picture: Image, metadata: Mapping[str, Any]) -> geneval.Verdict:
         """What GenEval's rules say about one picture."""

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from milr.rewards.pinned import GROUNDING_DINO
 from milr.rules.grounding import THRESHOLD, Grounded, caption_of, grounded
 from milr.types import JudgeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-CHECKPOINT = "IDEA-Research/grounding-dino-tiny"
 
 
 class Grounding:
@@ -27,7 +26,7 @@ class Grounding:
         self.network, self.tokenizer, self.processor, self.threshold = network, tokenizer, processor, threshold
 
     @classmethod
-    def load(cls, name: str = CHECKPOINT, *, device: str = "auto") -> Grounding:
+    def load(cls, name: str = GROUNDING_DINO, *, device: str = "auto") -> Grounding:
         """From a folder or hub repository; MissingError where the weights are not here."""
         from transformers import GroundingDinoForObjectDetection
 

@@ -8,31 +8,20 @@ tried other weights; these are those of its main program (d7b42fb).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Reward, Services
+from milr.rewards.worker import Worker
 from milr.rules import mixed
 from milr.rules.grounding import Grounded
-from milr.types import MilrError, Prompt, Score, UsageError
+from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Ground = Callable[["Image", Sequence[str]], Mapping[str, Sequence[Grounded]]]
 Answer = Callable[["Image", Sequence[str]], Sequence[float]]  # questions to P(yes)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """The two parts that are judged here; `failure` says why there are none."""
-
-    parts: Mapping[str, float]
-    failure: str
-    seconds: float
 
 
 class MixedReward:
@@ -53,7 +42,7 @@ class MixedReward:
         self.ground, self.answer, self.unified = ground, answer, unified
         self.needs = tuple(dict.fromkeys(("metadata", *unified.needs)))
         self.licence = f"Apache-2.0 (GroundingDINO); MIT (GIT); {unified.licence}"
-        self._one_at_a_time = Lock()
+        self._worker = Worker("grounding and questions")
 
     @classmethod
     def load(cls, unified: Reward, *, device: str = "auto") -> MixedReward:
@@ -82,32 +71,26 @@ class MixedReward:
         for prompt in prompts:
             self.check(prompt)
         pairs = list(zip(pictures, prompts, strict=True))
-        seeing = asyncio.gather(*(asyncio.to_thread(self._see, *pair) for pair in pairs))
+        seeing = asyncio.gather(*(self._worker.score(self._see, *pair) for pair in pairs))
         seen, unified = await asyncio.gather(seeing, self.unified.score(pictures, prompts, services))
         return [_mixed(*row) for row in zip(seen, unified, prompts, strict=True)]
 
-    def _see(self, picture: Image, prompt: Prompt) -> _Seen:
-        with self._one_at_a_time:
-            start = time.perf_counter()
-            try:
-                parts, why = self._parts(picture.convert("RGB"), (prompt.metadata or {})["include"]), ""
-            except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
-                parts, why = {}, str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
-            return _Seen(parts, why, time.perf_counter() - start)
-
-    def _parts(self, picture: Image, clauses: mixed.Clauses) -> dict[str, float]:
+    def _see(self, picture: Image, prompt: Prompt) -> Score:
+        """The two parts that are judged here, and their plain mean."""
+        picture, clauses = picture.convert("RGB"), (prompt.metadata or {})["include"]
         findings = self.ground(picture, [clause["class"] for clause in clauses])
         answers = self.answer(picture, [mixed.question_of(clause) for clause in clauses])
-        return {"grounding": mixed.grounding_score(clauses, findings), "questions": mixed.questions_score(answers)}
+        parts = {"grounding": mixed.grounding_score(clauses, findings), "questions": mixed.questions_score(answers)}
+        return Score(sum(parts.values()) / 2, parts)
 
 
-def _mixed(seen: _Seen, unified: Score, prompt: Prompt) -> Score:
+def _mixed(seen: Score, unified: Score, prompt: Prompt) -> Score:
     parts = dict(seen.parts)
     if unified.value is not None:
         parts["unified"] = unified.value
     spent: dict[str, Any] = {"calls": max(unified.calls, 1), "seconds": max(seen.seconds, unified.seconds)}
     lost = [f"unified: {unified.reason}"] if unified.value is None else []
-    lost += [f"grounding and questions: {seen.failure}"] if seen.failure else []
+    lost += [seen.reason] if seen.value is None else []
     if lost:
         return Score(None, parts, "; ".join(lost), **spent)
     tag = str((prompt.metadata or {}).get("tag", ""))

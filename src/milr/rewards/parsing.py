@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from milr.rewards.pinned import SPACY_MODEL
 from milr.rules.compbench import Parsed, Token
 from milr.types import MissingError
-
-MODEL = "en_core_web_sm"
 
 
 class Parser(Protocol):
@@ -44,7 +43,7 @@ def parsed(document: Any) -> Parsed:
     return Parsed(tokens, tuple(chunk.text for chunk in document.noun_chunks))
 
 
-def spacy_parser(model: str = MODEL) -> SpacyParser:
+def spacy_parser(model: str = SPACY_MODEL) -> SpacyParser:
     """The parser T2I-CompBench uses; MissingError, naming what to install, where spaCy or its model is not here."""
     try:
         import spacy

@@ -6,13 +6,12 @@ image processor and tokenizer, are joined here: the turn is written as Qwen2.5-V
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from milr.rewards.asked import Read
+from milr.rewards.worker import Worker
 from milr.types import Score
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class LocalQwen:
     def __init__(self, network: Any, images: Any, tokenizer: Any, *, name: str, max_tokens: int = 512) -> None:
         self.network, self.images, self.tokenizer = network, images, tokenizer
         self.name, self.max_tokens = name, max_tokens
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="milr-judge")
+        self._worker = Worker(f"the judge {name}")
 
     @classmethod
     def load(cls, name: str, *, max_tokens: int = 512, device: str = "auto") -> LocalQwen:
@@ -49,12 +48,11 @@ class LocalQwen:
 
     async def judge(self, picture: Image, question: str, read: Read) -> Score:
         """The score that `read` makes of the answer; a greedy answer is not asked for twice."""
-        try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._worker, self.answer, picture, question)
-        except Exception as error:  # a judgement that could not be made is no verdict, whatever went wrong
-            return Score.unscored(f"{self.name} could not judge: {type(error).__name__}: {error}")
-        score = read(answer)
-        return score if score is not None else Score.unscored(f"the judge's answer could not be read: {answer!r}")
+        return await self._worker.score(self._judge, picture, question, read)
+
+    def _judge(self, picture: Image, question: str, read: Read) -> Score:
+        answer = self.answer(picture, question)
+        return read(answer) or Score.unscored(f"the judge's answer could not be read: {answer!r}")
 
     @torch.inference_mode()
     def answer(self, picture: Image, question: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image as images
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from milr.rewards.pinned import MASK2FORMER
 from milr.rules.coco import GENEVAL_NAMES
 from milr.rules.geneval import Box, Detection
 from milr.types import JudgeError, MissingError
@@ -23,7 +24,6 @@ from milr.types import JudgeError, MissingError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CHECKPOINT = "facebook/mask2former-swin-small-coco-instance"
 SHORT_SIDE, LONG_SIDE = 800, 1333  # the picture is resized, its ratio kept, until one of them is reached
 MULTIPLE = 32
 PADDING = 128  # grey level right of and below the picture; mmdet 2.27 pads before it normalises
@@ -99,12 +99,12 @@ class Segmenter:
         if network.config.num_labels != len(GENEVAL_NAMES):
             raise MissingError(
                 f"this detector knows {network.config.num_labels} classes and GenEval needs COCO's 80 instance "
-                f"classes; use {CHECKPOINT}."
+                f"classes; use {MASK2FORMER}."
             )
         self.network = network
 
     @classmethod
-    def load(cls, name: str = CHECKPOINT, *, device: str = "auto") -> Segmenter:
+    def load(cls, name: str = MASK2FORMER, *, device: str = "auto") -> Segmenter:
         """From a folder or hub repository; MissingError where the weights are not here."""
         from transformers import Mask2FormerForUniversalSegmentation
 

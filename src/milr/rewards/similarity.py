@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from collections.abc import Sequence
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from milr.base import Services
 from milr.rewards.clip import ClipEncoder
-from milr.types import MilrError, Prompt, Score
+from milr.rewards.pinned import CLIP_B32, PICKSCORE, PICKSCORE_INPUTS
+from milr.rewards.worker import Worker
+from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CLIP = "openai/clip-vit-base-patch32"
-PICKSCORE = "yuvalkirstain/PickScore_v1"
-PICKSCORE_INPUTS = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 ORDINARY = 21.0  # the raw PickScore that stands for an ordinary picture
 
 
@@ -32,7 +28,7 @@ class ClipScore:
         self.clip = clip
 
     @classmethod
-    def load(cls, name: str = CLIP, *, device: str = "auto") -> ClipScore:
+    def load(cls, name: str = CLIP_B32, *, device: str = "auto") -> ClipScore:
         """From a folder or hub repository; MissingError where the weights are not here."""
         return cls(ClipEncoder.load(name, device=device))
 
@@ -51,23 +47,13 @@ class _Similarity:
     licence = ""
 
     def __init__(self) -> None:
-        self._one_at_a_time = Lock()
+        self._worker = Worker(self.name)
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture; unscored, with the reason, where the text is too long or the model fails."""
-        return [await asyncio.to_thread(self._one, *pair) for pair in zip(pictures, prompts, strict=True)]
+        return [await self._worker.score(self._judge, *pair) for pair in zip(pictures, prompts, strict=True)]
 
-    def _one(self, picture: Image, prompt: Prompt) -> Score:
-        with self._one_at_a_time:
-            start = time.perf_counter()
-            try:
-                value, reason = self._judge(picture, prompt.text)
-            except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
-                why = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
-                return Score.unscored(f"{self.name} could not judge: {why}", seconds=time.perf_counter() - start)
-            return Score(value, reason=reason, seconds=time.perf_counter() - start)
-
-    def _judge(self, picture: Image, text: str) -> tuple[float, str]:
+    def _judge(self, picture: Image, prompt: Prompt) -> Score:
         raise NotImplementedError
 
 
@@ -86,13 +72,13 @@ class ClipReward(_Similarity):
         self.cosine = cosine
 
     @classmethod
-    def load(cls, name: str = CLIP, *, device: str = "auto") -> ClipReward:
+    def load(cls, name: str = CLIP_B32, *, device: str = "auto") -> ClipReward:
         """From a folder or hub repository; MissingError, naming what to fetch, where it is not here."""
         return cls(ClipScore.load(name, device=device))
 
-    def _judge(self, picture: Image, text: str) -> tuple[float, str]:
-        cosine = self.cosine(picture, text)
-        return min(max(cosine, 0.0), 1.0), f"cosine {cosine:.4f}"
+    def _judge(self, picture: Image, prompt: Prompt) -> Score:
+        cosine = self.cosine(picture, prompt.text)
+        return Score(min(max(cosine, 0.0), 1.0), reason=f"cosine {cosine:.4f}")
 
 
 class PickScoreReward(_Similarity):
@@ -122,6 +108,6 @@ class PickScoreReward(_Similarity):
         cosine = float(self.clip.texts([text], truncate=True)[0] @ self.clip.picture(picture))
         return self.clip.scale * cosine
 
-    def _judge(self, picture: Image, text: str) -> tuple[float, str]:
-        raw = self.raw(picture, text)
-        return 1 / (1 + math.exp(ORDINARY - raw)), f"PickScore {raw:.3f}"
+    def _judge(self, picture: Image, prompt: Prompt) -> Score:
+        raw = self.raw(picture, prompt.text)
+        return Score(1 / (1 + math.exp(ORDINARY - raw)), reason=f"PickScore {raw:.3f}")

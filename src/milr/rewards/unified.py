@@ -7,6 +7,7 @@ trained for, and the numbers are not the published ones. `--judge-template` take
 from __future__ import annotations
 
 from milr.rewards.asked import AskedReward, told
+from milr.rewards.pinned import UNIFIED
 from milr.rules.judgements import final_score
 from milr.types import Score
 
@@ -17,7 +18,7 @@ class UnifiedReward(AskedReward):
     name = "unified"
     threshold = 0.75  # the paper stops when the judge says more than 4
     licence = "MIT (UnifiedReward's weights)"
-    paper_model = "CodeGoat24/UnifiedReward-qwen-7b"
+    paper_model = UNIFIED
     answer_tokens = 512
 
     def read(self, answer: str) -> Score | None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from milr.rewards.pinned import BLIP, GIT
 from milr.types import JudgeError, MissingError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BLIP = "Salesforce/blip-vqa-capfilt-large"
-GIT = "microsoft/git-large-vqav2"
 SIDE = 480  # pixels of the picture that BLIP sees; its checkpoint was converted at 384
 MOST_TOKENS = 35  # of a question to BLIP
 

@@ -17,7 +17,10 @@ EXAMPLE = "weighted:self=0.5,detector=0.5"
 
 
 class WeightedReward:
-    """The weighted mean of the judges' scores; unscored where one of them is. Threshold: the mean of theirs, alike."""
+    """The weighted mean of the judges' scores; unscored where one of them is.
+
+    `threshold` is the weighted mean of theirs, too, and `threshold_of` a category that of theirs for it.
+    """
 
     range = (0.0, 1.0)
 
@@ -25,7 +28,7 @@ class WeightedReward:
         whole = sum(weights.values())
         self.judges, self.weights = judges, {name: weight / whole for name, weight in weights.items()}
         self.name = "weighted:" + ",".join(f"{name}={weight:g}" for name, weight in weights.items())
-        self.threshold = sum(self.weights[name] * judge.threshold for name, judge in judges.items())
+        self.threshold = self._mean_of({name: judge.threshold for name, judge in judges.items()})
         self.needs = tuple(dict.fromkeys(need for judge in judges.values() for need in judge.needs))
         self.licence = "; ".join(dict.fromkeys(judge.licence for judge in judges.values()))
 
@@ -33,6 +36,10 @@ class WeightedReward:
         """All judges are asked side by side; each one's score is a named part."""
         found = await asyncio.gather(*(judge.score(pictures, prompts, services) for judge in self.judges.values()))
         return [self._mean(dict(zip(self.judges, scores, strict=True))) for scores in zip(*found, strict=True)]
+
+    def threshold_of(self, category: str) -> float:
+        """Above which score to stop at a prompt of this category; a judge without categories has its one threshold."""
+        return self._mean_of({name: _threshold(judge, category) for name, judge in self.judges.items()})
 
     def check(self, prompt: Prompt) -> None:
         """UsageError for a prompt that one of the judges can never judge."""
@@ -47,8 +54,15 @@ class WeightedReward:
         if lost:
             return Score(None, parts, "; ".join(lost), calls, seconds)
         reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
-        value = sum(self.weights[name] * part for name, part in parts.items())
-        return Score(min(1.0, value), parts, reason, calls, seconds)
+        return Score(self._mean_of(parts), parts, reason, calls, seconds)
+
+    def _mean_of(self, values: Mapping[str, float]) -> float:
+        return min(1.0, sum(self.weights[name] * value for name, value in values.items()))
+
+
+def _threshold(judge: Reward, category: str) -> float:
+    by_category = getattr(judge, "threshold_of", None)
+    return by_category(category) if callable(by_category) else judge.threshold
 
 
 def parse(argument: str) -> dict[str, float]:

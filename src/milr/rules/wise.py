@@ -1,4 +1,4 @@
-"""WISE's rules (PKU-YuanGroup/WISE eb51174): the judge's three lines, WiScore, and the weighted overall score; pure."""
+"""WISE's rules (PKU-YuanGroup/WISE eb51174): the judge's three lines, WiScore, and which prompts there are; pure."""
 
 from __future__ import annotations
 
@@ -38,16 +38,14 @@ class Marks:
 
 @dataclass(frozen=True)
 class Edition:
-    """A list of WISE prompts: which ids belong to which category."""
+    """A list of WISE prompts: which ids belong to which category.
+
+    In the overall score a category weighs as its share of the prompts (0.4, 0.167, ...), so that it is the plain mean
+    over all of them; it needs every one (`missing`).
+    """
 
     name: str
     categories: Mapping[str, range]
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Each category's weight in the overall score: its share of the prompts."""
-        count = sum(map(len, self.categories.values()))
-        return {name: len(ids) / count for name, ids in self.categories.items()}
 
 
 LEGACY = Edition("wise", {
@@ -82,25 +80,6 @@ def category_of(number: int, edition: Edition) -> str:
     raise UsageError(f"{edition.name} has no prompt {number}; its ids are 1 to 1000.")
 
 
-def category_means(scores: Mapping[int, float], edition: Edition) -> dict[str, float]:
-    """The mean WiScore of each category that has scores, from scores by prompt id."""
-    groups: dict[str, list[float]] = {}
-    for number, score in scores.items():
-        groups.setdefault(category_of(number, edition), []).append(score)
-    return {name: sum(groups[name]) / len(groups[name]) for name in edition.categories if name in groups}
-
-
 def missing(scores: Mapping[int, float], edition: Edition) -> list[int]:
     """The edition's ids that have no score, in order."""
     return [number for ids in edition.categories.values() for number in ids if number not in scores]
-
-
-def overall(scores: Mapping[int, float], edition: Edition) -> float:
-    """The weighted mean of the six categories, from scores by prompt id; UsageError unless every id has one."""
-    means = category_means(scores, edition)
-    if absent := missing(scores, edition):
-        raise UsageError(
-            f"{edition.name} has an overall score only with all its prompts, and {len(absent)} have none "
-            f"(the first is {absent[0]}); draw and judge the rest."
-        )
-    return sum(weight * means[name] for name, weight in edition.weights.items())
