@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +24,9 @@ class Reply:
         self.status, self.headers, self.after = status, headers or {}, after
 
 
+Script = Reply | str | Callable[[dict[str, Any]], Reply]
+
+
 def says(text: str | None, after: float = 0) -> Reply:
     """A completion with one choice."""
     message = {"role": "assistant", "content": text}
@@ -37,11 +40,14 @@ def fails(status: int, message: str = "no", **headers: str) -> Reply:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Gives `script` one after the other, the last one for ever; keeps what it was sent."""
+    """Gives `script` one after the other, the last one for ever; keeps what it was sent.
+
+    A function in the script makes its reply of the request.
+    """
 
     daemon_threads = True
 
-    def __init__(self, script: tuple[Reply | str, ...]) -> None:
+    def __init__(self, script: tuple[Script, ...]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script
         self.asked: list[dict[str, Any]] = []
@@ -58,14 +64,15 @@ class ChatServer(ThreadingHTTPServer):
         with self.lock:
             self.asked.append(asked)
             self.keys.append(key)
-            return self.script[min(len(self.asked), len(self.script)) - 1]
+            reply = self.script[min(len(self.asked), len(self.script)) - 1]
+        return reply(asked) if callable(reply) else reply
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that gave up is no error of the server's."""
 
 
 @contextmanager
-def serving(*script: Reply | str) -> Iterator[ChatServer]:
+def serving(*script: Script) -> Iterator[ChatServer]:
     """A server for the length of a test."""
     with ChatServer(script) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -161,7 +161,7 @@ JUDGED = {
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
-ANSWER = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0\nFinal Score: 4.6\n-1"  # which every judge can read
+ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nFinal Score: 4.6"  # which every judge can read
 
 
 @pytest.fixture

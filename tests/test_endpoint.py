@@ -310,4 +310,4 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, pack
 
 def test_the_identity_says_who_is_asked() -> None:
     found = at("http://localhost/v1").identity()
-    assert found == {"model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 512, "temperature": 0.0}
+    assert found == {"model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 4096, "temperature": 0.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milr.rules.judgements import final_score, json_verdict, zero_or_minus_one
+from milr.rules.judgements import final_score, json_verdict, spoken, zero_or_minus_one
 
 RIGHT = '{"Thought": "one {red} dog", "Score": 0, "Reason": ""}'
 WRONG = '{"Thought": "a cat", "Score": -1, "Reason": "no dog"}'
@@ -40,17 +40,47 @@ def test_no_json_verdict(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "value"),
     [("0", 1.0), ("-1", 0.0), (" -1\n", 0.0), ("**0**", 1.0), ("Score:-1", 0.0), ("0.", 1.0), ("(-1)", 0.0),
-     ("-1 or 0", 0.0), ("0 or -1", 1.0), ("of 10 points: -1", 0.0), ("<0>", 1.0), ("'-1'", 0.0)],
+     ("-1 or 0", 0.0), ("0 or -1", 1.0), ("of 10 points: -1", 0.0), ("<0>", 1.0), ("'-1'", 0.0),
+     ("**-1** (not 0: no dog)", 0.0), ("The picture fails: -1. I repeat: -1", 0.0)],
 )  # fmt: skip
 def test_zero_or_minus_one(answer: str, value: float) -> None:
     assert zero_or_minus_one(answer) == value
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "yes", "1", "10", "0.5", "-10", "-1.5", "0%", "0/10", "10/0", "0-10", "x0", "0x", "--1", "-0", "1.0"]
+    "answer",
+    [
+        "",
+        "yes",
+        "1",
+        "10",
+        "0.5",
+        "-10",
+        "-1.5",
+        "0%",
+        "0/10",
+        "10/0",
+        "0-10",
+        "x0",
+        "0x",
+        "--1",
+        "-0",
+        "1.0",
+        "I see 0 dogs, so -1",
+        "Is it -1? No: 0",
+    ],
 )
-def test_numbers_that_merely_contain_one_are_not_read(answer: str) -> None:
+def test_numbers_that_merely_contain_one_and_both_at_once_are_not_read(answer: str) -> None:
     assert zero_or_minus_one(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("0", "0"), ("<think>-1?</think>\n0", "\n0"), ("0 would do.</think> -1", " -1"), ("<think>It is 0, I", ""),
+     ("<think>a</think> b <think>c</think>0", "0"), ("", ""), ("I think -1", "I think -1"), ("<think></think>", "")],
+)  # fmt: skip
+def test_reasoning_is_not_what_is_said(answer: str, said: str) -> None:
+    assert spoken(answer) == said
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from PIL import Image
 
 import tiny_qwen
 from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
+from milr import catalog
 from milr.base import Reward
+from milr.options import Options
 from milr.rewards.asked import AskedReward
 from milr.rewards.endpoint import Endpoint, EndpointSettings
 from milr.rewards.judge import JudgeReward
@@ -110,6 +112,32 @@ def test_three_answers_that_cannot_be_read_are_unscored(name: str) -> None:
 def test_a_judge_that_fails_is_unscored_with_the_reason(name: str, trouble: Reply) -> None:
     score = scored(name, trouble)
     assert score.value is None and score.reason.startswith("the judge")
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("apart", [True, False], ids=["reasoning is kept apart", "reasoning comes with the answer"])
+def test_a_model_that_reasons_before_it_answers_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, apart: bool
+) -> None:
+    """Its thoughts hold other verdicts, and take a thousand tokens of those that it may use."""
+    thoughts = "<think>0? Consistency: 0, Realism: 0, Aesthetic Quality: 0.\nFinal Score: 1\n"
+    whole = READABLE[name] if apart else f"{thoughts}</think>\n\n{READABLE[name]}"
+
+    def reasons(asked: dict[str, Any]) -> Reply:
+        return says(whole if asked["max_tokens"] > 1000 else None if apart else thoughts)
+
+    monkeypatch.setenv("MILR_CACHE", str(tmp_path))
+    with serving(reasons) as server:
+        judge = catalog.make_reward(name, None, Options(judge_url=server.url, judge_model="thinker"))
+        (score,) = scores(judge)
+        assert len(server.asked) == 1
+    assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "unified": 0.9}[name])
+    assert score.reason == f"the judge answered {READABLE[name]!r}"
+
+
+def test_thoughts_without_an_end_are_no_answer() -> None:
+    score = scored("judge", says("<think>" + "Are there 0 dogs? " * 300))
+    assert score.value is None and len(score.reason) < 300 and score.calls == 3
 
 
 def test_marks_above_two_are_not_readable() -> None:

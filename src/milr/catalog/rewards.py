@@ -104,8 +104,7 @@ def _unified(wanted: Wanted) -> Reward:
     from milr.rewards.qwen import LocalQwen
 
     name = wanted.options.judge_model or UnifiedReward.paper_model
-    asker = LocalQwen.load(name, max_tokens=UnifiedReward.answer_tokens, device=wanted.options.device)
-    return _worded(UnifiedReward, asker, wanted)
+    return _worded(UnifiedReward, LocalQwen.load(name, device=wanted.options.device), wanted)
 
 
 def _mixed(wanted: Wanted) -> Reward:
@@ -120,7 +119,7 @@ def _asked(kind: Any, wanted: Wanted) -> AskedReward:
 
     options, url = wanted.options, wanted.options.judge_url or OPENAI
     settings = EndpointSettings(
-        url, options.judge_model or kind.paper_model, max_tokens=kind.answer_tokens, most_calls=options.judge_calls,
+        url, options.judge_model or kind.paper_model, most_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI) else "JUDGE_API_KEY",  # no key to a stranger
         cache=cache_folder() / "answers",
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from milr.base import Services
 from milr.rewards.wording import Wording
+from milr.rules.judgements import spoken
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class AskedReward:
         """One score for each picture, all asked for at once; unscored, with the reason, where the judge failed."""
         questions = [self.question(prompt) for prompt in prompts]
         rows = zip(pictures, questions, strict=True)
-        return await asyncio.gather(*(self.asker.judge(*row, self.read) for row in rows))
+        return await asyncio.gather(*(self.asker.judge(*row, lambda answer: self.read(spoken(answer))) for row in rows))
 
     def check(self, prompt: Prompt) -> None:
         """UsageError for a prompt that cannot be asked about."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
 NO_KEY = "none"  # what an endpoint that wants no key is sent in its place: the client insists on one
+END = 200  # characters of an answer that could not be read are told, its last
 _OPENAI = "api.openai.com"
 _SECRET = 8  # characters; a shorter key, such as "x" for a local server, is no secret and may occur in answers
 
@@ -37,19 +38,20 @@ _SECRET = 8  # characters; a shorter key, such as "x" for a local server, is no 
 class EndpointSettings:
     """Where and how to ask. `attempts` counts requests for one answer, `tries` answers until one can be read.
 
-    `timeout` is in seconds for one request, `first_wait` and `longest_wait` are the back-off's. `most_calls` caps the
+    `max_tokens` leaves room for models that reason before they answer; a short answer costs no more for it. `timeout`
+    is in seconds for one request, `first_wait` and `longest_wait` are the back-off's. `most_calls` caps the
     requests of this process (None: no cap). `cache` is a folder for answers (None: none is kept).
     """
 
     base_url: str
     model: str
     key_variable: str = "OPENAI_API_KEY"
-    max_tokens: int = 512
+    max_tokens: int = 4096
     temperature: float = 0.0
     concurrency: int = 8
     attempts: int = 4
     tries: int = 3
-    timeout: float = 120.0
+    timeout: float = 300.0
     most_calls: int | None = None
     cache: Path | None = None
     first_wait: float = 1.0
@@ -102,7 +104,7 @@ class Endpoint:
                         return replace(score, calls=tries)
         except JudgeError as error:
             return Score.unscored(str(error), calls=tries)
-        return Score.unscored(f"the judge's answer could not be read in {tries} tries: {answer!r}", calls=tries)
+        return Score.unscored(f"the judge's answer could not be read in {tries} tries: {answer[-END:]!r}", calls=tries)
 
     async def ask(self, picture: Image, question: str) -> str:
         """The endpoint's words about a picture ("" where it has none); JudgeError where it fails for good."""

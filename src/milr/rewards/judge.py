@@ -14,7 +14,6 @@ class JudgeReward(AskedReward):
     threshold = 0.9
     licence = "that of the judge asked"
     paper_model = "gpt-4o-2024-11-20"
-    answer_tokens = 4
 
     def read(self, answer: str) -> Score | None:
         """The first 0 or -1 that stands alone."""

@@ -19,7 +19,6 @@ class UnifiedReward(AskedReward):
     threshold = 0.75  # the paper stops when the judge says more than 4
     licence = "MIT (UnifiedReward's weights)"
     paper_model = UNIFIED
-    answer_tokens = 512
 
     def read(self, answer: str) -> Score | None:
         """The line "Final Score:"."""

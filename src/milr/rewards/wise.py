@@ -18,7 +18,6 @@ class WiseReward(AskedReward):
     needs: tuple[str, ...] = ("metadata", "judge")
     licence = "that of the judge asked"
     paper_model = "gpt-4o-2024-05-13"
-    answer_tokens = 2000
 
     def question(self, prompt: Prompt) -> str:
         """The question with the prompt's explanation in it; UsageError where it has none."""

@@ -8,9 +8,16 @@ from typing import Any
 
 _DECODER = json.JSONDecoder()
 _ALONE = re.compile(r"(?<![\w./-])(-1|0)(?![\w%/]|[.,-]\d)")
+_MARKS = " \n\t*_'\"`(<["  # which may stand before an answer
 _FINAL_SCORE = "Final Score:"
 _DECIMAL = re.compile(r"\d+(?:\.\d+)?")
 _VALUES = {"0": 1.0, "-1": 0.0}
+
+
+def spoken(answer: str) -> str:
+    """The answer without the reasoning that a model may write before it (<think>...</think>); "" where that is all."""
+    said = answer.rpartition("</think>")[2]
+    return "" if said.lstrip().startswith("<think>") else said
 
 
 def json_verdict(answer: str) -> float | None:
@@ -44,10 +51,12 @@ def _objects(text: str) -> list[dict[str, Any]]:
 def zero_or_minus_one(answer: str) -> float | None:
     """1.0 for "0" (the picture is right), 0.0 for "-1": the first of them that stands alone.
 
-    MILR goes on to any 0 or -1 inside other numbers when none stands alone, so that "10" passes; here that is None.
+    MILR goes on to any 0 or -1 inside other numbers when none stands alone, so that "10" passes; here that is None, as
+    are both numbers in one answer that begins with neither ("I see 0 dogs, so -1"), for which MILR leaves no room.
     """
-    found = _ALONE.search(answer)
-    return _VALUES[found[1]] if found else None
+    found = _ALONE.findall(answer)
+    sure = len(set(found)) == 1 or (found and answer.lstrip(_MARKS).startswith(found[0]))
+    return _VALUES[found[0]] if sure else None
 
 
 def final_score(answer: str) -> float | None:
