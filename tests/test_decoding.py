@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from milr.models.decoding import Decoded, Head, Row, decode
+from milr.models.decoding import Decoded, Decoder, Head, Row
+from milr.models.stack import Stack
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
 from milr.types import Key
@@ -19,16 +20,27 @@ from milr.types import Key
 WIDTH, VOCAB, END = 16, 12, 11
 
 
-class Recorder:
-    """A transformer that writes down the (rows, length) of every forward."""
+class Recorder(Stack):
+    """Layers that write down the (streams, length) of every forward."""
 
     def __init__(self, inner: LlamaModel) -> None:
-        self.inner, self.config, self.device = inner, inner.config, inner.device
-        self.forwards: list[tuple[int, int]] = []
+        super().__init__(inner)
+        self.inner, self.forwards = inner, list[tuple[int, int]]()
 
-    def __call__(self, **inputs: Any) -> Any:
-        self.forwards.append(tuple(inputs["inputs_embeds"].shape[:2]))
-        return self.inner(**inputs)
+    def __call__(self, inputs: Tensor, *others: Any) -> Tensor:
+        self.forwards.append((inputs.shape[0], inputs.shape[1]))
+        return super().__call__(inputs, *others)
+
+
+def decode(transformer: Recorder, head: Head, rows: list[Row]) -> list[Decoded]:
+    """By a decoder that remembers nothing."""
+    return remembering(transformer).decode(head, rows)
+
+
+def remembering(transformer: Recorder) -> Decoder:
+    decoder = Decoder(transformer.inner)
+    decoder.stack = transformer
+    return decoder
 
 
 @pytest.fixture(autouse=True)
@@ -211,9 +223,99 @@ def test_near_ties_are_reported_by_position(transformer: Recorder) -> None:
 
 
 def test_bfloat16_networks_give_float32_latents(transformer: Recorder) -> None:
-    transformer.inner.to(torch.bfloat16)
+    transformer = Recorder(transformer.inner.to(torch.bfloat16))
     head = Head(lambda ids: EMBEDDING[ids].bfloat16(), lambda latents, _: latents[:, 0] @ HEAD)
     row = replace(text_row(keep=6, prefix=(2,)), prompt=weights(3, 1, 3, WIDTH).bfloat16())
     result = decode(transformer, head, [row])[0]
     assert result.latents is not None and result.latents.dtype == torch.float32
     assert torch.equal((result.latents[1:, 0] @ HEAD).argmax(-1), torch.tensor(result.ids[1:]))
+
+
+# What earlier rows began with
+
+
+TABLE = weights(5, 300, WIDTH)
+
+
+def keyed(*ids: int, streams: int = 1, **settings: Any) -> Row:
+    """A row whose prompt is ids; its second stream, if any, has the same ids but for the first."""
+    keys = (ids, (ids[0] + 100, *ids[1:]))[:streams]
+    prompt = torch.stack([TABLE[list(key)] for key in keys])
+    return Row(prompt, **{"count": 6, "keys": keys, **settings})
+
+
+def head_of_table(end: int | None = None) -> Head:
+    return replace(text_head(end), embed=lambda ids: TABLE[ids], of_text=True)
+
+
+def test_a_prompt_that_was_read_is_not_read_again(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), head_of_table()
+    first = decoder.decode(head, [keyed(20, 21, 22, 23, keep=6)])[0]
+    assert transformer.forwards[0] == (1, 4)
+    transformer.forwards.clear()
+    again = decoder.decode(head, [keyed(20, 21, 22, 23, keep=6), keyed(20, 21, 22, 24, keep=6)])
+    assert transformer.forwards[0] == (2, 1), "one input of each: the prompts are known but for the last"
+    assert again[0].ids == first.ids and again[1].ids == decode(transformer, head, [keyed(20, 21, 22, 24)])[0].ids
+    assert torch.allclose(again[0].latents, first.latents, atol=1e-5)
+
+
+def test_a_text_goes_on_from_its_first_changed_token(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), head_of_table()
+    text = decoder.decode(head, [keyed(20, 21, 22, count=8)])[0].ids
+    transformer.forwards.clear()
+    changed = (*text[:3], (text[3] + 1) % VOCAB)
+    found = decoder.decode(head, [keyed(20, 21, 22, count=8, prefix=changed)])[0]
+    assert transformer.forwards == [(1, 1), (1, 1), (1, 1), (1, 1)], "the changed token, and three of four new ones"
+    assert found.ids == decode(transformer, head, [keyed(20, 21, 22, count=8, prefix=changed)])[0].ids
+
+
+def test_streams_with_more_to_read_do_not_hold_up_the_others(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), pair_head()
+    rows = [keyed(30, *range(40, 40 + length), streams=2, temperature=0.0) for length in (7, 5, 2, 7)]
+    alone = [decode(transformer, head, [row])[0].ids for row in rows]
+    decoder.decode(head, rows[:2])
+    transformer.forwards.clear()
+    assert [found.ids for found in decoder.decode(head, rows)] == alone
+    assert transformer.forwards[0] == (8, 1), "shorter ones are beginnings of longer ones"
+    transformer.forwards.clear()
+    strange = keyed(31, *range(60, 69), streams=2, temperature=0.0)
+    found = decoder.decode(head, [*rows, strange])
+    assert [one.ids for one in found[:4]] == alone and found[4].ids == decode(transformer, head, [strange])[0].ids
+    assert transformer.forwards[:2] == [(2, 10), (8, 1)], "what is new is read apart"
+
+
+def test_forced_image_tokens_are_shared_and_are_no_text(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), replace(pair_head(), embed=lambda ids: -TABLE[ids])
+    row = keyed(20, 21, streams=2, temperature=0.0, prefix=(3, 4))
+    decoder.decode(head, [row])
+    transformer.forwards.clear()
+    decoder.decode(head, [replace(row, prefix=(3, 4, 5))])
+    assert transformer.forwards[0] == (2, 1)
+    as_text = keyed(20, 21, 3, 4, streams=2, temperature=0.0)
+    assert decoder.decode(head, [as_text])[0].ids == decode(transformer, head, [as_text])[0].ids
+
+
+def test_latents_of_forced_tokens_are_computed_although_the_text_is_known(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), head_of_table()
+    first = decoder.decode(head, [keyed(20, 21, keep=6)])[0]
+    again = decoder.decode(head, [keyed(20, 21, keep=6, prefix=first.ids)])[0]
+    assert again.decoded == 0 and torch.allclose(again.latents, first.latents, atol=1e-5)
+
+
+def test_other_weights_are_other_texts(transformer: Recorder) -> None:
+    decoder, head = remembering(transformer), head_of_table()
+    row = keyed(20, 21, 22, 23, keep=6)
+    before = decoder.decode(head, [row])[0]
+    with torch.no_grad():
+        for parameter in transformer.inner.parameters():
+            parameter.mul_(-1.25)
+    after = decoder.decode(head, [row])[0]
+    assert torch.allclose(after.latents, decode(transformer, head, [row])[0].latents, atol=1e-5)
+    assert not torch.allclose(after.latents[0], before.latents[0], atol=1e-2)
+
+
+def test_a_text_that_outgrows_the_cache(transformer: Recorder) -> None:
+    row = text_row(3, count=150, keep=150)
+    ids, latents = by_hand(transformer, text_head(), row)
+    found = decode(transformer, text_head(), [row, text_row(5, count=150)])[0]
+    assert list(found.ids) == ids and torch.allclose(found.latents, latents, atol=1e-4)

@@ -39,16 +39,17 @@ class NoiseStream:
         self._override = override
         self._drawn = 0
 
-    def at(self, position: int) -> Tensor:
-        """(V,) noise of `position`."""
+    def at(self, position: int, *, out: Tensor | None = None) -> Tensor:
+        """(V,) noise of `position`, written to `out` where that is given."""
+        out = torch.empty(self._vocab) if out is None else out
         if self._override is not None and position < len(self._override):
-            return self._override[position].float().cpu()
+            return out.copy_(self._override[position])
         if position < self._drawn:
             raise ValueError(f"position {position} of this stream was already drawn")
         for _ in range(position - self._drawn):
             exponentials(self._generator, self._vocab)
         self._drawn = position + 1
-        return exponentials(self._generator, self._vocab)
+        return out.exponential_(generator=self._generator)
 
 
 def race(probabilities: Tensor, noise: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The batched decode loop, once for both modalities.
 
 A row is one request. It has one stream (text) or a guidance pair of streams (image: conditional, unconditional) that
-read different prompts and are fed the same tokens. Rows are padded on the left, so all of them end, and go on, at the
-same place; forced tokens are read together with the prompt in one forward. A finished row leaves the batch. On the
-accelerator an image is decoded without waiting for the device; text waits once a step, to see which rows have ended.
+read different prompts and are fed the same tokens. Forced tokens are read together with the prompt in one forward, and
+what an earlier row of this decoder began with is not read again. A finished row leaves the batch. On the accelerator an
+image is decoded without waiting for the device; text waits once a step, to see which rows have ended.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from milr.models.batch import Batch, Stream
+from milr.models.prefixes import Key, Prefixes
+from milr.models.stack import Stack
 from milr.randomness import NEAR_TIE, NoiseStream, choose
+
+REMEMBERED = 2**30  # bytes of keys and values, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,18 @@ class Head:
     """How one modality reads latents and is fed tokens.
 
     `embed` maps ids (n,) to inputs (n, d); `logits` maps fp32 latents (B, G, d) of G streams and the rows' guidance
-    scales (B,) to fp32 logits (B, V); `end` is the id that finishes a row before its count, if there is one.
+    scales (B,) to fp32 logits (B, V); `end` is the id that finishes a row before its count, if there is one. `of_text`:
+    tokens have the ids and inputs that prompts have.
     """
 
     embed: Callable[[Tensor], Tensor]
     logits: Callable[[Tensor, Tensor], Tensor]
     end: int | None = None
+    of_text: bool = False
+
+    def key(self, ids: Sequence[int]) -> Key:
+        """Names of the tokens among all that a sequence may hold."""
+        return tuple(ids) if self.of_text else tuple(-1 - one for one in ids)
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Row:
     """One request: the embedded prompt of each stream (G, L, d), and how to go on after it.
 
     `prefix` is forced; the row ends with `count` tokens, prefix included; the first `keep` latents are returned.
-    Temperature 0 is greedy and needs no noise.
+    Temperature 0 is greedy and needs no noise. `keys` are the ids of each stream's prompt, where it is all ids.
     """
 
     prompt: Tensor
@@ -47,6 +57,7 @@ class Row:
     temperature: float = 0.0
     guidance_scale: float = 1.0
     noise: NoiseStream | None = None
+    keys: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,67 +70,114 @@ class Decoded:
     decoded: int
 
 
-@torch.no_grad()
-def decode(transformer: Any, head: Head, rows: Sequence[Row]) -> list[Decoded]:
-    """Decode all rows in one batch over one key-value cache; each row's result is its own."""
-    progress = [_Progress(row, head.end) for row in rows]
-    work = [row for row in progress if row.keep or not row.done]
-    if work:
-        _run(transformer, head, work)
-    return [row.result() for row in progress]
+class Decoder:
+    """Decodes with one transformer (transformers' `LlamaModel`), and remembers `room` bytes of keys and values."""
 
+    def __init__(self, transformer: Any, room: int = REMEMBERED) -> None:
+        self.stack = Stack(transformer)
+        self._weights = list(transformer.parameters())
+        self._prefixes, self._version = Prefixes(room), -1
 
-def _run(transformer: Any, head: Head, work: list[_Progress]) -> None:
-    sequences = [_sequence(head, row) for row in work]
-    batch = _Batch(transformer, sequences)
-    hidden = batch.read(sequences)  # (B, G, W, d)
-    for row, states in zip(work, hidden, strict=True):
-        row.keep_forced(states)
-    work, latents = _unfinished(batch, work, hidden[:, :, -1].float())
-    while work:
-        tokens = _extend(head, work, latents)
-        work, tokens = _unfinished(batch, work, tokens)
+    @torch.no_grad()
+    def decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
+        """Decode all rows in one batch over one key-value cache; each row's result is its own."""
+        self._forget_other_weights()
+        progress = [_Progress(row, head.end) for row in rows]
+        work = [row for row in progress if row.keep or not row.done]
         if work:
-            latents = batch.step(head.embed(tokens)).float()
+            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work],
+                          max(row.row.count for row in work))  # fmt: skip
+            _Loop(head, batch, work).run()
+        return [row.result() for row in progress]
+
+    def _forget_other_weights(self) -> None:
+        """Weights that were trained since the last call make other keys and values."""
+        version = sum(weight._version for weight in self._weights)
+        if version != self._version:
+            self._prefixes.clear()
+            self._version = version
 
 
-def _sequence(head: Head, row: _Progress) -> Tensor:
-    """Prompt and forced tokens of each stream, embedded. (G, L + n, d)"""
-    prompt = row.row.prompt
-    if not row.forced:
-        return prompt
-    forced = head.embed(torch.tensor(row.forced, device=prompt.device))
-    return torch.cat([prompt, forced.to(prompt.dtype).expand(len(prompt), -1, -1)], dim=1)
+def _streams(head: Head, row: _Progress) -> list[Stream]:
+    """Prompt and forced tokens of each stream."""
+    prompts, forced = row.row.prompt, head.key(row.forced)
+    inputs = head.embed(torch.tensor(row.forced, device=prompts.device)).to(prompts.dtype) if forced else None
+    fresh = 1 + len(forced) if row.keep else 1
+    keys = row.row.keys or (None,) * len(prompts)
+    return [Stream(prompt if inputs is None else torch.cat([prompt, inputs]), None if key is None else key + forced,
+                   fresh) for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
 
 
-def _extend(head: Head, work: Sequence[_Progress], latents: Tensor) -> Tensor:
-    """Choose the next token of every row and write it down. (B, G, d) -> (B,)"""
-    guidance = torch.tensor([row.row.guidance_scale for row in work], device=latents.device)
-    temperatures = torch.tensor([row.row.temperature for row in work], device=latents.device)
-    logits = head.logits(latents, guidance)
-    tokens, leads = choose(logits, temperatures, _noise(work, logits))
-    ended = [False] * len(work) if head.end is None else (tokens == head.end).tolist()
-    for index, row in enumerate(work):
-        row.add(tokens[index], leads[index], latents[index], ended=ended[index])
-    return tokens
+class _Loop:
+    """The rows of one batch, step by step. What does not change while the same rows are at work is made once."""
 
+    def __init__(self, head: Head, batch: Batch, work: list[_Progress]) -> None:
+        self.head, self.batch, self.work = head, batch, work
 
-def _noise(work: Sequence[_Progress], logits: Tensor) -> Tensor | None:
-    """The rows' noise at their own positions (B, V); rows without any get ones. None when no row has any."""
-    if all(row.row.noise is None for row in work):
-        return None
-    silence = torch.ones(logits.shape[-1])
-    drawn = [row.row.noise.at(row.length) if row.row.noise else silence for row in work]
-    return torch.stack(drawn).to(logits.device)
+    def run(self) -> None:
+        """Decode until every row is done."""
+        latest = []
+        for index, (row, states) in enumerate(zip(self.work, self.batch.read(), strict=True)):
+            row.keep_forced(states)
+            latest.append(states[:, -1])
+            if not self.head.of_text:
+                self.batch.keep(index)
+        latents = self._leave(torch.stack(latest).float())
+        while self.work:
+            tokens = self._leave(self._extend(latents))
+            if self.work:
+                latents = self.batch.step(self.head.embed(tokens)).float()
 
+    def _extend(self, latents: Tensor) -> Tensor:
+        """Choose the next token of every row and write it down. (B, G, d) -> (B,)"""
+        logits = self.head.logits(latents, self.guidance)
+        tokens, leads = choose(logits, self.temperatures, self._draw(logits))
+        self.tokens.append(tokens)
+        self.leads.append(leads)
+        ended = [False] * len(self.work) if self.head.end is None else (tokens == self.head.end).tolist()
+        for index, row in enumerate(self.work):
+            row.count_one(latents[index], ended=ended[index])
+        return tokens
 
-def _unfinished(batch: _Batch, work: list[_Progress], tensor: Tensor) -> tuple[list[_Progress], Tensor]:
-    """Drop finished rows from the work, the cache and `tensor` (B, ...)."""
-    live = [index for index, row in enumerate(work) if not row.done]
-    if len(live) < len(work):
-        batch.select(live)
-        tensor = tensor[live]
-    return [work[index] for index in live], tensor
+    def _draw(self, logits: Tensor) -> Tensor | None:
+        """The rows' noise at their own positions (B, V); rows without any get ones. None when no row has any."""
+        if all(row.row.noise is None for row in self.work):
+            return None
+        noise = torch.ones(logits.shape)
+        for place, row in zip(noise, self.work, strict=True):
+            if row.row.noise:
+                row.row.noise.at(row.length, out=place)
+        return noise.to(logits.device)
+
+    def _leave(self, tensor: Tensor) -> Tensor:
+        """Finished rows leave the work, the cache and `tensor` (B, ...)."""
+        live = [index for index, row in enumerate(self.work) if not row.done]
+        if len(live) < len(self.work) or not hasattr(self, "tokens"):
+            self._settle()
+            if live and len(live) < len(self.work):
+                self.batch.select(live)
+                tensor = tensor[live]
+            self.work = [self.work[index] for index in live]
+            self._begin(tensor.device)
+        return tensor
+
+    def _begin(self, device: torch.device) -> None:
+        self.tokens: list[Tensor] = []
+        self.leads: list[Tensor] = []
+        self.guidance = torch.tensor([row.row.guidance_scale for row in self.work], device=device)
+        self.temperatures = torch.tensor([row.row.temperature for row in self.work], device=device)
+
+    def _settle(self) -> None:
+        """Hand every row what was drawn for it; later batches may share the texts that are done."""
+        if getattr(self, "tokens", None):
+            for row, tokens, leads in zip(self.work, torch.stack(self.tokens, 1), torch.stack(self.leads, 1),
+                                          strict=True):  # fmt: skip
+                row.drawn.append(tokens)
+                row.leads.append(leads)
+        for index, row in enumerate(self.work):
+            if self.head.of_text and row.done:
+                fed = torch.cat(row.drawn)[:-1].tolist() if row.drawn else []
+                self.batch.keep(index, self.head.key(fed))
 
 
 class _Progress:
@@ -130,87 +188,29 @@ class _Progress:
         ended = end in forced
         self.row = row
         self.forced = forced[: forced.index(end) + 1] if ended and end is not None else forced
-        self.done = ended or len(self.forced) >= row.count
-        self.keep = min(row.keep, len(self.forced)) if self.done else min(row.keep, row.count)
-        self._drawn: list[Tensor] = []
-        self._leads: list[Tensor] = []
+        self.length = len(self.forced)
+        self.done = ended or self.length >= row.count
+        self.keep = min(row.keep, self.length) if self.done else min(row.keep, row.count)
+        self.drawn: list[Tensor] = []
+        self.leads: list[Tensor] = []
         self._latents: list[Tensor] = []
 
-    @property
-    def length(self) -> int:
-        return len(self.forced) + len(self._drawn)
-
     def keep_forced(self, states: Tensor) -> None:
-        """Keep the latents that predict the forced tokens. (G, W, d)"""
-        count = len(self.forced)
-        predicting = states[:, states.shape[1] - 1 - count : -1].transpose(0, 1)  # (n, G, d)
-        self._latents.extend(predicting[: self.keep].float())
+        """Keep the latents that predict the forced tokens, where they are wanted. (G, 1 + n, d)"""
+        if self.keep:
+            self._latents.extend(states[:, :-1].transpose(0, 1)[: self.keep].float())
 
-    def add(self, token: Tensor, lead: Tensor, latent: Tensor, *, ended: bool) -> None:
+    def count_one(self, latent: Tensor, *, ended: bool) -> None:
+        """One more token, predicted by `latent`."""
         if self.length < self.keep:
             self._latents.append(latent)
-        self._drawn.append(token)
-        self._leads.append(lead)
+        self.length += 1
         self.done = ended or self.length >= self.row.count
 
     def result(self) -> Decoded:
-        drawn = torch.stack(self._drawn).tolist() if self._drawn else []
-        leads = torch.stack(self._leads).tolist() if self._leads else []
+        drawn = torch.cat(self.drawn).tolist() if self.drawn else []
+        leads = torch.cat(self.leads).tolist() if self.leads else []
         first = len(self.forced)
         ties = tuple(first + index for index, lead in enumerate(leads) if lead < NEAR_TIE)
         latents = torch.stack(self._latents) if self._latents else None
         return Decoded((*self.forced, *drawn), latents, ties, len(drawn))
-
-
-class _Batch:
-    """The key-value cache of a batch. Streams lie in halves: stream g of row j is at g * rows + j."""
-
-    def __init__(self, transformer: Any, sequences: Sequence[Tensor]) -> None:
-        lengths = [sequence.shape[1] for sequence in sequences]
-        self._transformer = transformer
-        self._cache = DynamicCache(config=transformer.config)
-        self._streams = len(sequences[0])
-        self._rows = len(sequences)
-        self._mask: Tensor | None = None
-        if min(lengths) < max(lengths):
-            real = torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]
-            self._mask = real.long().repeat(self._streams, 1).to(sequences[0].device)
-
-    def read(self, sequences: Sequence[Tensor]) -> Tensor:
-        """Prefill: every row's sequence (G, L, d), padded on the left. -> (B, G, W, d)"""
-        width = max(sequence.shape[1] for sequence in sequences)
-        padded = [torch.nn.functional.pad(sequence, (0, 0, width - sequence.shape[1], 0)) for sequence in sequences]
-        hidden = self._forward(torch.stack(padded, dim=1).flatten(0, 1))
-        return hidden.view(self._streams, self._rows, width, -1).transpose(0, 1)
-
-    def step(self, inputs: Tensor) -> Tensor:
-        """Feed one token to every stream of every row. (B, d) -> (B, G, d)"""
-        if self._mask is not None:
-            self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        hidden = self._forward(inputs.repeat(self._streams, 1)[:, None])[:, 0]
-        return hidden.view(self._streams, self._rows, -1).transpose(0, 1)
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows only."""
-        if not rows:
-            return
-        kept = [stream * self._rows + row for stream in range(self._streams) for row in rows]
-        self._cache.batch_select_indices(torch.tensor(kept, device=self._transformer.device))
-        self._rows = len(rows)
-        if self._mask is not None:
-            self._mask = self._mask[kept]
-
-    def _forward(self, inputs: Tensor) -> Tensor:
-        """One pass; positions count real tokens only, so a row reads the same positions alone or padded."""
-        positions = None
-        if self._mask is not None:
-            positions = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-        output = self._transformer(
-            inputs_embeds=inputs,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden

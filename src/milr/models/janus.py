@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from milr.models.decoding import Decoded, Head, Row, decode
+from milr.models.decoding import Decoded, Decoder, Head, Row
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
 from milr.policy import guided_logits
@@ -55,7 +55,9 @@ class JanusModel:
         self._picture_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         self._positions: int = config.text_config.max_position_embeddings
         self._preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
-        self._text = Head(network.get_input_embeddings(), lambda latents, _: self._spoken(latents[:, 0]), self.ids.end)
+        self._decoder = Decoder(network.model.language_model)
+        self._text = Head(network.get_input_embeddings(), lambda latents, _: self._spoken(latents[:, 0]), self.ids.end,
+                          of_text=True)  # fmt: skip
         self._image = Head(
             network.prepare_embeddings_for_image_generation,
             lambda latents, guidance: self._guided(latents, guidance[:, None]),
@@ -138,7 +140,7 @@ class JanusModel:
         """Write visualisations; greedy unless a request says otherwise, until end of text or its `max_tokens`."""
         began = time.perf_counter()
         rows = [self._text_row(request) for request in requests]
-        results = decode(self.network.model.language_model, self._text, rows)
+        results = self._decoder.decode(self._text, rows)
         shares = _shares(results, time.perf_counter() - began)
         return [
             TextTrace(
@@ -156,7 +158,7 @@ class JanusModel:
         """Draw image tokens under classifier-free guidance."""
         began = time.perf_counter()
         rows = [self._image_row(request) for request in requests]
-        results = decode(self.network.model.language_model, self._image, rows)
+        results = self._decoder.decode(self._image, rows)
         shares = _shares(results, time.perf_counter() - began)
         return [
             ImageTrace(result.ids, result.latents, result.near_ties, result.decoded, seconds)
@@ -186,7 +188,7 @@ class JanusModel:
         count = min(room, self._room()) if room else self.templates.answer_tokens
         keep = count if self.templates.verdict == "every" else 1
         rows = [Row(prompt, count=count, keep=keep) for prompt in self._seen(pictures, questions)]
-        results = decode(self.network.model.language_model, self._text, rows)
+        results = self._decoder.decode(self._text, rows)
         yes, no = self._spellings("yes"), self._spellings("no")
         chances = [self._chance_of_yes(result, yes, no) for result in results]
         shares = _shares(results, time.perf_counter() - began)
@@ -219,13 +221,15 @@ class JanusModel:
 
     def _text_row(self, request: ReasonRequest) -> Row:
         count = min(request.max_tokens, self._room())
+        prompt = self._encode(self.templates.reason(request.prompt))
         return Row(
-            self._embed([self._encode(self.templates.reason(request.prompt))]),
+            self._embed([prompt]),
             count=count,
             prefix=request.prefix,
             keep=count if request.keep is None else request.keep,
             temperature=request.temperature,
             noise=self._noise(request.key, "text", request),
+            keys=(tuple(prompt),),
         )
 
     def _image_row(self, request: DrawRequest) -> Row:
@@ -240,6 +244,7 @@ class JanusModel:
             temperature=request.temperature,
             guidance_scale=request.guidance_scale,
             noise=self._noise(request.key, "image", request),
+            keys=(tuple(conditional), tuple(unconditional)),
         )
 
     def _noise(self, key: Key, role: str, request: ReasonRequest | DrawRequest) -> NoiseStream | None:

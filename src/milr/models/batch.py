@@ -1,0 +1,176 @@
+"""Sequences that are decoded together over one cache: padded on the left, so that all end, and go on, at one place.
+
+What a sequence shares with an earlier one is copied from `Prefixes`; the rest is read in groups of like length, each in
+one forward. Streams are sorted by how much of them has to be read; `Batch` knows which stream is whose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from milr.models.prefixes import Key, Prefixes
+from milr.models.stack import KeyValues, Stack
+
+GROWTH = 64  # places by which a full cache grows
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One sequence to be read: embedded (L, d), and by ids where it may be shared (`key`, L of them).
+
+    The hidden states of the last `fresh` inputs, at least one, are wanted.
+    """
+
+    inputs: Tensor
+    key: Key | None
+    fresh: int
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A stream in the batch: whose it is, which of the row's it is, and what the cache knows of it already."""
+
+    row: int
+    part: int
+    stream: Stream
+    known: Tensor | None
+
+    @property
+    def length(self) -> int:
+        return len(self.stream.inputs)
+
+    @property
+    def unread(self) -> int:
+        return self.length - (0 if self.known is None else self.known.shape[3])
+
+
+class Batch:
+    """Rows of G streams each. `places` (B, G) says where the streams of every row lie."""
+
+    def __init__(self, stack: Stack, prefixes: Prefixes, rows: Sequence[Sequence[Stream]], room: int) -> None:
+        placed = [_Placed(row, part, stream, _known(prefixes, stream))
+                  for row, streams in enumerate(rows) for part, stream in enumerate(streams)]  # fmt: skip
+        self._placed = sorted(placed, key=lambda one: -one.unread)
+        self._stack, self._prefixes = stack, prefixes
+        self._width = self._end = max(one.length for one in placed)
+        self._cache = stack.cache(len(placed), self._width + min(room, GROWTH))
+        self._index(list(range(len(rows))))
+
+    def _index(self, rows: Sequence[int]) -> None:
+        """Say anew where everything lies, for `rows` in this order."""
+        order = {(one.row, one.part): place for place, one in enumerate(self._placed)}
+        parts = 1 + max(one.part for one in self._placed)
+        device = self._cache.tensor.device
+        self._rows = list(rows)
+        self.places = torch.tensor([[order[row, part] for part in range(parts)] for row in rows], device=device)
+        number = {row: place for place, row in enumerate(rows)}
+        self._owner = torch.tensor([number[one.row] for one in self._placed], device=device)
+        lengths = torch.tensor([one.length for one in self._placed], device=device)
+        self._padding = self._width - lengths
+        self._padded = bool((self._padding > 0).any())
+        self._bias: Tensor | None = None
+
+    def read(self) -> list[Tensor]:
+        """Read all sequences; for each row the hidden states of its last `fresh` inputs, (G, fresh, d)."""
+        found: dict[tuple[int, int], Tensor] = {}
+        for first, last in self._groups():
+            states = self._read(first, last)
+            for one, hidden in zip(self._placed[first:last], states, strict=True):
+                found[one.row, one.part] = hidden[-one.stream.fresh :]
+        parts = self.places.shape[1]
+        return [torch.stack([found[row, part] for part in range(parts)]) for row in self._rows]
+
+    def _groups(self) -> Iterator[tuple[int, int]]:
+        """Neighbours of which none has less than half as much to read as the first."""
+        first = 0
+        for place, one in enumerate(self._placed):
+            if 2 * one.unread < self._placed[first].unread:
+                yield first, place
+                first = place
+        yield first, len(self._placed)
+
+    def _read(self, first: int, last: int) -> Tensor:
+        """One forward over a group: as many inputs of each as the first has unread. -> (S, W, d)"""
+        group = self._placed[first:last]
+        width, longest = group[0].unread, max(one.length for one in group)
+        start = self._width - longest
+        cache = self._cache.of(first, last, start)
+        for stream, one in enumerate(group):
+            self._restore(cache, stream, one, longest, one.length - width)
+        inputs = torch.stack([pad(one.stream.inputs[-width:], (0, 0, max(0, width - one.length), 0)) for one in group])
+        columns = torch.arange(longest - width, longest, device=inputs.device)
+        padding = (self._padding[first:last] - start)[:, None]
+        positions = (columns - padding).clamp(min=0)
+        bias = None
+        if longest > width or any(one.length < width for one in group):
+            bias = _bias(padding, columns, longest, inputs.dtype)
+        return self._stack(inputs, positions, cache, longest - width, bias)
+
+    @staticmethod
+    def _restore(cache: KeyValues, stream: int, one: _Placed, longest: int, count: int) -> None:
+        """Copy the first `count` places of what is known of a stream."""
+        padding = longest - one.length
+        if count > 0 and one.known is not None:
+            cache.tensor[:, :, stream, :, padding : padding + count] = one.known[:, :, :, :count]
+
+    def step(self, inputs: Tensor) -> Tensor:
+        """Feed one input to every stream of every row. (B, d) -> (B, G, d)"""
+        self._grow()
+        end = self._end + 1
+        positions = (self._end - self._padding)[:, None]
+        bias = self._seen()[..., :end] if self._padded else None
+        hidden = self._stack(inputs[self._owner][:, None], positions, self._cache, self._end, bias)[:, 0]
+        self._end = end
+        return hidden[self.places]
+
+    def _seen(self) -> Tensor:
+        """What one more input of each stream may look at: all but the padding. (S, 1, 1, M)"""
+        if self._bias is None or self._bias.shape[-1] < self._cache.places:
+            columns = torch.arange(self._cache.places, device=self._padding.device)
+            hidden = columns < self._padding[:, None]
+            self._bias = torch.zeros(hidden.shape, dtype=self._cache.tensor.dtype, device=hidden.device)
+            self._bias = self._bias.masked_fill(hidden, -torch.inf)[:, None, None]
+        return self._bias
+
+    def _grow(self) -> None:
+        if self._end == self._cache.places:
+            larger = self._stack.cache(len(self._placed), self._end + GROWTH)
+            larger.tensor[..., : self._end, :] = self._cache.tensor
+            self._cache = larger
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these of the rows, counted as they are now."""
+        kept = {self._rows[row] for row in rows}
+        streams = [place for place, one in enumerate(self._placed) if one.row in kept]
+        self._cache = KeyValues(self._cache.tensor[:, :, streams])
+        self._placed = [self._placed[place] for place in streams]
+        self._index([self._rows[row] for row in rows])
+
+    def keep(self, row: int, more: Key = ()) -> None:
+        """Let later batches share what the cache holds of a row: its sequences, and the ids `more` read since."""
+        for place in self.places[row].tolist():
+            one = self._placed[place]
+            if one.stream.key is None or self._prefixes.knows(whole := one.stream.key + more):
+                continue
+            start = self._width - one.length
+            held = self._cache.tensor[:, :, place, :, start : start + len(whole)]
+            self._prefixes.keep(whole, held.clone())
+
+
+def _known(prefixes: Prefixes, stream: Stream) -> Tensor | None:
+    return None if stream.key is None else prefixes.longest(stream.key, len(stream.key) - stream.fresh)
+
+
+def _bias(padding: Tensor, columns: Tensor, end: int, dtype: torch.dtype) -> Tensor:
+    """0 where the input at a column may look, -inf elsewhere: not ahead and not at padding; padding sees itself, or its
+    attention would be no number. (S, 1), (W,) -> (S, 1, W, end)"""
+    seen = torch.arange(end, device=columns.device)
+    allowed = (seen <= columns[:, None]) & (seen >= padding[:, None])
+    allowed = allowed | (seen == columns[:, None])
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=columns.device)
+    return bias.masked_fill(~allowed, -torch.inf)[:, None]
