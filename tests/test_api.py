@@ -77,7 +77,8 @@ def test_how_many_are_in_flight_changes_nothing_but_speed(settings: dict[str, An
         assert_same(few, all_at_once)
 
 
-def test_in_flight_limits_how_many_searches_run(settings: dict[str, Any]) -> None:
+def test_in_flight_limits_how_many_searches_run(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milr.models.janus.MOST_WORKERS", 1)
     rows: list[int] = []
     quick = settings | {"steps": 0}
     many(PROMPTS, in_flight=2, on_batch=lambda kind, count, seconds: rows.append(count), **quick)

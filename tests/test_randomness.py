@@ -9,7 +9,7 @@ from hashlib import blake2b
 import pytest
 import torch
 
-from milr.randomness import NEAR_TIE, NoiseStream, choose, exponentials, generator, race
+from milr.randomness import NEAR_TIE, NoiseStream, choose, exponentials, generator, noise_of, race
 from milr.types import Key
 
 KEY = Key(seed=0, prompt="a red star")
@@ -38,6 +38,25 @@ def test_seeds_do_not_depend_on_the_python_process() -> None:
     named = b'[0, "a red star", 0, 0, 0, "image"]'
     seed = int.from_bytes(blake2b(named, digest_size=8).digest(), "big") // 2
     assert generator(KEY, "image").initial_seed() == seed
+
+
+@pytest.mark.parametrize("vocab", [1, 7, 16, 184, 2374])
+def test_the_noise_is_torch_s_own_to_the_last_bit(vocab: int) -> None:
+    own, torchs = (torch.Generator().manual_seed(vocab) for _ in range(2))
+    for rows in (1, 3):
+        assert torch.equal(exponentials(own, rows, vocab), torch.empty(rows, vocab).exponential_(generator=torchs))
+
+
+def test_the_noise_of_many_streams_is_that_of_each() -> None:
+    def streams() -> list[NoiseStream | None]:
+        given = torch.tensor([[9.0] * 8, [8.0] * 8])
+        return [NoiseStream(KEY, "image", 8), None, NoiseStream(KEY, "text", 8, override=given)]
+
+    asked = [list(zip(streams(), places, strict=True)) for places in ((3, 3, 1), (0, 0, 4))]
+    alone = [[torch.ones(8) if stream is None else stream.at(place) for stream, place in one] for one in asked]
+    for places, wanted in zip(((3, 3, 1), (0, 0, 4)), alone, strict=True):
+        assert torch.equal(noise_of(list(zip(streams(), places, strict=True)), 8), torch.stack(wanted))
+    assert alone[0][2].eq(8).all() and alone[1][2].ne(8).all()
 
 
 def test_the_race_makes_the_draws_of_multinomial() -> None:

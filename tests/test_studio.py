@@ -594,3 +594,39 @@ def test_a_closed_studio_fails_and_does_not_hang(make: Make, echo: Echo, no_time
         assert isinstance((await late)[0], Exception)
 
     within(5, go())
+
+
+def test_several_workers_share_the_methods(make: Make, echo: Echo, no_timer: None) -> None:
+    echo.workers = 2  # type: ignore[attr-defined]
+    echo.gate.clear()
+    threads: set[str] = set()
+
+    async def go() -> list[Any]:
+        studio = make()
+
+        async def method(number: int) -> Any:
+            async with studio.method():
+                return await studio.draw(cast(Any, number))
+
+        waiting = asyncio.ensure_future(asyncio.gather(*map(method, range(5))))
+        while len(echo.batches) < 2:
+            await asyncio.sleep(0.001)
+        threads.update(one.name for one in threading.enumerate() if one.name.startswith("milr-model"))
+        echo.gate.set()
+        return await waiting
+
+    assert asyncio.run(go()) == [("draw", number) for number in range(5)]
+    assert sorted(echo.sizes("draw")) == [2, 3] and len(threads) == 2
+
+
+def test_each_worker_is_prepared_once(make: Make, echo: Echo, no_timer: None) -> None:
+    seen: list[str] = []
+    echo.on_worker = lambda: seen.append(threading.current_thread().name)  # type: ignore[attr-defined]
+
+    async def go() -> None:
+        studio = make()
+        for number in range(3):
+            await studio.draw(cast(Any, number))
+
+    asyncio.run(go())
+    assert len(seen) == 1 and seen[0].startswith("milr-model")

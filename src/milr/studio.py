@@ -1,9 +1,10 @@
 """The studio owns the model and the reward, and turns many methods' single requests into batches.
 
 A method awaits; its request joins a queue. When every running method waits for the studio, or a queue is full, one
-queue is run as one batch on the one worker thread: the quickest kind of work first, so that whoever lags behind catches
-up before the others draw without it. Randomness and results belong to requests, so who shares a batch with whom changes
-nothing but speed.
+queue is run as one batch on a worker thread: the quickest kind of work first, so that whoever lags behind catches up
+before the others draw without it. Most models have one worker; a small one on a CPU has a worker for each core, and the
+methods part into as many crowds. Judges work beside the workers. Randomness and results belong to requests, so who
+shares a batch with whom changes nothing but speed.
 """
 
 from __future__ import annotations
@@ -42,16 +43,18 @@ class Meter:
 
 
 class Studio:
-    """One model, one reward, one worker thread. `on_batch(kind, rows, seconds)` hears of every batch."""
+    """One model with its worker threads, one reward. `on_batch(kind, rows, seconds)` hears of every batch."""
 
     def __init__(self, model: UnifiedModel, reward: Reward, *, largest_batch: int = 64,
                  on_batch: OnBatch | None = None) -> None:  # fmt: skip
         self.model, self.reward = model, reward
         self.largest_batch = largest_batch
         self._on_batch = on_batch or (lambda kind, rows, seconds: None)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="milr-model")
+        self._workers: int = getattr(model, "workers", 1)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="milr-model",
+                                        initializer=getattr(model, "on_worker", None))  # fmt: skip
         self._queues: dict[str, list[Waiting]] = {kind: [] for kind in KINDS}
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._deciding = False
         self._timer: asyncio.TimerHandle | None = None
         self._methods = 0
@@ -116,7 +119,7 @@ class Studio:
 
     def close(self) -> None:
         """Let the worker thread end."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, kind: str, request: Any) -> Any:
         future = asyncio.get_running_loop().create_future()
@@ -145,37 +148,46 @@ class Studio:
     def _decide(self) -> None:
         """Start a batch if everybody waits or a queue is full; else look again after a moment."""
         self._deciding = False
-        if self._running or not any(self._queues.values()):
-            return
-        if self._waiting >= self._methods or self._full():
+        while self._can_start():
+            if self._waiting < self._methods and not self._full():
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(LINGER, self._impatient)
+                return
             self._start()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LINGER, self._impatient)
+
+    def _can_start(self) -> bool:
+        return len(self._running) < self._workers and any(self._queues.values())
 
     def _impatient(self) -> None:
         self._timer = None
-        if not self._running and any(self._queues.values()):
+        if self._can_start():
             self._start()
 
     def _full(self) -> str | None:
-        return next((kind for kind, queue in self._queues.items() if len(queue) >= self.largest_batch), None)
+        return next((kind for kind, queue in self._queues.items() if len(queue) >= self._share()), None)
+
+    def _share(self) -> int:
+        """The most requests of one batch: several workers share the methods."""
+        share = -(-self._methods // self._workers) if self._workers > 1 else self.largest_batch
+        return min(self.largest_batch, max(1, share))
 
     def _start(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
         kind = self._full() or next(kind for kind, queue in self._queues.items() if queue)
-        batch, self._queues[kind] = self._queues[kind][: self.largest_batch], self._queues[kind][self.largest_batch :]
-        self._running = asyncio.get_running_loop().create_task(self._run(kind, batch))
+        share = self._share()
+        batch, self._queues[kind] = self._queues[kind][:share], self._queues[kind][share:]
+        self._running.add(asyncio.get_running_loop().create_task(self._run(kind, batch)))
 
     async def _run(self, kind: str, batch: list[Waiting]) -> None:
         began = time.perf_counter()
         requests = [request for request, _ in batch]
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._worker, self._work, kind, requests)
+            results = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, kind, requests)
         except Exception as error:  # handed to every method that waits for this batch
             results = [error] * len(batch)
-        self._running = None
+        self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         seconds = time.perf_counter() - began
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():

@@ -28,8 +28,7 @@ def greedy_prefix(logits: Tensor, end_of_text: int, *, before: Tensor, executed:
 
 def sampled_prefix(logits: Tensor, key: Key, temperature: float) -> Prefix:
     """(n, V) guided image logits to ids, drawn with the noise that the request's own first n positions would use."""
-    noise = NoiseStream(key, "image", logits.shape[-1])
-    rows = torch.stack([noise.at(position) for position in range(len(logits))]).to(logits.device)
+    rows = NoiseStream(key, "image", logits.shape[-1]).first(len(logits)).to(logits.device)
     temperatures = torch.full((len(logits),), temperature, device=logits.device)
     tokens, leads = choose(logits, temperatures, rows)
     return _prefix(tokens.tolist(), leads)

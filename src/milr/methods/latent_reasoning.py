@@ -95,6 +95,7 @@ class _Run:
         self.model = studio.model
         scale = settings.guidance_scale
         self.guidance_scale = self.model.guidance_scale if scale is None else scale
+        self._untouched: dict[Modality, torch.Tensor] = {}  # logits of the latents where they started
 
     async def first(self) -> tuple[_State, Step]:
         """The untouched rollout (equations 1 and 4) and the latents that it frees."""
@@ -140,7 +141,7 @@ class _Run:
                 before = logits(latent.latents)
                 prefix = greedy_prefix(logits(moved.latents), self.model.end_of_text, before=before,
                                        executed=latent.tokens)  # fmt: skip
-                info = replace(info, surprise=_surprise(logits(latent.initial), prefix, latent.first))
+                info = replace(info, surprise=self._surprise("text", latent, logits, prefix))
             return moved, info, prefix
 
         moved, info, (prefix, ties) = await self.studio.compute(move)
@@ -167,7 +168,7 @@ class _Run:
             with torch.no_grad():
                 prefix = sampled_prefix(logits(moved.latents), self.key.at(index), self.settings.temperature)
                 if info:
-                    strange = _surprise(logits(latent.initial), prefix, latent.first, self.settings.temperature)
+                    strange = self._surprise("image", latent, logits, prefix, self.settings.temperature)
                     info = replace(info, surprise=strange)
             return moved, info, prefix
 
@@ -186,6 +187,14 @@ class _Run:
             temperature=chosen.temperature if modality == "image" else 1.0, credit=chosen.credit,
             epsilon=chosen.epsilon.get(modality),
         )  # fmt: skip
+
+    def _surprise(self, modality: Modality, latent: LatentState, logits: Logits, prefix: Prefix,
+                  temperature: float = 1.0) -> float:  # fmt: skip
+        ids, _ = prefix
+        if modality not in self._untouched:
+            self._untouched[modality] = logits(latent.initial)
+        before = self._untouched[modality]
+        return surprise(before[: len(ids)], torch.tensor(ids, device=before.device), latent.first, temperature)
 
     def _free(self, text: TextTrace, image: ImageTrace) -> dict[Modality, LatentState]:
         """The latent states of the schedule's modalities; a prompt without text tokens has no text latents."""
@@ -213,8 +222,3 @@ class _Run:
     def _draw_request(self, text: TextTrace, index: int, prefix: tuple[int, ...]) -> DrawRequest:
         return DrawRequest(drawing(self.prompt.text, text.text), self.key.at(index), self.guidance_scale,
                            prefix=prefix, temperature=self.settings.temperature)  # fmt: skip
-
-
-def _surprise(logits: torch.Tensor, prefix: Prefix, before: torch.Tensor, temperature: float = 1.0) -> float:
-    ids, _ = prefix
-    return surprise(logits[: len(ids)], torch.tensor(ids, device=logits.device), before, temperature)

@@ -16,7 +16,9 @@ from torch.nn.functional import pad
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import KeyValues, Stack
 
-GROWTH = 64  # places by which a full cache grows
+GROWTH = 16  # places by which a full cache grows on a CPU, whose products want it without gaps
+LARGE_GROWTH = 128  # places by which the others grow
+GAPLESS = 2**30  # bytes; no larger cache grows in small steps
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Batch:
         self._placed = sorted(placed, key=lambda one: -one.unread)
         self._stack, self._prefixes = stack, prefixes
         self._width = self._end = max(one.length for one in placed)
-        self._cache = stack.cache(len(placed), self._width + min(room, GROWTH))
+        whole = len(placed) * (self._width + room) * stack.bytes_of_a_place
+        self._gapless = placed[0].stream.inputs.device.type == "cpu" and whole < GAPLESS
+        self._cache = stack.cache(len(placed), self._width + (min(room, GROWTH) if self._gapless else room))
         self._index(list(range(len(rows))))
 
     def _index(self, rows: Sequence[int]) -> None:
@@ -72,7 +76,6 @@ class Batch:
         self._owner = torch.tensor([number[one.row] for one in self._placed], device=device)
         lengths = torch.tensor([one.length for one in self._placed], device=device)
         self._padding = self._width - lengths
-        self._padded = bool((self._padding > 0).any())
         self._bias: Tensor | None = None
 
     def read(self) -> list[Tensor]:
@@ -120,34 +123,44 @@ class Batch:
 
     def step(self, inputs: Tensor) -> Tensor:
         """Feed one input to every stream of every row. (B, d) -> (B, G, d)"""
-        self._grow()
-        end = self._end + 1
+        if self._end == self._cache.places:
+            self._grow()
+        if self._bias is None:
+            self._bias = self._seen()
+        self._bias[..., self._end] = 0.0
+        bias = self._bias if self._gapless else self._bias[..., : self._end + 1]
         positions = (self._end - self._padding)[:, None]
-        bias = self._seen()[..., :end] if self._padded else None
         hidden = self._stack(inputs[self._owner][:, None], positions, self._cache, self._end, bias)[:, 0]
-        self._end = end
+        self._end += 1
         return hidden[self.places]
 
     def _seen(self) -> Tensor:
-        """What one more input of each stream may look at: all but the padding. (S, 1, 1, M)"""
-        if self._bias is None or self._bias.shape[-1] < self._cache.places:
-            columns = torch.arange(self._cache.places, device=self._padding.device)
-            hidden = columns < self._padding[:, None]
-            self._bias = torch.zeros(hidden.shape, dtype=self._cache.tensor.dtype, device=hidden.device)
-            self._bias = self._bias.masked_fill(hidden, -torch.inf)[:, None, None]
-        return self._bias
+        """0 at the places of each stream that are written, -inf at padding and at what is to come. (S, 1, 1, M)"""
+        columns = torch.arange(self._cache.places, device=self._padding.device)
+        hidden = (columns < self._padding[:, None]) | (columns >= self._end)
+        bias = torch.zeros(hidden.shape, dtype=self._cache.tensor.dtype, device=hidden.device)
+        return bias.masked_fill(hidden, -torch.inf)[:, None, None]
 
     def _grow(self) -> None:
-        if self._end == self._cache.places:
-            larger = self._stack.cache(len(self._placed), self._end + GROWTH)
-            larger.tensor[..., : self._end, :] = self._cache.tensor
-            self._cache = larger
+        growth = GROWTH if self._gapless else LARGE_GROWTH
+        larger = self._stack.cache(len(self._placed), self._end + growth)
+        larger.tensor[..., : self._end, :] = self._cache.tensor
+        self._stack.give_back(self._cache)
+        self._cache, self._bias = larger, None
+
+    def close(self) -> None:
+        """Nothing is decoded any more."""
+        self._stack.give_back(self._cache)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these of the rows, counted as they are now."""
         kept = {self._rows[row] for row in rows}
         streams = [place for place, one in enumerate(self._placed) if one.row in kept]
-        self._cache = KeyValues(self._cache.tensor[:, :, streams])
+        fewer = self._stack.cache(len(streams), self._cache.places)
+        index = torch.tensor(streams, device=fewer.tensor.device)
+        torch.index_select(self._cache.tensor, 2, index, out=fewer.tensor)
+        self._stack.give_back(self._cache)
+        self._cache = fewer
         self._placed = [self._placed[place] for place in streams]
         self._index([self._rows[row] for row in rows])
 

@@ -8,17 +8,19 @@ image is decoded without waiting for the device; text waits once a step, to see 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from milr.models.batch import Batch, Stream
+from milr.models.batch import LARGE_GROWTH, Batch, Stream
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import Stack
-from milr.randomness import NEAR_TIE, NoiseStream, choose
+from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
 
 REMEMBERED = 2**30  # bytes of keys and values, unless told otherwise
 
@@ -71,23 +73,30 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes with one transformer (transformers' `LlamaModel`), and remembers `room` bytes of keys and values."""
+    """Decodes with one transformer (transformers' `LlamaModel`), and remembers `room` bytes of keys and values.
 
-    def __init__(self, transformer: Any, room: int = REMEMBERED) -> None:
+    `workers` threads may decode at once.
+    """
+
+    def __init__(self, transformer: Any, room: int = REMEMBERED, workers: int = 1) -> None:
         self.stack = Stack(transformer)
         self._weights = list(transformer.parameters())
         self._prefixes, self._version = Prefixes(room), -1
+        idle = (os.cpu_count() or 1) > workers * torch.get_num_threads()  # else it would wait for a core
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="milr-noise") if idle else None
 
     @torch.no_grad()
     def decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         """Decode all rows in one batch over one key-value cache; each row's result is its own."""
-        self._forget_other_weights()
         progress = [_Progress(row, head.end) for row in rows]
         work = [row for row in progress if row.keep or not row.done]
         if work:
-            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work],
-                          max(row.row.count for row in work))  # fmt: skip
-            _Loop(head, batch, work).run()
+            self._forget_other_weights()
+            longest = max(row.row.count for row in work)
+            room = min(longest, LARGE_GROWTH) if head.end is not None else longest
+            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work], room)
+            _Loop(head, batch, work, self._ahead).run()
+            batch.close()
         return [row.result() for row in progress]
 
     def _forget_other_weights(self) -> None:
@@ -111,8 +120,9 @@ def _streams(head: Head, row: _Progress) -> list[Stream]:
 class _Loop:
     """The rows of one batch, step by step. What does not change while the same rows are at work is made once."""
 
-    def __init__(self, head: Head, batch: Batch, work: list[_Progress]) -> None:
-        self.head, self.batch, self.work = head, batch, work
+    def __init__(self, head: Head, batch: Batch, work: list[_Progress], ahead: ThreadPoolExecutor | None) -> None:
+        self.head, self.batch, self.work, self.ahead = head, batch, work, ahead
+        self.noise: Future[Tensor] | None = None
 
     def run(self) -> None:
         """Decode until every row is done."""
@@ -140,14 +150,19 @@ class _Loop:
         return tokens
 
     def _draw(self, logits: Tensor) -> Tensor | None:
-        """The rows' noise at their own positions (B, V); rows without any get ones. None when no row has any."""
+        """The rows' noise at their own positions (B, V); rows without any get ones. None when no row has any.
+
+        The next step's is drawn beside this one's reading, where a core is left for it.
+        """
         if all(row.row.noise is None for row in self.work):
             return None
-        noise = torch.ones(logits.shape)
-        for place, row in zip(noise, self.work, strict=True):
-            if row.row.noise:
-                row.row.noise.at(row.length, out=place)
-        return noise.to(logits.device)
+        vocab = logits.shape[-1]
+        now = [(row.row.noise, row.length) for row in self.work]
+        found = self.noise.result() if self.noise else noise_of(now, vocab)
+        if self.ahead:
+            coming = [(row.row.noise, row.length + 1) for row in self.work]
+            self.noise = self.ahead.submit(noise_of, coming, vocab)
+        return found.to(logits.device)
 
     def _leave(self, tensor: Tensor) -> Tensor:
         """Finished rows leave the work, the cache and `tensor` (B, ...)."""
@@ -157,6 +172,7 @@ class _Loop:
             if live and len(live) < len(self.work):
                 self.batch.select(live)
                 tensor = tensor[live]
+                self.noise = self.noise and _chosen(self.noise, live)
             self.work = [self.work[index] for index in live]
             self._begin(tensor.device)
         return tensor
@@ -178,6 +194,13 @@ class _Loop:
             if self.head.of_text and row.done:
                 fed = torch.cat(row.drawn)[:-1].tolist() if row.drawn else []
                 self.batch.keep(index, self.head.key(fed))
+
+
+def _chosen(noise: Future[Tensor], rows: Sequence[int]) -> Future[Tensor]:
+    """The noise of these rows."""
+    chosen: Future[Tensor] = Future()
+    chosen.set_result(noise.result()[rows])
+    return chosen
 
 
 class _Progress:

@@ -7,6 +7,7 @@ and sampling is over the full softmax (there, top-k 50 is applied unasked).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -19,6 +20,7 @@ from torch import Tensor
 from milr.models.decoding import Decoded, Decoder, Head, Row
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
+from milr.models.products import by_product
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
 from milr.templates import JANUS, RoleTags, Templates
@@ -27,6 +29,8 @@ from milr.types import Answer, DrawRequest, ImageTrace, Key, MissingError, Reaso
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SMALL = 2**24  # parameters: the products of a step are too small to share among threads
+MOST_WORKERS = 4
 _LONGEST_VISUALISATION = 512
 _RENDERED_AT_ONCE = 8
 
@@ -55,7 +59,12 @@ class JanusModel:
         self._picture_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         self._positions: int = config.text_config.max_position_embeddings
         self._preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
-        self._decoder = Decoder(network.model.language_model)
+        head = network.model.generation_head
+        self._speak, self._lead, self._paint = map(by_product, (network.lm_head, head.proj_out, head.vision_head))
+        self.workers = _workers(network)
+        if network.device.type == "cpu":
+            network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth quicker there
+        self._decoder = Decoder(network.model.language_model, workers=self.workers)
         self._text = Head(network.get_input_embeddings(), lambda latents, _: self._spoken(latents[:, 0]), self.ids.end,
                           of_text=True)  # fmt: skip
         self._image = Head(
@@ -91,6 +100,11 @@ class JanusModel:
     def end_of_text(self) -> int:
         """The id that ends a visualisation."""
         return self.ids.end
+
+    def on_worker(self) -> None:
+        """Called on each worker thread: where there are several, each works alone."""
+        if self.workers > 1:
+            torch.set_num_threads(1)
 
     def identity(self) -> Mapping[str, Any]:
         """Name, hash of the weights ("sized:" where files over 1 GB count by size, time and header), dtype, device."""
@@ -209,12 +223,13 @@ class JanusModel:
 
     def _spoken(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, V)"""
-        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype)).float()
+        logits: Tensor = self._speak(latents.to(self.network.dtype)).float()
         return logits
 
     def _guided(self, latents: Tensor, guidance_scale: float | Tensor) -> Tensor:
         """(n, 2, d) -> (n, V)"""
-        pair = self.network.model.generation_head(latents.to(self.network.dtype)).float()
+        head = self.network.model.generation_head
+        pair = self._paint(head.activation_fn(self._lead(latents.to(self.network.dtype)))).float()
         return guided_logits(pair[:, 0], pair[:, 1], guidance_scale)
 
     # From requests to rows
@@ -318,6 +333,12 @@ class JanusModel:
         if not ids:
             raise MissingError(f"the tokenizer of {self.name} has no single token for {word!r}; it cannot judge.")
         return sorted(ids)
+
+
+def _workers(network: Any) -> int:
+    """How many batches are worth decoding at once: of a small model on a CPU one on each core, else one."""
+    size = sum(parameter.numel() for parameter in network.model.language_model.parameters())
+    return min(MOST_WORKERS, os.cpu_count() or 1) if network.device.type == "cpu" and size < SMALL else 1
 
 
 def _shares(results: Sequence[Decoded], seconds: float) -> list[float]:

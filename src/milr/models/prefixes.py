@@ -26,14 +26,14 @@ class Prefixes:
 
     def longest(self, sequence: Key, most: int) -> Tensor | None:
         """Keys and values (layers, 2, heads, n, head width) of the longest known beginning, n <= `most`; or None."""
+        beginnings = list(_hashes(sequence[:most]))
         with self._lock:
-            beginnings = list(_hashes(sequence[:most]))
             for length in range(len(beginnings), 0, -1):
                 owner = self._owners.get(beginnings[length - 1])
                 if owner is not None and owner[:length] == sequence[:length]:
                     self._kept.move_to_end(owner)
                     return self._kept[owner][:, :, :, :length]
-            return None
+        return None
 
     def keep(self, sequence: Key, held: Tensor) -> None:
         """Keep the keys and values of a whole sequence, (layers, 2, heads, len(sequence), head width)."""
@@ -49,8 +49,7 @@ class Prefixes:
 
     def knows(self, sequence: Key) -> bool:
         """Whether the whole sequence is kept."""
-        with self._lock:
-            return sequence in self._kept
+        return sequence in self._kept
 
     def clear(self) -> None:
         """Forget everything."""

@@ -2,30 +2,38 @@
 
 The weights and the arithmetic are transformers' own (`LlamaModel`: RMS norm, rotary positions, grouped-query attention,
 gated MLP), without what its forward does around them: no mask is built, no cache copied, and the projections that read
-the same input are one product. Numbers equal transformers' up to the order of sums.
+the same input are one product. Numbers equal transformers' up to the order of sums. Few rows on a CPU take other
+kernels than many: docs/log.md has the measurements.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
+from torch import Tensor, nn, rms_norm
+from torch.nn.functional import scaled_dot_product_attention
 
+from milr.models.products import by_product, product
 from milr.types import MissingError
 
 STATIC_ROPE = ("default", "linear", "yarn", "llama3")  # the others' angles depend on how long the sequence is
+SPARE = 4  # pieces of memory that stay
 Projection = Callable[[Tensor], Tensor]
 
 
 class KeyValues:
-    """Keys and values of S streams at M places: one tensor (layers, 2, S, heads, M, head width)."""
+    """Keys and values of S streams at M places: one tensor (layers, 2, S, heads, M, head width).
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+    `memory` is what it lies in, to be used again (None: a view).
+    """
+
+    def __init__(self, tensor: Tensor, memory: Tensor | None = None) -> None:
+        self.tensor, self.memory = tensor, memory
 
     @property
     def places(self) -> int:
@@ -71,23 +79,42 @@ class Stack:
         self.head_width: int = transformer.layers[0].self_attn.head_dim
         self._epsilon: float = config.rms_norm_eps
         self._layers = [_layer(layer) for layer in transformer.layers]
+        self._spare: list[Tensor] = []
+        self._lock = Lock()
         self._norm: Tensor = transformer.norm.weight
         self._cosines, self._sines = _angles(transformer, self._norm)
 
+    @property
+    def bytes_of_a_place(self) -> int:
+        """What one place of one stream takes in a cache."""
+        return 2 * len(self._layers) * self.key_heads * self.head_width * self._norm.element_size()
+
     def cache(self, streams: int, places: int) -> KeyValues:
-        """A cache of zeros: what nobody wrote has no weight in the attention, but must be a number."""
+        """A cache whose values are numbers, if chance ones: what nobody wrote has no weight in the attention."""
         shape = (len(self._layers), 2, streams, self.key_heads, places, self.head_width)
-        return KeyValues(self._norm.new_zeros(shape))
+        needed = math.prod(shape)
+        with self._lock:
+            fitting = [spare for spare in self._spare if len(spare) >= needed]
+            memory = fitting[0] if fitting else self._norm.new_zeros(needed)
+            self._spare = [spare for spare in self._spare if spare is not memory]
+        return KeyValues(memory[:needed].view(shape), memory)
+
+    def give_back(self, cache: KeyValues) -> None:
+        """Nobody reads this cache any more. Fresh memory costs a CPU as much as a decode step, so some of it stays."""
+        if cache.memory is not None and cache.memory.device.type == "cpu":
+            with self._lock:
+                self._spare = sorted([*self._spare, cache.memory], key=len)[-SPARE:]
 
     def __call__(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor | None) -> Tensor:
         """Read W inputs of S streams (S, W, d), at their `positions` (S, W), into the cache's places from `place` on.
 
-        `bias` (S, 1, W, place + W) is added to the attention's logits; None: every input sees all that is before it.
+        `bias` (S, 1, W, M) is added to the attention's logits of the first M places; None: every input sees all that is
+        before it.
         -> hidden states (S, W, d), normed.
         """
-        streams, width, size = inputs.shape
+        streams, width, _ = inputs.shape
         cosines, sines = self._cosines[positions][:, :, None], self._sines[positions][:, :, None]
-        turned = self.heads + self.key_heads
+        turned, size_of_heads = self.heads + self.key_heads, self.heads * self.head_width
         states = inputs
         for index, layer in enumerate(self._layers):
             read = layer.attend(self._normed(states, layer.attention_norm))
@@ -95,18 +122,29 @@ class Stack:
             turning = read[:, :, :turned]
             turning = turning * cosines + turning.roll(self.head_width // 2, -1) * sines
             cache.write(index, place, turning[:, :, self.heads :].transpose(1, 2), read[:, :, turned:].transpose(1, 2))
-            keys, values = cache.read(index, place + width)
-            seen = scaled_dot_product_attention(
-                turning[:, :, : self.heads].transpose(1, 2), keys, values, attn_mask=bias,
-                is_causal=bias is None and width > 1, enable_gqa=self.heads > self.key_heads,
-            )  # fmt: skip
-            states = states + layer.attended(seen.transpose(1, 2).reshape(streams, width, -1))
+            keys, values = cache.read(index, place + width if bias is None else bias.shape[-1])
+            seen = _attention(turning[:, :, : self.heads].transpose(1, 2), keys, values, bias)
+            states = states + layer.attended(seen.transpose(1, 2).reshape(streams, width, size_of_heads))
             gate, wide = layer.widen(self._normed(states, layer.mlp_norm)).chunk(2, -1)
             states = states + layer.narrow(layer.activation(gate) * wide)
         return self._normed(states, self._norm)
 
     def _normed(self, states: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(states, weight.shape, weight, self._epsilon)
+        return rms_norm(states, weight.shape, weight, self._epsilon)  # type: ignore[no-any-return]
+
+
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """(S, heads, W, w), (S, key heads, M, w) twice, (S, 1, W, M) or None: causal -> (S, heads, W, w)"""
+    streams, heads, width, size = queries.shape
+    if width > 1 or keys.dtype != torch.float32 or keys.device.type != "cpu":
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=bias,
+                                            is_causal=bias is None and width > 1,
+                                            enable_gqa=heads > keys.shape[1])  # fmt: skip
+    grouped = (queries * size**-0.5).reshape(streams * keys.shape[1], -1, size)
+    logits = torch.bmm(grouped, keys.flatten(0, 1).transpose(1, 2))
+    if bias is not None:
+        logits.view(streams, heads, -1).add_(bias[:, 0])
+    return torch.bmm(logits.softmax(-1), values.flatten(0, 1)).view(queries.shape)
 
 
 def _angles(transformer: Any, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,8 +158,10 @@ def _angles(transformer: Any, like: Tensor) -> tuple[Tensor, Tensor]:
 def _layer(layer: Any) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        layer.input_layernorm.weight, _joined(attention.q_proj, attention.k_proj, attention.v_proj), attention.o_proj,
-        layer.post_attention_layernorm.weight, _joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn, mlp.down_proj,
+        layer.input_layernorm.weight, _joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        by_product(attention.o_proj),
+        layer.post_attention_layernorm.weight, _joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn,
+        by_product(mlp.down_proj),
     )  # fmt: skip
 
 
@@ -140,4 +180,4 @@ def _joined(*projections: nn.Module) -> Projection:
             joined[name] = whole
     weight, bias = joined["weight"], joined["bias"]
     assert weight is not None
-    return lambda inputs: linear(inputs, weight, bias)
+    return lambda inputs: product(inputs, weight, bias)

@@ -1,0 +1,102 @@
+"""How fast, against a plain loop and against the hardware: `python benchmarks/speed.py --size nano`.
+
+One run, the same weights, seeds and token counts in every row:
+* the plain loop (`plain_loop.py`), one prompt, timed on few steps and scaled;
+* transformers' `generate`, for a text and for a picture;
+* ours through the studio, MILR (joint, no stop, every picture scores 0), with 1, 4, 16, 64 prompts in flight.
+Each part alone (text, picture, rendering), too. Beside them what the hardware can do, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import speed_limits
+import speed_ours
+import torch
+import transformers
+import typer
+from speed_others import generate, plain
+from speed_rows import told
+from speed_subject import SIZES, Subject, subject
+from speed_table import figure, markdown
+
+
+def measure(
+    measured: Subject, levels: list[int], *, plain_steps: int, tell: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Every row, with the limits: what the JSON file holds but for `settings` and `machine`."""
+    network = measured.model.network
+    tell("limits")
+    limits = speed_limits.measure(network.device, network.dtype)
+    tell(f"plain loop, {plain_steps} steps")
+    rows, reference = plain(measured, plain_steps, limits)
+    tell("transformers generate")
+    rows += generate(measured, reference, limits)
+    rows += asyncio.run(speed_ours.measure(measured, levels, limits, reference, tell))
+    return {"limits": asdict(limits), "rows": told(rows)}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where it was measured."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "nano",
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: Annotated[int, typer.Option(help="Of the CPU.")] = 1,
+    in_flight: Annotated[str, typer.Option(help="Prompts in flight, with commas between.")] = "1,4,16,64",
+    steps: Annotated[int, typer.Option(help="MILR steps of ours.")] = 4,
+    plain_steps: Annotated[int, typer.Option(help="MILR steps of the plain loop.")] = 2,
+    learning_rate: Annotated[float, typer.Option(help="The paper's; most texts change.")] = 0.03,
+    text_tokens: Annotated[int | None, typer.Option(help="Most tokens of a text. Default: the size's.")] = None,
+    seed: int = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    figure_file: Annotated[Path | None, typer.Option("--figure", help="Draw here.")] = None,
+) -> None:
+    """Measure, and print the tables."""
+    if size not in SIZES:
+        raise typer.BadParameter(f"{size} is none of {', '.join(SIZES)}", param_hint="--size")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(threads)
+    measured = subject(size, device=device, dtype=dtype, steps=steps, learning_rate=learning_rate,
+                       text_tokens=text_tokens, seed=seed)  # fmt: skip
+    network = measured.model.network
+    settings = {"size": size, "dtype": str(network.dtype).removeprefix("torch."), "text_tokens": measured.text_tokens,
+                "image_tokens": measured.model.image_tokens, "steps": steps, "plain_steps": plain_steps,
+                "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+    result = {"settings": settings, "machine": machine(network.device)}
+    result |= measure(measured, [int(level) for level in in_flight.split(",")], plain_steps=plain_steps,
+                      tell=lambda line: typer.echo(line, err=True))  # fmt: skip
+    typer.echo(markdown(result))
+    if json_file:
+        json_file.write_text(json.dumps(result, indent=1) + "\n")
+    if figure_file:
+        figure(result, figure_file)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,64 @@
+"""Time and peak memory of a piece of work on the CPU or on CUDA."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass
+class Timed:
+    """Seconds of the work, on the clock and of the CPU (all threads), and the most bytes held meanwhile.
+
+    Bytes are those of the process, on CUDA those of its tensors there.
+    """
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+@contextmanager
+def timed(device: torch.device) -> Iterator[Timed]:
+    """Measures its block; on CUDA it waits for the device at both ends."""
+    found = Timed()
+    _forget_peak(device)
+    wait(device)
+    began, worked = time.perf_counter(), time.process_time()
+    yield found
+    wait(device)
+    found.seconds, found.cpu_seconds = time.perf_counter() - began, time.process_time() - worked
+    found.peak_bytes = _peak(device)
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _forget_peak(device: torch.device) -> None:
+    """Start anew. Only Linux can forget a process's peak; elsewhere it is that of the whole run so far."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _FORGET.exists():
+        _FORGET.write_text("5")
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if _STATUS.exists():
+        (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

@@ -1,0 +1,170 @@
+"""Ours, through the real studio: texts alone, pictures alone, rendering alone, and MILR, with n prompts in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+
+from PIL.Image import Image
+from speed_clock import timed
+from speed_limits import Limits, work
+from speed_others import Reference
+from speed_rows import OURS, Row, share_equal
+from speed_subject import Subject
+
+from milr.base import Services
+from milr.methods.latent_reasoning import latent_reasoning
+from milr.search import search
+from milr.studio import Studio
+from milr.templates import drawing
+from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, Step, TextTrace
+
+T = TypeVar("T")
+
+
+class Zero:
+    """Every picture scores 0: nothing stops a search, and every latent that is free moves."""
+
+    name, licence, needs = "zero", "Apache-2.0", ()
+    range = (0.0, 1.0)
+    threshold = 1.0
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """A zero for each."""
+        return [Score(0.0) for _ in pictures]
+
+
+class BoundedStudio(Studio):
+    """A studio whose texts end after `text_tokens`, because those of random weights would not."""
+
+    text_tokens: int
+
+    async def reason(self, request: ReasonRequest) -> TextTrace:
+        """As the studio does, bounded."""
+        return await super().reason(replace(request, max_tokens=min(request.max_tokens, self.text_tokens)))
+
+
+async def measure(subject: Subject, levels: Sequence[int], limits: Limits, reference: Reference,
+                  tell: Callable[[str], None]) -> list[Row]:  # fmt: skip
+    """Four rows for each number in flight."""
+    parts: Counter[str] = Counter()
+    studio = BoundedStudio(subject.model, Zero(), largest_batch=max(64, *levels),
+                           on_batch=lambda kind, rows, seconds: parts.update({kind: seconds}))  # fmt: skip
+    studio.text_tokens = subject.text_tokens
+    ours, rows = _Ours(subject, studio, limits, reference), []
+    try:
+        for level in levels:
+            tell(f"ours, {level} in flight")
+            warm_up = await ours.warm_up(level)
+            made = await ours.alone(level)
+            parts.clear()
+            milr = await ours.milr(level)
+            rows += [replace(row, warm_up=warm_up) for row in (*made, replace(milr, parts=dict(parts)))]
+    finally:
+        studio.close()
+    return rows
+
+
+class _Ours:
+    def __init__(self, subject: Subject, studio: BoundedStudio, limits: Limits, reference: Reference) -> None:
+        self.subject, self.studio, self.limits, self.reference = subject, studio, limits, reference
+        self.device = subject.model.network.device
+
+    async def warm_up(self, level: int) -> float:
+        """Seconds of a pass over prompts of its own: whole on CUDA, where it compiles, and of two tokens elsewhere."""
+        short = 2 if self.device.type == "cpu" else None
+        prompts = self.subject.unseen(level)
+        with timed(self.device) as clock:
+            texts = await self._each(self.studio.reason, self._writing(prompts, short))
+            images = await self._each(self.studio.draw, self._drawing(prompts, texts, short))
+            if short is None:
+                await self._each(self.studio.render, images)
+        return clock.seconds
+
+    async def alone(self, level: int) -> list[Row]:
+        """Texts, then pictures of these texts, then the rendering of these pictures."""
+        prompts, network = self.subject.take(level), self.subject.model.network
+        with timed(self.device) as clock:
+            texts = await self._each(self.studio.reason, self._writing(prompts))
+        count = [len(text.ids) for text in texts]
+        needs = work(network, "text", [self.subject.read(prompt) for prompt in prompts], count)
+        rows = [Row("text", OURS, level, **asdict(clock), tokens=sum(count),
+                    **needs.shares(clock.seconds, self.limits),
+                    **_against([texts[0]], [self.reference.text]))]  # fmt: skip
+        requests = self._drawing(prompts, texts)
+        with timed(self.device) as clock:
+            images = await self._each(self.studio.draw, requests)
+        count = [len(image.ids) for image in images]
+        needs = work(network, "image", [self.subject.seen(request.text) for request in requests], count)
+        rows += [Row("draw", OURS, level, **asdict(clock), pictures=level, tokens=sum(count),
+                     **needs.shares(clock.seconds, self.limits),
+                     **_against([images[0]], [self.reference.image]))]  # fmt: skip
+        with timed(self.device) as clock:
+            await self._each(self.studio.render, images)
+        return [*rows, Row("render", OURS, level, **asdict(clock), pictures=level)]
+
+    async def milr(self, level: int) -> Row:
+        """The first picture and every step of `level` searches."""
+        prompts, method = self.subject.take(level), latent_reasoning(self.subject.settings)
+        times: dict[int, list[float]] = {}
+
+        def note(prompt: Prompt, key: Key, step: Step) -> None:
+            times.setdefault(step.index, []).append(time.perf_counter() - began)
+
+        with timed(self.device) as clock:
+            began = time.perf_counter()
+            outcomes = await asyncio.gather(
+                *(search(self.studio, prompt, self.subject.key(prompt), method, threshold=None, on_step=note)
+                  for prompt in prompts)
+            )  # fmt: skip
+        steps = [step for outcome in outcomes for step in outcome.steps]
+        later = [step.text_changed for step in steps if step.index]
+        return Row(
+            "milr", OURS, level, **asdict(clock), pictures=len(steps),
+            tokens=sum(len(trace.ids) for outcome in outcomes for trace in traces(outcome)),
+            first_picture=min(times[0]),
+            finished=tuple(max(times[index]) for index in sorted(times)),
+            changed=sum(later) / len(later) if later else None,
+            **_against(traces(outcomes[0]), self.reference.steps),
+        )  # fmt: skip
+
+    def _writing(self, prompts: Sequence[Prompt], tokens: int | None = None) -> list[ReasonRequest]:
+        limit = tokens or self.subject.text_tokens
+        return [ReasonRequest(prompt.text, self.subject.key(prompt), max_tokens=limit) for prompt in prompts]
+
+    def _drawing(self, prompts: Sequence[Prompt], texts: Sequence[TextTrace],
+                 count: int | None = None) -> list[DrawRequest]:  # fmt: skip
+        scale = self.subject.model.guidance_scale
+        return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, count=count)
+                for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
+
+    async def _each(self, ask: Callable[..., Awaitable[T]], requests: Iterable[object]) -> list[T]:
+        """All requests at once, each from a method of its own."""
+
+        async def one(request: object) -> T:
+            async with self.studio.method():
+                return await ask(request)
+
+        return list(await asyncio.gather(*map(one, requests)))
+
+
+def traces(outcome: Outcome) -> list[TextTrace | ImageTrace]:
+    """The text and the picture of every step."""
+    found: list[TextTrace | ImageTrace] = []
+    for step in outcome.steps:
+        assert step.rollout.visualisation is not None
+        found += [step.rollout.visualisation, step.rollout.image]
+    return found
+
+
+def _against(ours: Sequence[TextTrace | ImageTrace], plain: Sequence[TextTrace | ImageTrace]) -> dict[str, Any]:
+    """How much of the first prompt's tokens the plain loop made, too, and how many had a near tie on either side."""
+    compared = list(zip(ours, plain, strict=False))
+    return {
+        "equal": share_equal([one.ids for one, _ in compared], [other.ids for _, other in compared]),
+        "near_ties": sum(bool(one.near_ties or other.near_ties) for one, other in compared),
+    }
