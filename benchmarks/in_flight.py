@@ -40,13 +40,13 @@ def differing(one: Outcome, other: Outcome) -> str:
 
 
 def main(
-    count: Annotated[int, typer.Option(help="How many prompts of the test split.")] = 64,
+    count: Annotated[int, typer.Option(help="How many prompts of the hard split.")] = 64,
     pictures: int = 4,
     widths: Annotated[str, typer.Option(help="Searches in flight, with commas between.")] = "1,8,32",
 ) -> None:
     """Measure and print the table."""
     torch.set_num_threads(1)
-    chosen = prompts("test")
+    chosen = prompts("hard")
     every = [chosen[place * len(chosen) // count] for place in range(count)]
     prepared = prepare(every, Options(reward="detector", pictures=pictures))
     timed(replace(prepared, prompts=prepared.prompts[:2]), 2)  # warm
