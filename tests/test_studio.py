@@ -307,6 +307,33 @@ def test_a_full_memory_is_told_in_one_sentence(make: Make, echo: Echo, no_timer:
         assert "smaller --in-flight" in str(found) and "\n" not in str(found)
 
 
+def test_what_does_not_fit_is_halved_remembered_and_told(make: Make, echo: Echo, no_timer: None,
+                                                          caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    freed: list[int] = []
+    run = echo._run
+
+    def small(kind: str, requests: Sequence[Any]) -> list[Any]:
+        if len(requests) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return run(kind, requests)
+
+    echo._run = small  # type: ignore[method-assign]
+    echo.free_memory = lambda: freed.append(1)  # type: ignore[attr-defined]
+
+    async def go() -> list[Any]:
+        studio = make()
+        first = await all_of(studio, *map(asks, range(5)))
+        assert echo.sizes("reason") == [2, 2, 1]
+        echo.batches.clear()
+        freed.append(0)
+        return [first, await all_of(studio, *map(asks, range(4)))]
+
+    found = within(5, go())
+    assert found == [[("reason", number) for number in range(5)], [("reason", number) for number in range(4)]]
+    assert echo.sizes("reason") == [2, 2] and freed[-1] == 0 and 1 in freed, "it is not tried again"
+    assert "does not hold 5 requests at once (reason); from now on at most 2" in caplog.text
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), StopIteration("mine")])
 def test_one_failing_computation_fails_only_its_method(make: Make, no_timer: None, error: Exception) -> None:
     def fails() -> None:

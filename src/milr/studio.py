@@ -10,6 +10,7 @@ shares a batch with whom changes nothing but speed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ class Studio:
         self._timer: asyncio.TimerHandle | None = None
         self._methods = 0
         self._waiting = 0
+        self._fitting: dict[str, int] = {}  # how many requests of a kind fit into memory, where not all did
         self._meters: dict[asyncio.Task[Any] | None, Meter] = {}
 
     @asynccontextmanager
@@ -201,8 +203,25 @@ class Studio:
         """On the worker thread: a result for each request, or the error that its method shall get."""
         if kind == "compute":
             return [_attempt(function) for function in requests]
+        return self._fitted(kind, requests)
+
+    def _fitted(self, kind: str, requests: Sequence[Any]) -> list[Any]:
+        """As many requests at once as fit into memory: where they do not, half as many, and so from now on."""
+        most = self._fitting.get(kind, len(requests))
+        parts = [requests[first : first + most] for first in range(0, len(requests), most)]
+        return [result for part in parts for result in self._part(kind, part)]
+
+    def _part(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         results = _attempt(lambda: self._of_model(kind, requests))
         if type(results).__name__ == "OutOfMemoryError":  # torch's; this file does not load torch
+            if (half := len(requests) // 2) and callable(free := getattr(self.model, "free_memory", None)):
+                free()
+                self._fitting[kind] = half
+                logging.getLogger(__name__).warning(
+                    "%s: memory does not hold %d requests at once (%s); from now on at most %d", self.model.name,
+                    len(requests), kind, half,
+                )  # fmt: skip
+                return self._fitted(kind, requests)
             results = JudgeError(f"{self.model.name} ran out of memory with {len(requests)} requests at once ({kind}); "
                                  "the same command goes on from here with a smaller --in-flight.")  # fmt: skip
         if isinstance(results, list) and len(results) != len(requests):

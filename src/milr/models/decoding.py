@@ -99,6 +99,11 @@ class Decoder:
             batch.close()
         return [row.result() for row in progress]
 
+    def forget(self) -> None:
+        """Let go of all keys and values."""
+        self._prefixes.clear()
+        self.stack.forget()
+
     def _forget_other_weights(self) -> None:
         """Weights that were trained since the last call make other keys and values."""
         version = sum(weight._version for weight in self._weights)

@@ -106,6 +106,12 @@ class JanusModel:
         if self.workers > 1:
             torch.set_num_threads(1)
 
+    def free_memory(self) -> None:
+        """Let go of what is only held to be quick."""
+        self._decoder.forget()
+        if self.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def identity(self) -> Mapping[str, Any]:
         """Name, hash of the weights ("sized:" where files over 1 GB count by size, time and header), dtype, device."""
         return {

@@ -105,6 +105,11 @@ class Stack:
             with self._lock:
                 self._spare = sorted([*self._spare, cache.memory], key=len)[-SPARE:]
 
+    def forget(self) -> None:
+        """Let the spare memory go."""
+        with self._lock:
+            self._spare = []
+
     def __call__(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor | None) -> Tensor:
         """Read W inputs of S streams (S, W, d), at their `positions` (S, W), into the cache's places from `place` on.
 
