@@ -319,3 +319,18 @@ def test_a_text_that_outgrows_the_cache(transformer: Recorder) -> None:
     ids, latents = by_hand(transformer, text_head(), row)
     found = decode(transformer, text_head(), [row, text_row(5, count=150)])[0]
     assert list(found.ids) == ids and torch.allclose(found.latents, latents, atol=1e-4)
+
+
+def test_long_prompts_are_read_in_several_forwards(transformer: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [pair_row(9, seed=seed) for seed in range(3)]
+    whole = decode(transformer, pair_head(), [replace(row, noise=pair_row(9, seed=seed).noise)
+                                              for seed, row in enumerate(rows)])  # fmt: skip
+    monkeypatch.setattr("milr.models.batch.READ", 20)
+    transformer.forwards.clear()
+    parted = decode(transformer, pair_head(), rows)
+    assert transformer.forwards[:3] == [(2, 9), (2, 9), (2, 9)]
+    assert [one.ids for one in parted] == [one.ids for one in whole]
+    monkeypatch.setattr("milr.models.batch.READ", 1)
+    transformer.forwards.clear()
+    decode(transformer, text_head(), [text_row(3)])
+    assert transformer.forwards[0] == (1, 3), "one at least"

@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from milr.models.graphs import StepGraphs
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import KeyValues, Stack
 
 GROWTH = 16  # places by which a full cache grows on a CPU, whose products want it without gaps
 LARGE_GROWTH = 128  # places by which the others grow
+ROUND = 128  # places to which a cache for graphs is rounded up
+SHAPES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)  # streams for which there are graphs
+READ = 2**13  # inputs of one forward: the conditional and the unconditional streams need not be read at once
 GAPLESS = 2**30  # bytes; no larger cache grows in small steps
 
 
@@ -52,30 +56,41 @@ class _Placed:
 
 
 class Batch:
-    """Rows of G streams each. `places` (B, G) says where the streams of every row lie."""
+    """Rows of G streams each. `places` (B, G) says where the streams of every row lie.
 
-    def __init__(self, stack: Stack, prefixes: Prefixes, rows: Sequence[Sequence[Stream]], room: int) -> None:
+    With `graphs`, steps are taken by them: shapes are rounded up, so that few graphs serve, and the streams of rows
+    that have left go on as idle ones.
+    """
+
+    def __init__(self, stack: Stack, prefixes: Prefixes, rows: Sequence[Sequence[Stream]], room: int,
+                 graphs: StepGraphs | None = None) -> None:  # fmt: skip
         placed = [_Placed(row, part, stream, _known(prefixes, stream))
                   for row, streams in enumerate(rows) for part, stream in enumerate(streams)]  # fmt: skip
         self._placed = sorted(placed, key=lambda one: -one.unread)
-        self._stack, self._prefixes = stack, prefixes
+        self._stack, self._prefixes, self._graphs = stack, prefixes, graphs
         self._width = self._end = max(one.length for one in placed)
         whole = len(placed) * (self._width + room) * stack.bytes_of_a_place
-        self._gapless = placed[0].stream.inputs.device.type == "cpu" and whole < GAPLESS
-        self._cache = stack.cache(len(placed), self._width + (min(room, GROWTH) if self._gapless else room))
+        self._gapless = placed[0].stream.inputs.device.type == "cpu" and graphs is None and whole < GAPLESS
+        places = self._width + (min(room, GROWTH) if self._gapless else room)
+        self._cache = stack.cache(self._spaces(len(placed)), places if graphs is None else _rounded(places, ROUND))
         self._index(list(range(len(rows))))
 
+    def _spaces(self, streams: int) -> int:
+        """For how many streams there is to be space."""
+        return streams if self._graphs is None else next((n for n in SHAPES if n >= streams), _rounded(streams, 64))
+
     def _index(self, rows: Sequence[int]) -> None:
-        """Say anew where everything lies, for `rows` in this order."""
+        """Say anew where everything lies, for `rows` in this order; idle streams do as the first row does."""
         order = {(one.row, one.part): place for place, one in enumerate(self._placed)}
         parts = 1 + max(one.part for one in self._placed)
-        device = self._cache.tensor.device
+        device, idle = self._cache.tensor.device, self._cache.tensor.shape[2] - len(self._placed)
         self._rows = list(rows)
         self.places = torch.tensor([[order[row, part] for part in range(parts)] for row in rows], device=device)
         number = {row: place for place, row in enumerate(rows)}
-        self._owner = torch.tensor([number[one.row] for one in self._placed], device=device)
-        lengths = torch.tensor([one.length for one in self._placed], device=device)
-        self._padding = self._width - lengths
+        owners = [number.get(one.row, 0) for one in self._placed]
+        lengths = [one.length for one in self._placed]
+        self._owner = torch.tensor([*owners, *[0] * idle], device=device)
+        self._padding = self._width - torch.tensor([*lengths, *[0] * idle], device=device)
         self._bias: Tensor | None = None
 
     def read(self) -> list[Tensor]:
@@ -89,10 +104,11 @@ class Batch:
         return [torch.stack([found[row, part] for part in range(parts)]) for row in self._rows]
 
     def _groups(self) -> Iterator[tuple[int, int]]:
-        """Neighbours of which none has less than half as much to read as the first."""
+        """Neighbours of which none has less than half as much to read as the first, and no more than READ together."""
         first = 0
         for place, one in enumerate(self._placed):
-            if 2 * one.unread < self._placed[first].unread:
+            most = self._placed[first].unread
+            if 2 * one.unread < most or (place - first + 1) * most > max(READ, most):
                 yield first, place
                 first = place
         yield first, len(self._placed)
@@ -128,11 +144,14 @@ class Batch:
         if self._bias is None:
             self._bias = self._seen()
         self._bias[..., self._end] = 0.0
-        bias = self._bias if self._gapless else self._bias[..., : self._end + 1]
-        positions = (self._end - self._padding)[:, None]
-        hidden = self._stack(inputs[self._owner][:, None], positions, self._cache, self._end, bias)[:, 0]
+        positions, fed = (self._end - self._padding)[:, None], inputs[self._owner][:, None]
+        if self._graphs:
+            hidden = self._graphs(fed, positions, self._cache, self._end, self._bias)
+        else:
+            bias = self._bias if self._gapless else self._bias[..., : self._end + 1]
+            hidden = self._stack(fed, positions, self._cache, self._end, bias)
         self._end += 1
-        return hidden[self.places]
+        return hidden[:, 0][self.places]
 
     def _seen(self) -> Tensor:
         """0 at the places of each stream that are written, -inf at padding and at what is to come. (S, 1, 1, M)"""
@@ -143,7 +162,7 @@ class Batch:
 
     def _grow(self) -> None:
         growth = GROWTH if self._gapless else LARGE_GROWTH
-        larger = self._stack.cache(len(self._placed), self._end + growth)
+        larger = self._stack.cache(self._cache.tensor.shape[2], self._end + growth)
         larger.tensor[..., : self._end, :] = self._cache.tensor
         self._stack.give_back(self._cache)
         self._cache, self._bias = larger, None
@@ -154,15 +173,16 @@ class Batch:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these of the rows, counted as they are now."""
-        kept = {self._rows[row] for row in rows}
-        streams = [place for place, one in enumerate(self._placed) if one.row in kept]
-        fewer = self._stack.cache(len(streams), self._cache.places)
-        index = torch.tensor(streams, device=fewer.tensor.device)
-        torch.index_select(self._cache.tensor, 2, index, out=fewer.tensor)
-        self._stack.give_back(self._cache)
-        self._cache = fewer
-        self._placed = [self._placed[place] for place in streams]
-        self._index([self._rows[row] for row in rows])
+        left = [self._rows[row] for row in rows]
+        if self._graphs is None:
+            streams = [place for place, one in enumerate(self._placed) if one.row in left]
+            fewer = self._stack.cache(len(streams), self._cache.places)
+            index = torch.tensor(streams, device=fewer.tensor.device)
+            torch.index_select(self._cache.tensor, 2, index, out=fewer.tensor)
+            self._stack.give_back(self._cache)
+            self._cache = fewer
+            self._placed = [self._placed[place] for place in streams]
+        self._index(left)
 
     def keep(self, row: int, more: Key = ()) -> None:
         """Let later batches share what the cache holds of a row: its sequences, and the ids `more` read since."""
@@ -187,3 +207,7 @@ def _bias(padding: Tensor, columns: Tensor, end: int, dtype: torch.dtype) -> Ten
     allowed = allowed | (seen == columns[:, None])
     bias = torch.zeros(allowed.shape, dtype=dtype, device=columns.device)
     return bias.masked_fill(~allowed, -torch.inf)[:, None]
+
+
+def _rounded(count: int, step: int) -> int:
+    return -(-count // step) * step

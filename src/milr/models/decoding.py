@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from milr.models.batch import LARGE_GROWTH, Batch, Stream
+from milr.models.graphs import StepGraphs
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import Stack
 from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
@@ -80,6 +81,7 @@ class Decoder:
 
     def __init__(self, transformer: Any, room: int = REMEMBERED, workers: int = 1) -> None:
         self.stack = Stack(transformer)
+        self._graphs = StepGraphs(self.stack) if transformer.device.type == "cuda" else None
         self._weights = list(transformer.parameters())
         self._prefixes, self._version = Prefixes(room), -1
         idle = (os.cpu_count() or 1) > workers * torch.get_num_threads()  # else it would wait for a core
@@ -94,7 +96,8 @@ class Decoder:
             self._forget_other_weights()
             longest = max(row.row.count for row in work)
             room = min(longest, LARGE_GROWTH) if head.end is not None else longest
-            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work], room)
+            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work], room,
+                          self._graphs)  # fmt: skip
             _Loop(head, batch, work, self._ahead).run()
             batch.close()
         return [row.result() for row in progress]
@@ -103,6 +106,8 @@ class Decoder:
         """Let go of all keys and values."""
         self._prefixes.clear()
         self.stack.forget()
+        if self._graphs:
+            self._graphs.forget()
 
     def _forget_other_weights(self) -> None:
         """Weights that were trained since the last call make other keys and values."""
@@ -161,13 +166,11 @@ class _Loop:
         """
         if all(row.row.noise is None for row in self.work):
             return None
-        vocab = logits.shape[-1]
         now = [(row.row.noise, row.length) for row in self.work]
-        found = self.noise.result() if self.noise else noise_of(now, vocab)
+        found = self.noise.result() if self.noise else _noise(now, logits)
         if self.ahead:
-            coming = [(row.row.noise, row.length + 1) for row in self.work]
-            self.noise = self.ahead.submit(noise_of, coming, vocab)
-        return found.to(logits.device)
+            self.noise = self.ahead.submit(_noise, [(stream, place + 1) for stream, place in now], logits)
+        return found
 
     def _leave(self, tensor: Tensor) -> Tensor:
         """Finished rows leave the work, the cache and `tensor` (B, ...)."""
@@ -199,6 +202,14 @@ class _Loop:
             if self.head.of_text and row.done:
                 fed = torch.cat(row.drawn)[:-1].tolist() if row.drawn else []
                 self.batch.keep(index, self.head.key(fed))
+
+
+def _noise(asked: Sequence[tuple[NoiseStream | None, int]], logits: Tensor) -> Tensor:
+    """The noise on the logits' device; the way there waits for nothing."""
+    noise = noise_of(asked, logits.shape[-1])
+    if logits.device.type == "cuda":
+        noise = noise.pin_memory()
+    return noise.to(logits.device, non_blocking=True)
 
 
 def _chosen(noise: Future[Tensor], rows: Sequence[int]) -> Future[Tensor]:

@@ -44,8 +44,12 @@ class KeyValues:
         """Streams `first` up to `last`, from place `start` on: a view, what is written there is written here."""
         return KeyValues(self.tensor[:, :, first:last, :, start:])
 
-    def write(self, layer: int, place: int, keys: Tensor, values: Tensor) -> None:
-        """Write (S, heads, W, head width) from `place` on."""
+    def write(self, layer: int, place: int | Tensor, keys: Tensor, values: Tensor) -> None:
+        """Write (S, heads, W, head width) from `place` on; one place on the device is (1,), W being 1."""
+        if isinstance(place, Tensor):
+            self.tensor[layer, 0].index_copy_(2, place, keys)
+            self.tensor[layer, 1].index_copy_(2, place, values)
+            return
         end = place + keys.shape[2]
         self.tensor[layer, 0][:, :, place:end] = keys
         self.tensor[layer, 1][:, :, place:end] = values
@@ -80,6 +84,7 @@ class Stack:
         self._epsilon: float = config.rms_norm_eps
         self._layers = [_layer(layer) for layer in transformer.layers]
         self._spare: list[Tensor] = []
+        self._spares = SPARE if transformer.device.type == "cpu" else 1
         self._lock = Lock()
         self._norm: Tensor = transformer.norm.weight
         self._cosines, self._sines = _angles(transformer, self._norm)
@@ -100,17 +105,19 @@ class Stack:
         return KeyValues(memory[:needed].view(shape), memory)
 
     def give_back(self, cache: KeyValues) -> None:
-        """Nobody reads this cache any more. Fresh memory costs a CPU as much as a decode step, so some of it stays."""
-        if cache.memory is not None and cache.memory.device.type == "cpu":
+        """Nobody reads this cache any more. Fresh memory costs a CPU as much as a decode step, and graphs are of their
+        memory, so some of it stays."""
+        if cache.memory is not None:
             with self._lock:
-                self._spare = sorted([*self._spare, cache.memory], key=len)[-SPARE:]
+                self._spare = sorted([*self._spare, cache.memory], key=len)[-self._spares :]
 
     def forget(self) -> None:
         """Let the spare memory go."""
         with self._lock:
             self._spare = []
 
-    def __call__(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor | None) -> Tensor:
+    def __call__(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int | Tensor, bias: Tensor | None
+                 ) -> Tensor:  # fmt: skip
         """Read W inputs of S streams (S, W, d), at their `positions` (S, W), into the cache's places from `place` on.
 
         `bias` (S, 1, W, M) is added to the attention's logits of the first M places; None: every input sees all that is
@@ -120,6 +127,7 @@ class Stack:
         streams, width, _ = inputs.shape
         cosines, sines = self._cosines[positions][:, :, None], self._sines[positions][:, :, None]
         turned, size_of_heads = self.heads + self.key_heads, self.heads * self.head_width
+        seen = int(place) + width if bias is None else bias.shape[-1]
         states = inputs
         for index, layer in enumerate(self._layers):
             read = layer.attend(self._normed(states, layer.attention_norm))
@@ -127,9 +135,9 @@ class Stack:
             turning = read[:, :, :turned]
             turning = turning * cosines + turning.roll(self.head_width // 2, -1) * sines
             cache.write(index, place, turning[:, :, self.heads :].transpose(1, 2), read[:, :, turned:].transpose(1, 2))
-            keys, values = cache.read(index, place + width if bias is None else bias.shape[-1])
-            seen = _attention(turning[:, :, : self.heads].transpose(1, 2), keys, values, bias)
-            states = states + layer.attended(seen.transpose(1, 2).reshape(streams, width, size_of_heads))
+            keys, values = cache.read(index, seen)
+            mixed = _attention(turning[:, :, : self.heads].transpose(1, 2), keys, values, bias)
+            states = states + layer.attended(mixed.transpose(1, 2).reshape(streams, width, size_of_heads))
             gate, wide = layer.widen(self._normed(states, layer.mlp_norm)).chunk(2, -1)
             states = states + layer.narrow(layer.activation(gate) * wide)
         return self._normed(states, self._norm)
