@@ -54,6 +54,12 @@ def test_equal_to_transformers(shape: str) -> None:
         torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
 
 
+def test_positions_beyond_those_trained_are_as_transformers_has_them() -> None:
+    model, given = transformer(max_position_embeddings=4), inputs(3, 9)
+    whole, stack = model(inputs_embeds=given).last_hidden_state, Stack(model)
+    torch.testing.assert_close(stack(given, places(0, 9), stack.cache(3, 9), 0, None), whole, atol=1e-5, rtol=1e-5)
+
+
 def test_a_view_of_some_streams_writes_into_the_whole() -> None:
     stack, given = Stack(transformer()), inputs(3, 5)
     whole, apart = stack.cache(3, 8), stack.cache(3, 8)

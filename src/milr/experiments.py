@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
 OPTIONS = {one.name for one in dataclasses.fields(Options)} - {"seed"}
-WORDING = ("model", "dtype", "device", "role_tags", "preset", "reasoning_prompt")  # what a loaded model depends on
+WORDING = (
+    "model",
+    "dtype",
+    "device",
+    "quantise",
+    "role_tags",
+    "preset",
+    "reasoning_prompt",
+)  # what a loaded model depends on
 
 
 class Experiment(BaseModel):

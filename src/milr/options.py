@@ -50,6 +50,8 @@ class Options:
     role_tags: str | None = _told(None, "pipe (<|User|>) or plain (User).")
     dtype: str = _told("auto", "auto, float32, bfloat16 or float16.")
     device: str = _told("auto", "auto, cpu, cuda, or mps (untested).")
+    quantise: str | None = _told(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
+                                 "(needs milr[quantised]). Default: as they are.")  # fmt: skip
     seed: int = _told(0, "The same seed gives the same pictures.")
     samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _told(16, "Searches at the same time; changes speed only.")

@@ -127,8 +127,9 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
 def load_model(options: Options) -> UnifiedModel:
     """The model that the options name, in the preset's wording."""
     tags = options.role_tags or PRESETS[options.preset]["role_tags"]
+    packing = {"quantise": options.quantise} if options.quantise else {}  # a model of one's own need not know it
     return catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
-                              reasoning_prompt=options.reasoning_prompt)  # fmt: skip
+                              reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
 
 
 def _check_names(options: Options) -> None:

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.parts import Part
+from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import UnifiedModel
 
 
-def _nano(**settings: Any) -> UnifiedModel:
+def _nano(quantise: str | None = None, **settings: Any) -> UnifiedModel:
     from milr.models.nano import load_nano
 
+    if quantise:
+        raise UsageError("nano is small as it is; leave --quantise out, or name a Janus checkpoint with --model.")
     return load_nano(**settings)
 
 
@@ -36,5 +39,5 @@ MODELS = {
         "about 4 GB of weights", JANUS_LICENCE),
     "deepseek-community/Janus-Pro-7B": Part(
         hub("deepseek-community/Janus-Pro-7B"), "Janus-Pro 7B, or a folder with its weights",
-        "about 15 GB of weights, a GPU", JANUS_LICENCE),
+        "about 15 GB of weights (6 with --quantise 4bit, 9 with 8bit), a GPU", JANUS_LICENCE),
 }  # fmt: skip

@@ -21,6 +21,7 @@ from milr.models.decoding import Decoded, Decoder, Head, Row
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
 from milr.models.products import by_product
+from milr.models.quantised import quantisation, quantised_as
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
 from milr.templates import JANUS, RoleTags, Templates
@@ -79,6 +80,7 @@ class JanusModel:
         *,
         dtype: str = "auto",
         device: str = "auto",
+        quantise: str | None = None,
         role_tags: RoleTags | None = None,
         reasoning_prompt: str | None = None,
         question: str | None = None,
@@ -86,12 +88,17 @@ class JanusModel:
         guidance_scale: float = 5.0,
         name: str | None = None,
     ) -> JanusModel:
-        """Load from a folder or a hub name. `reasoning_prompt` and `question` replace the templates' wording."""
+        """Load from a folder or a hub name. `reasoning_prompt` and `question` replace the templates' wording.
+
+        `quantise` "8bit" or "4bit" (None: as they are) holds the weights of the language model's layers in fewer bits.
+        """
         spoken = templates.override(role_tags=role_tags, reasoning=reasoning_prompt, question=question)
         place = choose_device(device)
+        numbers = choose_dtype(dtype, place)
+        packing = quantisation(quantise, numbers, place)
         checkpoint = Checkpoint.find(folder_or_hub_name)
         tokenizer = checkpoint.tokenizer()
-        network = checkpoint.network(dtype=choose_dtype(dtype, place), device=place)
+        network = checkpoint.network(dtype=numbers, device=place, quantisation=packing)
         return cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
 
     # What it is
@@ -119,6 +126,7 @@ class JanusModel:
             "weights": self._checkpoint.digest,
             "dtype": str(self.network.dtype).removeprefix("torch."),
             "device": self.network.device.type,
+            **quantised_as(self.network),
             "templates": blake2b(repr(self.templates).encode(), digest_size=8).hexdigest(),
         }
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
+from milr.models.quantised import settle
 from milr.types import MissingError, UsageError
 from milr.weights import reading
 
@@ -83,12 +84,18 @@ class Checkpoint:
         with reading(f"the tokenizer of {self.name}"):
             return PreTrainedTokenizerFast.from_pretrained(self.folder, clean_up_tokenization_spaces=False)
 
-    def network(self, *, dtype: torch.dtype, device: str) -> Any:
-        """The frozen network in evaluation mode."""
+    def network(self, *, dtype: torch.dtype, device: str, quantisation: Any = None) -> Any:
+        """The frozen network in evaluation mode; with a `quantisation`, weights go to the device in fewer bits."""
         self._check_config()
+        packed = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
         with reading(f"the weights of {self.name}"):
             loaded: Any = JanusForConditionalGeneration.from_pretrained(
-                self.folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+                self.folder,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **packed,
             )
         network, info = loaded
         for kind in ("missing", "unexpected"):
@@ -96,7 +103,10 @@ class Checkpoint:
                 raise MissingError(
                     f"the weights of {self.name} have {len(keys)} {kind} tensors ({keys[0]}, ...); fetch them again."
                 )
-        return network.requires_grad_(False).eval().to(device)
+        network = network.requires_grad_(False).eval().to(device)
+        if quantisation:
+            settle(network)
+        return network
 
     def _check_config(self) -> None:
         with reading(f"the config.json of {self.name}"):

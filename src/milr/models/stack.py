@@ -87,7 +87,8 @@ class Stack:
         self._spares = SPARE if transformer.device.type == "cpu" else 1
         self._lock = Lock()
         self._norm: Tensor = transformer.norm.weight
-        self._cosines, self._sines = _angles(transformer, self._norm)
+        self._rotate = transformer.rotary_emb
+        self._tables = [_angles(self._rotate, self._norm, config.max_position_embeddings)]
 
     @property
     def bytes_of_a_place(self) -> int:
@@ -98,6 +99,8 @@ class Stack:
         """A cache whose values are numbers, if chance ones: what nobody wrote has no weight in the attention."""
         shape = (len(self._layers), 2, streams, self.key_heads, places, self.head_width)
         needed = math.prod(shape)
+        if places > len(self._tables[-1][0]):  # older tables stay: graphs read them
+            self._tables.append(_angles(self._rotate, self._norm, 2 * places))
         with self._lock:
             fitting = [spare for spare in self._spare if len(spare) >= needed]
             memory = fitting[0] if fitting else self._norm.new_zeros(needed)
@@ -125,7 +128,7 @@ class Stack:
         -> hidden states (S, W, d), normed.
         """
         streams, width, _ = inputs.shape
-        cosines, sines = self._cosines[positions][:, :, None], self._sines[positions][:, :, None]
+        cosines, sines = (table[positions][:, :, None] for table in self._tables[-1])
         turned, size_of_heads = self.heads + self.key_heads, self.heads * self.head_width
         seen = int(place) + width if bias is None else bias.shape[-1]
         states = inputs
@@ -160,10 +163,9 @@ def _attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | Non
     return torch.bmm(logits.softmax(-1), values.flatten(0, 1)).view(queries.shape)
 
 
-def _angles(transformer: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines of all positions, (P, head width) each: turned(x) = x cos + (x rolled by half) sin."""
-    places = torch.arange(transformer.config.max_position_embeddings, device=like.device)
-    cosines, sines = transformer.rotary_emb(like, places[None])
+def _angles(rotate: Any, like: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines of positions, (count, head width) each: turned(x) = x cos + (x rolled by half) sin."""
+    cosines, sines = rotate(like, torch.arange(count, device=like.device)[None])
     half = sines.shape[-1] // 2
     return cosines[0], torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)
 
