@@ -1,8 +1,8 @@
 """Judges beside the decode: `python benchmarks/overlap.py`.
 
-Searches of MILR on hard prompts that never stop, judged by a reward that answers after so many seconds, as one behind an
-endpoint does. In line, every search would wait for its judge before anybody decodes: the seconds without waiting, and
-the waits of one search after the other. Beside each other, whoever has its answer goes on.
+Searches of MILR on hard prompts that never stop, judged by a reward that answers after so many seconds, as one behind
+an endpoint does. In line, every search would wait for its judge before anybody decodes: the seconds without waiting,
+and the waits of one search after the other. Beside each other, whoever has its answer goes on.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 
 from milr.report.compare_records import Part
 from milr.report.compare_rows import Picture, Sample, SampleKey
-from milr.report.compare_scores import OVERALL, align, parts_of
+from milr.report.compare_scores import OVERALL, absent, align, parts_of
 from milr.rules.wise import EDITIONS, LEGACY, VERIFIED, Edition, category_of
 from milr.types import Cost
 
@@ -52,6 +52,12 @@ def test_wise_has_no_overall_score_without_all_its_prompts(lost: dict[str, objec
     assert found["space"].returned.score == 0.0 and found["culture"].returned.score == pytest.approx(0.5)
     assert wise(LEGACY, {568: 0.0})[OVERALL].returned.score is not None
     assert wise(VERIFIED, absent=(1000,))[OVERALL].returned.score is None
+
+
+def test_a_seed_that_lacks_a_prompt_leaves_wise_without_an_overall_score() -> None:
+    keys = [SampleKey(str(number), "p", seed, 0) for seed in (0, 1) for number in range(1, 1001)]
+    assert absent(keys, LEGACY) == [] and absent(keys[:-1], LEGACY) == [1000]
+    assert absent([*keys[1:1000], *keys[1000:]], LEGACY) == [1]
 
 
 def test_the_others_weigh_their_categories_alike() -> None:

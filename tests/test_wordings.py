@@ -30,7 +30,8 @@ def test_every_wording_has_another_mark() -> None:
 def test_our_wordings_show_the_form_that_is_read() -> None:
     assert final_score(Wording.load("unified").text) == 0.625  # its example, 3.5
     assert json_verdict(Wording.load("self").text) == 0.0  # the last of its two examples
-    assert zero_or_minus_one(Wording.load("judge").text) is not None
+    last = Wording.load("judge").text.splitlines()[-1]  # it names both answers
+    assert [zero_or_minus_one(answer) for answer in last[:-1].split(": ")[1].split(" or ")] == [1.0, 0.0]
     for line in ("Consistency: n", "Realism: n", "Aesthetic Quality: n"):
         assert line in Wording.load("wise").text.splitlines()
 

@@ -58,7 +58,7 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
             _row(row, aligned.samples[place], parts[place], ranks[place], curves[place])
             for place, row in enumerate(rows)
         ),
-        notes=tuple(notes_of(rows, len(aligned.keys))),
+        notes=tuple(notes_of(rows, aligned.keys)),
         examples=_examples(aligned, titles),
     )
 

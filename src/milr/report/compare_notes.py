@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from milr.report.compare_rows import Row, budget_of, metric_of
+from milr.report.compare_rows import Row, SampleKey, budget_of, metric_of
 from milr.report.compare_scores import absent
 from milr.rules.wise import EDITIONS
 
@@ -12,8 +12,8 @@ NANO = "nano is the embedded laboratory model, not a model of the paper."
 ORACLE = "(oracle): the search reward is also the report metric, so the score is an upper bound, not a fair comparison."
 
 
-def notes_of(rows: Sequence[Row], common: int) -> list[str]:
-    """Sentences; `common` is how many searches of each row are compared."""
+def notes_of(rows: Sequence[Row], common: Sequence[SampleKey]) -> list[str]:
+    """Sentences; `common` are the searches of each row that are compared."""
     said = dict.fromkeys(note for row in rows for note in row.config.notes)
     return [*_measures(rows), *said, *_left_out(rows, common), *_machines(rows), *_speeds(rows)]
 
@@ -38,15 +38,16 @@ def _measures(rows: Sequence[Row]) -> Iterator[str]:
         yield f"Which version of {rows[0].config.report_metric} judged is not known for {'; '.join(silent)}."
 
 
-def _left_out(rows: Sequence[Row], common: int) -> Iterator[str]:
+def _left_out(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterator[str]:
     edition = EDITIONS.get(rows[0].config.benchmark)
-    if edition and (lacking := absent([sample.key for sample in rows[0].samples], edition)):
+    if edition and (lacking := absent(common, edition)):
         yield (f"{len(lacking)} of {edition.name}'s 1000 prompts are not compared (the first is {lacking[0]}), and "
                "without them it has no overall score.")  # fmt: skip
     for row in rows:
         planned = sum(found.run.config.prompt_count * found.run.config.samples for found in row.runs)
-        if planned != common:
-            yield f"Partial: {common} of the {planned} samples of {row.title} are compared, those that all rows have."
+        if planned != len(common):
+            yield (f"Partial: {len(common)} of the {planned} samples of {row.title} are compared, those that all rows "
+                   "have.")  # fmt: skip
 
 
 def _machines(rows: Sequence[Row]) -> Iterator[str]:

@@ -70,8 +70,11 @@ def align(rows: Sequence[Row], edition: Edition | None = None) -> Aligned:
 
 
 def absent(keys: Sequence[SampleKey], edition: Edition) -> list[int]:
-    """The prompts of WISE that are not compared."""
-    return missing({int(key.prompt_id): 0.0 for key in keys}, edition)
+    """The prompts of WISE that are not compared, or not at every seed and sample."""
+    there: dict[tuple[int, int], dict[int, float]] = {}
+    for key in keys:
+        there.setdefault((key.seed, key.sample), {})[int(key.prompt_id)] = 0.0
+    return sorted({number for ids in there.values() for number in missing(ids, edition)})
 
 
 def measure(scope: Aligned, values: Scores) -> Measured:
