@@ -1,6 +1,6 @@
 """Pictures a second against searches in flight, and that the tokens stay the same: `python benchmarks/in_flight.py`.
 
-One process, one thread, the same prompts and seed in every row; each row runs MILR (joint, at most `pictures` pictures,
+One process, the same prompts and seed in every row; each row runs MILR (joint, at most `pictures` pictures,
 stop at success) in memory. The first row is the ratio's base. Tokens may differ only at a near tie on record.
 """
 
@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-import torch
 import typer
 
 from milr.api import run
@@ -45,7 +44,6 @@ def main(
     widths: Annotated[str, typer.Option(help="Searches in flight, with commas between.")] = "1,8,32",
 ) -> None:
     """Measure and print the table."""
-    torch.set_num_threads(1)
     chosen = prompts("hard")
     every = [chosen[place * len(chosen) // count] for place in range(count)]
     prepared = prepare(every, Options(reward="detector", pictures=pictures))

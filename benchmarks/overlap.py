@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import torch
 import typer
 from PIL.Image import Image
 
@@ -47,7 +46,6 @@ def main(
     waits: Annotated[str, typer.Option(help="Seconds a judgement takes, with commas between.")] = "0,0.25,0.5,1,2",
 ) -> None:
     """Measure and print the table."""
-    torch.set_num_threads(1)
     options = Options(reward="held-out", steps=steps, stop=False, in_flight=in_flight)
     prepared = prepare(prompts("hard")[:searches], options)
     rounds = -(-searches // in_flight) * (steps + 1)

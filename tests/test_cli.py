@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from milr import cli
 from milr.models import nano
 
 PROMPT = "a photo of a red star left of a blue circle"
@@ -113,7 +112,7 @@ def test_an_interrupt_says_how_to_go_on(milr: Call, monkeypatch: pytest.MonkeyPa
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "calm_threads", interrupted)
+    monkeypatch.setattr("milr.prepared.prepare", interrupted)
     code, _, err = milr("generate", "a star")
     assert code == 130 and err == "milr: interrupted; the same command goes on from here.\n"
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from milr import __version__, catalog, cli_bench
-from milr.cli_bench import Json, Out, calm_threads
+from milr.cli_bench import Json, Out
 from milr.flags import with_options
 from milr.options import Options, read_prompts
 from milr.types import JudgeError, MilrError, Prompt, UsageError
@@ -50,7 +50,6 @@ def generate(
     texts = _texts(prompt, prompts, limit)
     console = Console(stderr=as_json, highlight=False, markup=False)
     with console.status("loading the model"):
-        calm_threads(options.model)
         prepared = prepare(texts, options)
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:

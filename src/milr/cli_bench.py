@@ -31,14 +31,6 @@ NOT_FOR_FOLDERS = tuple(name for name in Options.__dataclass_fields__ if not nam
 Limit = Annotated[int | None, typer.Option(help="Only so many prompts, spread evenly over the list.")]
 
 
-def calm_threads(model: str) -> None:
-    """nano's steps are too small to share: two threads that wait for each other are slower than one."""
-    if model == "nano":
-        import torch
-
-        torch.set_num_threads(1)
-
-
 @with_options("visualisation")
 def bench(
     options: Options,
@@ -61,7 +53,6 @@ def bench(
     made, asked = _prompts_of(benchmark, categories, limit, split=split, prompts=prompts)
     options = dataclasses.replace(options, metric=options.metric or made.metric)
     with console.status("loading the model"):
-        calm_threads(options.model)
         prepared = prepare(asked, options, benchmark=made)
     job = Job(options.method, options.seed, out or default_folder(prepared))
     work_off_jobs(console, [(job, prepared)])
@@ -146,7 +137,6 @@ def experiment(
     console = Console(stderr=as_json, highlight=False, markup=False)
     told, folder = read(file), out or Path("runs") / file.stem
     replaced = {name: value for name, value in (("in_flight", in_flight), ("model", model)) if value is not None}
-    calm_threads(str(model or told.base.get("model", "nano")))
     todo = jobs(told, folder, tuple(row or ()))
     console.print(f"{told.title}: {len(todo)} runs into {folder}", soft_wrap=True)
     work_off_jobs(console, list(prepared_jobs(told, todo, **replaced)), dry=dry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,11 @@ def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forec
 
 def probe(prepared: Prepared) -> tuple[int, float]:
     """How long a visualisation is, and the seconds of a token-step in a batch of this run."""
+    with ThreadPoolExecutor(1, initializer=getattr(prepared.model, "on_worker", None)) as worker:
+        return worker.submit(_probed, prepared).result()
+
+
+def _probed(prepared: Prepared) -> tuple[int, float]:
     model, prompts = prepared.model, prepared.prompts[: prepared.options.in_flight]
     keys = [Key(prepared.options.seed, prompt.text) for prompt in prompts]
     scale = model.guidance_scale

@@ -52,6 +52,7 @@ class Options:
     device: str = _told("auto", "auto, cpu, cuda, or mps (untested).")
     quantise: str | None = _told(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
+    threads: int | None = _told(None, "Threads of the CPU that the model decodes with. Default: every core.")
     seed: int = _told(0, "The same seed gives the same pictures.")
     samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _told(16, "Searches at the same time; changes speed only.")
@@ -67,7 +68,7 @@ class Options:
         self._check_types()
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight", "judge_calls", *LIMITS):
+        for name in ("samples", "in_flight", "threads", "judge_calls", *LIMITS):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")

@@ -128,8 +128,11 @@ def load_model(options: Options) -> UnifiedModel:
     """The model that the options name, in the preset's wording."""
     tags = options.role_tags or PRESETS[options.preset]["role_tags"]
     packing = {"quantise": options.quantise} if options.quantise else {}  # a model of one's own need not know it
-    return catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
-                              reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
+    model = catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
+                               reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
+    if options.threads and callable(use := getattr(model, "use_threads", None)):
+        use(options.threads)
+    return model
 
 
 def _check_names(options: Options) -> None:

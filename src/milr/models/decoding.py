@@ -8,7 +8,6 @@ image is decoded without waiting for the device; text waits once a step, to see 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,16 +75,15 @@ class Decoded:
 class Decoder:
     """Decodes with one transformer (transformers' `LlamaModel`), and remembers `room` bytes of keys and values.
 
-    `workers` threads may decode at once.
+    Several threads may decode at once.
     """
 
-    def __init__(self, transformer: Any, room: int = REMEMBERED, workers: int = 1) -> None:
+    def __init__(self, transformer: Any, room: int = REMEMBERED) -> None:
         self.stack = Stack(transformer)
         self._graphs = StepGraphs(self.stack) if transformer.device.type == "cuda" else None
         self._weights = list(transformer.parameters())
         self._prefixes, self._version = Prefixes(room), -1
-        idle = (os.cpu_count() or 1) > workers * torch.get_num_threads()  # else it would wait for a core
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="milr-noise") if idle else None
+        self._ahead: ThreadPoolExecutor | None = None
 
     @torch.no_grad()
     def decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
@@ -101,6 +99,10 @@ class Decoder:
             _Loop(head, batch, work, self._ahead).run()
             batch.close()
         return [row.result() for row in progress]
+
+    def draw_ahead(self, ahead: bool) -> None:
+        """Draw the next step's noise while this one is read, on a thread that needs a core of its own."""
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="milr-noise") if ahead else None
 
     def forget(self) -> None:
         """Let go of all keys and values."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,10 +63,10 @@ class JanusModel:
         self._preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
         head = network.model.generation_head
         self._speak, self._lead, self._paint = map(by_product, (network.lm_head, head.proj_out, head.vision_head))
-        self.workers = _workers(network)
         if network.device.type == "cpu":
             network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth quicker there
-        self._decoder = Decoder(network.model.language_model, workers=self.workers)
+        self._decoder = Decoder(network.model.language_model)
+        self.use_threads(torch.get_num_threads())
         self._text = Head(network.get_input_embeddings(), lambda latents, _: self._spoken(latents[:, 0]), self.ids.end,
                           of_text=True)  # fmt: skip
         self._image = Head(
@@ -98,7 +99,8 @@ class JanusModel:
         packing = quantisation(quantise, numbers, place)
         checkpoint = Checkpoint.find(folder_or_hub_name)
         tokenizer = checkpoint.tokenizer()
-        network = checkpoint.network(dtype=numbers, device=place, quantisation=packing)
+        with one_thread():
+            network = checkpoint.network(dtype=numbers, device=place, quantisation=packing)
         return cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
 
     # What it is
@@ -108,10 +110,17 @@ class JanusModel:
         """The id that ends a visualisation."""
         return self.ids.end
 
+    def use_threads(self, count: int) -> None:
+        """Decode with `count` threads of a CPU: a small model with as many batches, a large one in each step."""
+        size = sum(parameter.numel() for parameter in self.network.model.language_model.parameters())
+        here = self.network.device.type == "cpu"
+        self.workers = min(MOST_WORKERS, count) if here and size < SMALL else 1
+        self.threads = 1 if self.workers > 1 else count
+        self._decoder.draw_ahead(not here or (os.cpu_count() or 1) > self.workers * self.threads)
+
     def on_worker(self) -> None:
-        """Called on each worker thread: where there are several, each works alone."""
-        if self.workers > 1:
-            torch.set_num_threads(1)
+        """Called on each thread that decodes."""
+        torch.set_num_threads(self.threads)
 
     def free_memory(self) -> None:
         """Let go of what is only held to be quick."""
@@ -349,10 +358,15 @@ class JanusModel:
         return sorted(ids)
 
 
-def _workers(network: Any) -> int:
-    """How many batches are worth decoding at once: of a small model on a CPU one on each core, else one."""
-    size = sum(parameter.numel() for parameter in network.model.language_model.parameters())
-    return min(MOST_WORKERS, os.cpu_count() or 1) if network.device.type == "cpu" and size < SMALL else 1
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A thread that has opened a parallel region slows down those of all others (libgomp); loading can do without."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _shares(results: Sequence[Decoded], seconds: float) -> list[float]:
