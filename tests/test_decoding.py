@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -334,3 +335,23 @@ def test_long_prompts_are_read_in_several_forwards(transformer: Recorder, monkey
     transformer.forwards.clear()
     decode(transformer, text_head(), [text_row(3)])
     assert transformer.forwards[0] == (1, 3), "one at least"
+
+
+def test_what_was_no_number_does_not_come_back(transformer: Recorder) -> None:
+    decoder, healthy = remembering(transformer), [text_row(3), text_row(5)]
+    wanted = decode(transformer, text_head(), healthy)
+    decoder.decode(text_head(), [replace(text_row(6), prompt=torch.full((1, 6, WIDTH), torch.nan)), text_row(8)])
+    assert all(map(same, decoder.decode(text_head(), healthy), wanted))
+
+
+def test_two_threads_share_a_decoder_and_noise_is_drawn_ahead(transformer: Recorder) -> None:
+    def rows(seed: int) -> list[Row]:
+        return [pair_row(length, seed=10 * seed + length, count=3 + length, keep=2) for length in (2, 5, 3)]
+
+    alone = [decode(transformer, pair_head(), rows(seed)) for seed in range(6)]
+    decoder = remembering(transformer)
+    decoder.draw_ahead(True)
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda seed: decoder.decode(pair_head(), rows(seed)), range(6)))
+    assert all(same(*pair) for found, wanted in zip(together, alone, strict=True)
+               for pair in zip(found, wanted, strict=True))  # fmt: skip

@@ -103,3 +103,40 @@ def test_where_graphs_do_not_work_steps_are_taken_without_and_that_is_said_once(
              pair_row(4)]))  # fmt: skip
     assert len(caplog.messages) == 1
     assert "do not work here (operation not permitted when stream is capturing)" in caplog.messages[0]
+
+
+def test_caches_of_one_shape_have_graphs_of_their_own(transformer: Recorder) -> None:  # noqa: F811
+    graphs, given = StepGraphs(transformer, Tape), torch.randn(2, 1, 16)
+    caches = [transformer.cache(2, 128) for _ in range(2)]
+    bias = torch.full((2, 1, 1, 128), -torch.inf)
+    bias[..., 0] = 0.0
+    places = torch.zeros(2, 1, dtype=torch.long)
+    for _ in range(2):
+        for number, cache in enumerate(caches):
+            graphs(given * (number + 1), places, cache, 0, bias)
+    assert not torch.equal(caches[0].tensor[..., 0, :], caches[1].tensor[..., 0, :])
+    assert len(graphs._steps) == 2
+
+
+def test_no_more_graphs_are_held_than_said(transformer: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("milr.models.graphs.MOST", 2)
+    decoder = by_graph(transformer)
+    for count in (1, 2, 4, 8):
+        rows = [text_row(3 + row, count=4) for row in range(count)]
+        same(decoder.decode(text_head(), rows), decode(transformer, text_head(), rows))
+    assert decoder._graphs is not None and len(decoder._graphs._steps) == 2
+
+
+def test_a_full_memory_while_capturing_is_no_reason_to_go_without_graphs(transformer: Recorder) -> None:  # noqa: F811
+    full = [True]
+
+    def capture(work: Callable[[], None]) -> Tape:
+        if full.pop() if full else False:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Tape(work)
+
+    decoder = by_graph(transformer, capture)
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.decode(text_head(), [text_row(3)])
+    same(decoder.decode(text_head(), [text_row(3)]), decode(transformer, text_head(), [text_row(3)]))
+    assert decoder._graphs is not None and len(decoder._graphs._steps) == 1

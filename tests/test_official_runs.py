@@ -188,6 +188,9 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
         code, out, _ = runs.milr("score", "wise", "official", "--prompts", runs.files["wise"], "--out", "scored",
                                  *asked_at(server))  # fmt: skip
         assert code == 0 and scores("scored") == scores("run")
+        page = Path("scored/report.html").read_text()
+        assert f"Wording of wise: {Wording.load('wise').label}." in page and "metric wording" in page
+        assert "not the overall score of wise" in page and "search reward" not in page and "metric own" not in page
         assert len(server.asked) == 6, "the same pictures and questions: the answers were kept"
         assert not any(b"sk-secret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert {path.name for path in Path("official").iterdir()} == {f"{name}.png" for name in scores("run")}
@@ -255,9 +258,10 @@ def test_an_endpoint_that_is_not_there_is_a_failure_with_the_reason(
 
 def test_a_cap_on_calls_is_kept(runs: Runs) -> None:
     with serving(MARKS) as server:
-        command = ("--method", "plain", "--reward", "self", "--judge-calls", 2, "--out", "run", *asked_at(server))
+        command = ("--method", "plain", "--reward", "self", "--judge-calls", 2, "--judge-tokens", 77, "--out", "run",
+                   *asked_at(server))  # fmt: skip
         code, out, _ = runs.of("wise", *command)
-        assert code == 0 and len(server.asked) == 2
+        assert code == 0 and len(server.asked) == 2 and server.asked[0]["max_tokens"] == 77
         assert "4 of 6 pictures are unscored, the first because the cap of 2 calls" in out
         code, out, _ = runs.of("wise", *(40 if part == 2 else part for part in command))
         assert code == 0 and "are unscored" not in out and len(server.asked) == 6, "a higher cap goes on"

@@ -203,3 +203,23 @@ def test_a_judge_that_fails_now_and_then_ends_nothing(store):
     with pytest.raises(JudgeError):
         asyncio.run(run(jobs_of(prompts[3:12]), store=store, search_one=often, in_flight=1))  # 8 to 16
     assert asyncio.run(run(jobs_of(prompts[:10]), store=store, search_one=often, in_flight=1)).total == 10  # 5 to 14
+
+
+def test_what_fails_for_good_comes_last_and_holds_up_nothing(store):
+    prompts = [Prompt(f"prompt {number}") for number in range(20)]
+    lasting = {f"prompt {number}" for number in range(9)}  # more than DEAD
+    asked: list[str] = []
+
+    async def one(prompt: Prompt, sample: int) -> Outcome:
+        asked.append(prompt.text)
+        return await (unjudged if prompt.text in lasting else search_one)(prompt, sample)
+
+    jobs = [*jobs_of(prompts[9:15]), *jobs_of(prompts[:7])]
+    asyncio.run(run(jobs, store=store, search_one=one, in_flight=1))  # seven in a row fail: not DEAD
+    asked.clear()
+    asyncio.run(run([*jobs_of(prompts[:9]), *jobs_of(prompts[9:])], store=store, search_one=one, in_flight=1))
+    assert asked[:2] == ["prompt 7", "prompt 8"] and set(asked[2:7]) == {f"prompt {n}" for n in range(15, 20)}
+    assert asked[7:] == [f"prompt {number}" for number in range(7)], "those that had failed, after all new ones"
+    asked.clear()
+    tally = asyncio.run(run(jobs_of(prompts), store=store, search_one=one, in_flight=1))
+    assert len(asked) == 9 and tally.total == 20, "they are asked again each time, and end nothing"

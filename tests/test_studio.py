@@ -6,9 +6,11 @@ Where PATIENCE is an hour, no timer can save a miscounted batch: such a test fai
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
@@ -302,9 +304,33 @@ def test_a_full_memory_is_told_in_one_sentence(make: Make, echo: Echo, no_timer:
     async def go() -> list[Any]:
         return await all_of(make(), asks("boom"), asks(2))
 
-    for found in within(5, go()):
-        assert isinstance(found, JudgeError) and "2 requests" in str(found)
-        assert "smaller --in-flight" in str(found) and "\n" not in str(found)
+    lost, found = within(5, go())
+    assert found == ("reason", 2), "what fits alone is not lost with what does not"
+    assert isinstance(lost, JudgeError) and "one request (reason)" in str(lost)
+    assert "--quantise" in str(lost) and "\n" not in str(lost)
+
+
+def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, echo: Echo, no_timer: None) -> None:
+    class Held:
+        """What a failed batch had allocated."""
+
+    alive: list[weakref.ref[Held]] = []
+    tried: list[int] = []
+    run = echo._run
+
+    def small(kind: str, requests: Sequence[Any]) -> list[Any]:
+        gc.collect()
+        assert not any(one() for one in alive)
+        tried.append(len(requests))
+        if len(requests) > 1:
+            held = Held()
+            alive.append(weakref.ref(held))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(kind, requests)
+
+    echo._run = small  # type: ignore[method-assign]
+    assert within(5, all_of(make(), *map(asks, range(8)))) == [("reason", number) for number in range(8)]
+    assert tried == [8, 4, 2, *[1] * 8]
 
 
 def test_what_does_not_fit_is_halved_remembered_and_told(make: Make, echo: Echo, no_timer: None,

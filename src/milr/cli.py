@@ -60,7 +60,7 @@ def generate(
         tell(console, outcomes, folder, prepared)
     if all(outcome.best is None for outcome in outcomes):
         why = outcomes[0].steps[-1].score.reason
-        raise JudgeError(f"no picture could be judged ({why}): mend the reward, or choose another --reward and --out.")
+        raise JudgeError(f"no picture could be judged ({why}): mend that, and the same command asks again.")
 
 
 def _texts(prompt: str | None, prompts: Path | None, limit: int | None) -> list[Prompt]:

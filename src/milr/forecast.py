@@ -46,13 +46,14 @@ def probe(prepared: Prepared) -> tuple[int, float]:
 
 
 def _probed(prepared: Prepared) -> tuple[int, float]:
-    model, prompts = prepared.model, prepared.prompts[: prepared.options.in_flight]
-    keys = [Key(prepared.options.seed, prompt.text) for prompt in prompts]
+    model, options = prepared.model, prepared.options
+    prompts = (prepared.prompts * options.samples)[: options.in_flight]
+    keys = [Key(options.seed, prompt.text, sample) for sample, prompt in enumerate(prompts)]
     scale = model.guidance_scale
     draws = [DrawRequest(prompt.text, key, scale, count=PROBED) for prompt, key in zip(prompts, keys, strict=True)]
     (text,) = model.reason([ReasonRequest(prompts[0].text, keys[0])])
-    model.draw(draws[:1])  # warm
-    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws))
+    model.draw(draws)  # warm
+    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws) * getattr(model, "workers", 1))
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -62,13 +62,14 @@ class Options:
     judge_model: str | None = _told(None, "The model to ask there. Default: the paper's for the reward.")
     judge_template: str | None = _told(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
     judge_calls: int | None = _told(None, "Most requests to a judge in one go.")
+    judge_tokens: int | None = _told(None, "Most tokens of its answer, reasoning included. Default: 4096.")
     strict_unidet_nouns: bool = _told(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
 
     def __post_init__(self) -> None:
         self._check_types()
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight", "threads", "judge_calls", *LIMITS):
+        for name in ("samples", "in_flight", "threads", "judge_calls", "judge_tokens", *LIMITS):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")

@@ -207,23 +207,33 @@ class Studio:
 
     def _fitted(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         """As many requests at once as fit into memory: where they do not, half as many, and so from now on."""
-        most = self._fitting.get(kind, len(requests))
-        parts = [requests[first : first + most] for first in range(0, len(requests), most)]
-        return [result for part in parts for result in self._part(kind, part)]
+        found: list[Any] = []
+        while len(found) < len(requests):
+            most = self._fitting.get(kind, len(requests))
+            part = requests[len(found) : len(found) + most]
+            results = self._part(kind, part)
+            if results is None:
+                self._back_off(kind, len(part))
+            else:
+                found += results
+        return found
 
-    def _part(self, kind: str, requests: Sequence[Any]) -> list[Any]:
+    def _back_off(self, kind: str, count: int) -> None:
+        """Remember that `count` requests do not fit, tell it, and free what is only held to be quick."""
+        half = self._fitting[kind] = min(count // 2, self._fitting.get(kind, count))
+        logging.getLogger(__name__).warning("%s: memory does not hold %d requests at once (%s); from now on at most %d",
+                                            self.model.name, count, kind, half)  # fmt: skip
+        if callable(free := getattr(self.model, "free_memory", None)):
+            _attempt(free)
+
+    def _part(self, kind: str, requests: Sequence[Any]) -> list[Any] | None:
+        """A result for each request, or the error that its method shall get; None where half as many may fit."""
         results = _attempt(lambda: self._of_model(kind, requests))
         if type(results).__name__ == "OutOfMemoryError":  # torch's; this file does not load torch
-            if (half := len(requests) // 2) and callable(free := getattr(self.model, "free_memory", None)):
-                free()
-                self._fitting[kind] = half
-                logging.getLogger(__name__).warning(
-                    "%s: memory does not hold %d requests at once (%s); from now on at most %d", self.model.name,
-                    len(requests), kind, half,
-                )  # fmt: skip
-                return self._fitted(kind, requests)
-            results = JudgeError(f"{self.model.name} ran out of memory with {len(requests)} requests at once ({kind}); "
-                                 "the same command goes on from here with a smaller --in-flight.")  # fmt: skip
+            if len(requests) > 1:
+                return None  # and with the error all that its traceback holds
+            results = JudgeError(f"{self.model.name} ran out of memory with one request ({kind}); a smaller model, or "
+                                 "--quantise, needs less, and the same command goes on from here.")  # fmt: skip
         if isinstance(results, list) and len(results) != len(requests):
             results = JudgeError(f"{self.model.name} gave {len(results)} results for {len(requests)} requests: {kind}.")
         return results if isinstance(results, list) else [results] * len(requests)

@@ -121,7 +121,7 @@ def _asked(kind: Any, wanted: Wanted) -> AskedReward:
     settings = EndpointSettings(
         url, options.judge_model or kind.paper_model, most_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI) else "JUDGE_API_KEY",  # no key to a stranger
-        cache=cache_folder() / "answers",
+        cache=cache_folder() / "answers", **({"max_tokens": options.judge_tokens} if options.judge_tokens else {}),
     )  # fmt: skip
     return _worded(kind, Endpoint(settings), wanted)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from milr.models.batch import LARGE_GROWTH, Batch, Stream
-from milr.models.graphs import StepGraphs
+from milr.models.graphs import Capture, StepGraphs
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import Stack
 from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
@@ -41,7 +43,7 @@ class Head:
 
     def key(self, ids: Sequence[int]) -> Key:
         """Names of the tokens among all that a sequence may hold."""
-        return tuple(ids) if self.of_text else tuple(-1 - one for one in ids)
+        return tuple(ids) if self.of_text else tuple(-2 - one for one in ids)
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,16 @@ class Decoded:
 class Decoder:
     """Decodes with one transformer (transformers' `LlamaModel`), and remembers `room` bytes of keys and values.
 
-    Several threads may decode at once.
+    Several threads may decode at once, on CUDA one after the other. Weights that change in place are noticed where
+    torch counts it; after other changes (`.data`, fused optimisers) call `forget`.
     """
 
     def __init__(self, transformer: Any, room: int = REMEMBERED) -> None:
         self.stack = Stack(transformer)
-        self._graphs = StepGraphs(self.stack) if transformer.device.type == "cuda" else None
+        self._graphs, self._device = None, transformer.device
+        if self._device.type == "cuda":
+            self._graphs = StepGraphs(self.stack, Capture(self._device))
+        self._lock = Lock()
         self._weights = list(transformer.parameters())
         self._prefixes, self._version = Prefixes(room), -1
         self._ahead: ThreadPoolExecutor | None = None
@@ -88,6 +94,12 @@ class Decoder:
     @torch.no_grad()
     def decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         """Decode all rows in one batch over one key-value cache; each row's result is its own."""
+        if self._graphs is None:
+            return self._decode(head, rows)
+        with self._lock, torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+            return self._decode(head, rows)
+
+    def _decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         progress = [_Progress(row, head.end) for row in rows]
         work = [row for row in progress if row.keep or not row.done]
         if work:

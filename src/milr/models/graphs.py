@@ -28,18 +28,29 @@ class Replay(Protocol):
         """Do it again, with what its buffers hold now."""
 
 
-def captured(work: Callable[[], None]) -> Replay:
-    """Capture `work` as a CUDA graph, after it has run often enough for the libraries to have settled."""
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # judges go on with theirs on other threads
-        work()
-    return graph
+class Capture:
+    """Captures work on one device as CUDA graphs, which share a pool of memory: nothing outlives a replay."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool: Any = None
+
+    def __call__(self, work: Callable[[], None]) -> Replay:
+        """Capture `work`, after it has run often enough for the libraries to have settled."""
+        before = torch.cuda.current_stream()
+        try:
+            self._aside.wait_stream(before)
+            with torch.cuda.stream(self._aside):
+                for _ in range(3):
+                    work()
+            before.wait_stream(self._aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside, capture_error_mode="thread_local"):
+                work()  # judges go on with theirs on other threads
+            self._pool = graph.pool()
+            return graph
+        finally:
+            torch.cuda.set_stream(before)  # a capture that fails leaves its own behind
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class _Buffers:
 class StepGraphs:
     """Decode steps of a stack by graph. Where that fails the steps are run as they are, and that is said once."""
 
-    def __init__(self, stack: Stack, capture: Callable[[Callable[[], None]], Replay] = captured) -> None:
+    def __init__(self, stack: Stack, capture: Callable[[Callable[[], None]], Replay]) -> None:
         self._stack, self._capture = stack, capture
         self._steps: OrderedDict[tuple[Any, ...], tuple[_Buffers, Replay]] = OrderedDict()
         self._broken = False
@@ -90,6 +101,8 @@ class StepGraphs:
         own = _Buffers(inputs.clone(), positions.clone(), where, bias.clone(), torch.empty_like(inputs))
         try:
             graph = self._capture(lambda: _run(self._stack, cache, own))
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # an older driver, a device without them
             self._broken = True
             why = str(error).partition("\n")[0]

@@ -116,7 +116,8 @@ class JanusModel:
         here = self.network.device.type == "cpu"
         self.workers = min(MOST_WORKERS, count) if here and size < SMALL else 1
         self.threads = 1 if self.workers > 1 else count
-        self._decoder.draw_ahead(not here or (os.cpu_count() or 1) > self.workers * self.threads)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._decoder.draw_ahead(not here or cores > self.workers * self.threads)
 
     def on_worker(self) -> None:
         """Called on each thread that decodes."""

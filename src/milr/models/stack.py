@@ -99,18 +99,20 @@ class Stack:
         """A cache whose values are numbers, if chance ones: what nobody wrote has no weight in the attention."""
         shape = (len(self._layers), 2, streams, self.key_heads, places, self.head_width)
         needed = math.prod(shape)
-        if places > len(self._tables[-1][0]):  # older tables stay: graphs read them
-            self._tables.append(_angles(self._rotate, self._norm, 2 * places))
         with self._lock:
+            if places > len(self._tables[-1][0]):  # older tables stay: graphs read them
+                self._tables.append(_angles(self._rotate, self._norm, 2 * places))
             fitting = [spare for spare in self._spare if len(spare) >= needed]
-            memory = fitting[0] if fitting else self._norm.new_zeros(needed)
-            self._spare = [spare for spare in self._spare if spare is not memory]
+            kept = self._spare if fitting or self._norm.device.type == "cpu" else []  # too small: make room
+            memory = fitting[0] if fitting else None
+            self._spare = [spare for spare in kept if spare is not memory]
+        memory = self._norm.new_zeros(needed) if memory is None else memory
         return KeyValues(memory[:needed].view(shape), memory)
 
     def give_back(self, cache: KeyValues) -> None:
         """Nobody reads this cache any more. Fresh memory costs a CPU as much as a decode step, and graphs are of their
-        memory, so some of it stays."""
-        if cache.memory is not None:
+        memory, so some of it stays, unless something in it is no number."""
+        if cache.memory is not None and all(bool(end.isfinite()) for end in cache.memory.aminmax()):
             with self._lock:
                 self._spare = sorted([*self._spare, cache.memory], key=len)[-self._spares :]
 

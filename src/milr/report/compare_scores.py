@@ -151,8 +151,9 @@ def _paired(scope: Aligned, first: Scores, second: Scores, against: str) -> Pair
 
 
 def ranks_of(measured: Sequence[Measured]) -> list[int | None]:
-    """1 for the best; None for a row whose place among the others its or their unscored pictures could change."""
-    return [None if any(_undecided(one, other) for other in measured if other is not one)
+    """1 for the best; None for a row without a score, or whose place unscored pictures, its or the others', could
+    change."""
+    return [None if one.score is None or any(_undecided(one, other) for other in measured if other is not one)
             else 1 + sum(other.lowest > one.highest + ROUNDING for other in measured) for one in measured]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def score(measured: Measured) -> str:
     """Score with interval; where pictures are unscored also how many were scored, and the bounds."""
     words = f"{number(measured.score)} {brackets(measured.interval)}".strip()
     if measured.scored == measured.n:
-        return words
+        return words if measured.score is not None else "no overall score"
     bounds = f"{measured.lowest:.3f} to {measured.highest:.3f}"
     return f"{words}, {measured.scored} scored of {measured.n}, bounds {bounds}"
 

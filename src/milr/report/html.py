@@ -17,6 +17,7 @@ from milr.report.failures import looks_hacked, marks
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.pictures import LARGE, THUMBNAIL, Embedded, embed
 from milr.report.summary import Summary, summarise, to_csv, to_json
+from milr.runs.config import shown
 from milr.runs.store import Record, Run, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
@@ -107,7 +108,8 @@ def _resource(name: str) -> str:
 
 def _settings(run: Run) -> list[tuple[str, str]]:
     """Every value that makes this run what it is, then with what it was run."""
-    known = [(name, _plain(value)) for name, value in sorted(run.config.identity().items()) if value not in ("", None)]
+    told = sorted(run.config.identity().items())
+    known = [(shown(name), _plain(value)) for name, value in told if value not in ("", None)]
     for sitting in run.sittings:
         known.append((f"versions, {sitting.started}", _plain(sitting.versions)))
         known.append((f"machine, {sitting.started}", _plain(sitting.machine)))

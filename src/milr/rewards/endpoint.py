@@ -120,8 +120,8 @@ class Endpoint:
     async def _request(self, client: AsyncOpenAI, content: Any) -> str:
         most = self.settings.most_calls
         if most is not None and self.calls >= most:
-            raise JudgeError(f"the cap of {most} calls to {self.settings.model} is reached; raise --judge-calls, and "
-                             "choose another --out.")  # fmt: skip
+            raise JudgeError(f"the cap of {most} calls to {self.settings.model} is reached: raise --judge-calls"
+                             )  # fmt: skip
         self.calls += 1
         create = client.chat.completions.create  # loads most of the client, which is none of the endpoint's time
         async with asyncio.timeout(self.settings.timeout):

@@ -43,7 +43,7 @@ def why(error: Exception, timeout: float) -> str:
 def advice(error: Exception, variable: str) -> str:
     """What the user can do about it; `variable` is the environment variable that holds the key."""
     if may_pass(error):
-        return "see that it runs, then run again with another --out"
+        return "see that it runs"
     status = getattr(error, "status_code", None)
     if status is None:
         return "check that its address is that of a chat endpoint (most end in /v1)"

@@ -54,3 +54,6 @@ def spacy_parser(model: str = SPACY_MODEL) -> SpacyParser:
     except OSError as error:
         raise MissingError(f"spaCy's model {model} is not here; fetch it with `milr doctor --fetch` or "
                            f"`python -m spacy download {model}`.") from error  # fmt: skip
+    except (ValueError, ImportError) as error:
+        raise MissingError(f"spaCy's model {model} is damaged or made for another spaCy; fetch it again with "
+                           f"`python -m spacy download {model}`.") from error  # fmt: skip

@@ -119,10 +119,15 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     there, here = plain(old.identity()), plain(new.identity())
     names = sorted(there.keys() | here.keys())
     return [
-        f"{name}: {_told_apart(there.get(name, NOT_SET), here.get(name, NOT_SET))}"
+        f"{shown(name)}: {_told_apart(there.get(name, NOT_SET), here.get(name, NOT_SET))}"
         for name in names
         if digest_of(there.get(name, NOT_SET)) != digest_of(here.get(name, NOT_SET))
     ]
+
+
+def shown(name: str) -> str:
+    """The name of a part of the identity in words: `metric own wording` is the metric's wording, whoever wrote it."""
+    return name.replace(" own ", " ")
 
 
 def _told_apart(there: Any, here: Any) -> str:

@@ -1,8 +1,9 @@
 """Works off a run's jobs, several at once. What is finished is written at once and never lost.
 
-When one job fails, or a judge has given up on DEAD jobs in a row, no new ones start, those in flight finish and are
-written, and the failure is raised; a sample that no judge could judge is made again by the next run. When the run is
-cancelled, those in flight are dropped (the same command resumes) and a record being written is still written.
+When one job fails, or a judge has given up on DEAD new jobs in a row, no new ones start, those in flight finish and are
+written, and the failure is raised. A sample that no judge could judge is made again by the next run, after all new
+ones. When the run is cancelled, those in flight are dropped (the same command resumes) and a record being written is
+still written.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in
     """Search for every job without a record, at most `in_flight` at once, and write each outcome when it is there."""
     todo = list({name_of(job.prompt, job.sample): job for job in jobs}.values())
     shift = _Shift(store, search_one, on_event or (lambda event: None), len(todo))
-    waiting = iter([job for job in todo if not shift.found_already(job)])
+    left = [job for job in todo if not shift.found_already(job)]
+    shift.again = {name_of(job.prompt, job.sample) for job in left if store.record(job.prompt, job.sample)}
+    waiting = iter(sorted(left, key=lambda job: name_of(job.prompt, job.sample) in shift.again))
     found = shift.done
     async with asyncio.TaskGroup() as group:
         for _ in range(max(1, in_flight)):
@@ -83,6 +86,7 @@ class _Shift:
     done: int = 0
     failures: list[Exception] = field(default_factory=list)
     unjudged: int = 0
+    again: set[str] = field(default_factory=set)
 
     def found_already(self, job: Job) -> bool:
         """Whether the job is on disk; counts and tells it."""
@@ -122,6 +126,8 @@ class _Shift:
             raise
         self.done += 1
         self._tell("finished", job, outcome=outcome)
+        if name_of(job.prompt, job.sample) in self.again:
+            return  # what failed before may fail for good, and ends nothing
         self.unjudged = self.unjudged + 1 if outcome.unjudged else 0
         if self.unjudged == DEAD:
             why = outcome.unjudged.rstrip(".")
