@@ -6,7 +6,6 @@ Where PATIENCE is an hour, no timer can save a miscounted batch: such a test fai
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import threading
 import time
@@ -319,7 +318,6 @@ def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, ech
     run = echo._run
 
     def small(kind: str, requests: Sequence[Any]) -> list[Any]:
-        gc.collect()
         assert not any(one() for one in alive)
         tried.append(len(requests))
         if len(requests) > 1:
