@@ -230,8 +230,9 @@ class Studio:
         """A result for each request, or the error that its method shall get; None where half as many may fit."""
         results = _attempt(lambda: self._of_model(kind, requests))
         if type(results).__name__ == "OutOfMemoryError":  # torch's; this file does not load torch
+            results.__traceback__ = results.__context__ = None  # whose frames hold all that the failed batch had
             if len(requests) > 1:
-                return None  # and with the error all that its traceback holds
+                return None
             results = JudgeError(f"{self.model.name} ran out of memory with one request ({kind}); a smaller model, or "
                                  "--quantise, needs less, and the same command goes on from here.")  # fmt: skip
         if isinstance(results, list) and len(results) != len(requests):
