@@ -78,7 +78,7 @@ def test_killed_runs_lose_nothing_and_end_the_same(tmp_path: Path) -> None:
 
 
 def bench(out: Path) -> list[str]:
-    """A benchmark with two samples for each prompt; every search is eight pictures long, so that starting is the less."""
+    """A benchmark with two samples for each prompt; every search is eight pictures long."""
     return [sys.executable, "-m", "milr.cli", "bench", "shapes", "--split", "development", "--limit", "20", "--samples",
             "2", "--pictures", "8", "--no-stop", "--in-flight", "8", "--out", str(out)]  # fmt: skip
 
