@@ -77,6 +77,15 @@ def test_how_many_are_in_flight_changes_nothing_but_speed(settings: dict[str, An
         assert_same(few, all_at_once)
 
 
+def test_how_many_batches_are_decoded_at_once_changes_nothing_but_speed(settings: dict[str, Any]) -> None:
+    quick, rows = settings | {"steps": 2}, list[int]()
+    alone = many(PROMPTS, threads=1, in_flight=1, **quick)
+    at_once = many(PROMPTS, threads=2, on_batch=lambda kind, count, seconds: rows.append(count), **quick)
+    assert max(rows) == 3, "two workers share the five searches"
+    for one_by_one, together in zip(alone, at_once, strict=True):
+        assert_same(one_by_one, together)
+
+
 def test_in_flight_limits_how_many_searches_run(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("milr.models.janus.MOST_WORKERS", 1)
     rows: list[int] = []

@@ -224,7 +224,7 @@ class Studio:
         logging.getLogger(__name__).warning("%s: memory does not hold %d requests at once (%s); from now on at most %d",
                                             self.model.name, count, kind, half)  # fmt: skip
         if callable(free := getattr(self.model, "free_memory", None)):
-            _attempt(free)
+            _attempt(free)  # what it raises, the next attempt will raise, too
 
     def _part(self, kind: str, requests: Sequence[Any]) -> list[Any] | None:
         """A result for each request, or the error that its method shall get; None where half as many may fit."""
