@@ -81,7 +81,7 @@ def test_how_many_batches_are_decoded_at_once_changes_nothing_but_speed(settings
     quick, rows = settings | {"steps": 2}, list[int]()
     alone = many(PROMPTS, threads=1, in_flight=1, **quick)
     at_once = many(PROMPTS, threads=2, on_batch=lambda kind, count, seconds: rows.append(count), **quick)
-    assert max(rows) == 3, "two workers share the five searches"
+    assert 1 < max(rows) <= 3, "two workers share the five searches"
     for one_by_one, together in zip(alone, at_once, strict=True):
         assert_same(one_by_one, together)
 
