@@ -114,7 +114,7 @@ def test_caches_of_one_shape_have_graphs_of_their_own(transformer: Recorder) -> 
     for _ in range(2):
         for number, cache in enumerate(caches):
             graphs(given * (number + 1), places, cache, 0, bias)
-    assert not torch.equal(caches[0].tensor[..., 0, :], caches[1].tensor[..., 0, :])
+    assert not torch.equal(caches[0].keys[..., 0, :], caches[1].keys[..., 0, :])
     assert len(graphs._steps) == 2
 
 

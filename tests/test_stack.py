@@ -66,8 +66,21 @@ def test_a_view_of_some_streams_writes_into_the_whole() -> None:
     stack(given, places(0, 5), apart.of(0, 3, 3), 0, None)
     for stream in range(3):
         stack(given[stream : stream + 1], places(0, 5, 1), whole.of(stream, stream + 1, 3), 0, None)
-    torch.testing.assert_close(whole.tensor, apart.tensor, atol=1e-5, rtol=1e-5)
-    assert whole.tensor[:, :, :, :, :3].eq(0).all() and whole.tensor[:, :, :, :, 3:].ne(0).any()
+    for one, other in ((whole.keys, apart.keys), (whole.values, apart.values)):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        assert one[..., :3, :].eq(0).all() and one[..., 3:, :].ne(0).any()
+
+
+def test_what_is_held_of_a_stream_is_what_is_restored() -> None:
+    stack, given = Stack(transformer()), inputs(3, 5)
+    cache, other = stack.cache(3, 8), stack.cache(3, 8)
+    stack(given, places(0, 5), cache, 0, None)
+    held = cache.held(1, 1, 5)
+    assert held.shape == (2, 2, 4, 4, 8)
+    other.restore(2, 3, held)
+    torch.testing.assert_close(other.keys[:, 2, :, 3:7], cache.keys[:, 1, :, 1:5])
+    torch.testing.assert_close(other.values[:, 2, :, 3:7], cache.values[:, 1, :, 1:5])
+    assert other.keys[:, :2].eq(0).all() and other.values[:, 2, :, 7:].eq(0).all()
 
 
 def test_weights_are_shared_and_training_goes_on() -> None:

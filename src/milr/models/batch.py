@@ -83,7 +83,7 @@ class Batch:
         """Say anew where everything lies, for `rows` in this order; idle streams do as the first row does."""
         order = {(one.row, one.part): place for place, one in enumerate(self._placed)}
         parts = 1 + max(one.part for one in self._placed)
-        device, idle = self._cache.tensor.device, self._cache.tensor.shape[2] - len(self._placed)
+        device, idle = self._cache.values.device, self._cache.streams - len(self._placed)
         self._rows = list(rows)
         self.places = torch.tensor([[order[row, part] for part in range(parts)] for row in rows], device=device)
         number = {row: place for place, row in enumerate(rows)}
@@ -135,7 +135,7 @@ class Batch:
         """Copy the first `count` places of what is known of a stream."""
         padding = longest - one.length
         if count > 0 and one.known is not None:
-            cache.tensor[:, :, stream, :, padding : padding + count] = one.known[:, :, :, :count]
+            cache.restore(stream, padding, one.known[:, :, :, :count])
 
     def step(self, inputs: Tensor) -> Tensor:
         """Feed one input to every stream of every row. (B, d) -> (B, G, d)"""
@@ -157,13 +157,13 @@ class Batch:
         """0 at the places of each stream that are written, -inf at padding and at what is to come. (S, 1, 1, M)"""
         columns = torch.arange(self._cache.places, device=self._padding.device)
         hidden = (columns < self._padding[:, None]) | (columns >= self._end)
-        bias = torch.zeros(hidden.shape, dtype=self._cache.tensor.dtype, device=hidden.device)
+        bias = torch.zeros(hidden.shape, dtype=self._cache.values.dtype, device=hidden.device)
         return bias.masked_fill(hidden, -torch.inf)[:, None, None]
 
     def _grow(self) -> None:
         growth = GROWTH if self._gapless else LARGE_GROWTH
-        larger = self._stack.cache(self._cache.tensor.shape[2], self._end + growth)
-        larger.tensor[..., : self._end, :] = self._cache.tensor
+        larger = self._stack.cache(self._cache.streams, self._end + growth)
+        larger.take(self._cache)
         self._stack.give_back(self._cache)
         self._cache, self._bias = larger, None
 
@@ -177,8 +177,7 @@ class Batch:
         if self._graphs is None:
             streams = [place for place, one in enumerate(self._placed) if one.row in left]
             fewer = self._stack.cache(len(streams), self._cache.places)
-            index = torch.tensor(streams, device=fewer.tensor.device)
-            torch.index_select(self._cache.tensor, 2, index, out=fewer.tensor)
+            fewer.take(self._cache, torch.tensor(streams, device=fewer.values.device))
             self._stack.give_back(self._cache)
             self._cache = fewer
             self._placed = [self._placed[place] for place in streams]
@@ -191,8 +190,7 @@ class Batch:
             if one.stream.key is None or self._prefixes.knows(whole := one.stream.key + more):
                 continue
             start = self._width - one.length
-            held = self._cache.tensor[:, :, place, :, start : start + len(whole)]
-            self._prefixes.keep(whole, held.clone())
+            self._prefixes.keep(whole, self._cache.held(place, start, start + len(whole)))
 
 
 def _known(prefixes: Prefixes, stream: Stream) -> Tensor | None:

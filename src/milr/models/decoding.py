@@ -170,7 +170,7 @@ class _Loop:
         self.leads.append(leads)
         ended = [False] * len(self.work) if self.head.end is None else (tokens == self.head.end).tolist()
         for index, row in enumerate(self.work):
-            row.count_one(latents[index], ended=ended[index])
+            row.count_one(latents, index, ended=ended[index])
         return tokens
 
     def _draw(self, logits: Tensor) -> Tensor | None:
@@ -253,10 +253,10 @@ class _Progress:
         if self.keep:
             self._latents.extend(states[:, :-1].transpose(0, 1)[: self.keep].float())
 
-    def count_one(self, latent: Tensor, *, ended: bool) -> None:
-        """One more token, predicted by `latent`."""
+    def count_one(self, latents: Tensor, index: int, *, ended: bool) -> None:
+        """One more token, predicted by the latent at `index`."""
         if self.length < self.keep:
-            self._latents.append(latent)
+            self._latents.append(latents[index])
         self.length += 1
         self.done = ended or self.length >= self.row.count
 

@@ -93,7 +93,7 @@ class StepGraphs:
     def _known(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor
                ) -> tuple[_Buffers, Replay] | None:  # fmt: skip
         """The graph of this shape, captured now if it is new; None where that fails."""
-        shape = (cache.tensor.data_ptr(), tuple(cache.tensor.shape), bias.shape[-1])
+        shape = (cache.values.data_ptr(), tuple(cache.values.shape), bias.shape[-1])
         if shape in self._steps:
             self._steps.move_to_end(shape)
             return self._steps[shape]
