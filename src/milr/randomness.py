@@ -50,7 +50,7 @@ class NoiseStream:
 
     def first(self, count: int) -> Tensor:
         """(count, V) noise of the first positions."""
-        return torch.stack([self.at(position) for position in range(count)]) if count else torch.empty(0, self._vocab)
+        return noise_of([(self, position) for position in range(count)], self._vocab)
 
     def overridden(self, position: int) -> Tensor | None:
         """What was given for `position`, if anything was."""
@@ -96,7 +96,8 @@ def choose(logits: Tensor, temperatures: Tensor, noise: Tensor | None = None) ->
     scores = logits
     if noise is not None:
         probabilities = torch.softmax(logits / temperatures.masked_fill(greedy, 1.0)[:, None], dim=-1)
-        scores = torch.where(greedy[:, None], logits, probabilities / noise)
-    winner = scores.argmax(-1, keepdim=True)
-    best, second = scores.gather(-1, winner)[:, 0], scores.scatter(-1, winner, -torch.inf).amax(-1)
+        scores = torch.where(greedy[:, None], logits, probabilities.div_(noise))
+    best, winner = scores.max(-1, keepdim=True)
+    second = scores.scatter(-1, winner, -torch.inf).amax(-1)
+    best = best[:, 0]
     return winner[:, 0], torch.where(greedy, best - second, best.log() - second.log())

@@ -29,12 +29,14 @@ GAPLESS = 2**30  # bytes; no larger cache grows in small steps
 class Stream:
     """One sequence to be read: embedded (L, d), and by ids where it may be shared (`key`, L of them).
 
-    The hidden states of the last `fresh` inputs, at least one, are wanted.
+    The hidden states of the last `fresh` inputs, at least one, are wanted. `known` is what a cache held of its
+    beginning, where that is at hand.
     """
 
     inputs: Tensor
     key: Key | None
     fresh: int
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Batch:
         self._gapless = placed[0].stream.inputs.device.type == "cpu" and graphs is None and whole < GAPLESS
         places = self._width + (min(room, GROWTH) if self._gapless else room)
         self._cache = stack.cache(self._spaces(len(placed)), places if graphs is None else _rounded(places, ROUND))
+        self._sum = torch.zeros((), device=self._cache.values.device)  # no number once any hidden state is none
         self._index(list(range(len(rows))))
 
     def _spaces(self, streams: int) -> int:
@@ -128,7 +131,9 @@ class Batch:
         bias = None
         if longest > width or any(one.length < width for one in group):
             bias = _bias(padding, columns, longest, inputs.dtype)
-        return self._stack(inputs, positions, cache, longest - width, bias)
+        states = self._stack(inputs, positions, cache, longest - width, bias)
+        self._sum = self._sum + states.sum(dtype=torch.float32)
+        return states
 
     @staticmethod
     def _restore(cache: KeyValues, stream: int, one: _Placed, longest: int, count: int) -> None:
@@ -151,6 +156,7 @@ class Batch:
             bias = self._bias if self._gapless else self._bias[..., : self._end + 1]
             hidden = self._stack(fed, positions, self._cache, self._end, bias)
         self._end += 1
+        self._sum = self._sum + hidden.sum(dtype=torch.float32)
         return hidden[:, 0][self.places]
 
     def _seen(self) -> Tensor:
@@ -164,12 +170,17 @@ class Batch:
         growth = GROWTH if self._gapless else LARGE_GROWTH
         larger = self._stack.cache(self._cache.streams, self._end + growth)
         larger.take(self._cache)
-        self._stack.give_back(self._cache)
+        self._let_go()
         self._cache, self._bias = larger, None
 
     def close(self) -> None:
         """Nothing is decoded any more."""
-        self._stack.give_back(self._cache)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Give the cache's memory back, unless what was read may have left something in it that is no number."""
+        if bool(self._sum.isfinite()):
+            self._stack.give_back(self._cache)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these of the rows, counted as they are now."""
@@ -178,10 +189,15 @@ class Batch:
             streams = [place for place, one in enumerate(self._placed) if one.row in left]
             fewer = self._stack.cache(len(streams), self._cache.places)
             fewer.take(self._cache, torch.tensor(streams, device=fewer.values.device))
-            self._stack.give_back(self._cache)
+            self._let_go()
             self._cache = fewer
             self._placed = [self._placed[place] for place in streams]
         self._index(left)
+
+    def held(self, row: int, count: int) -> tuple[Tensor, ...]:
+        """A copy of what the cache holds of the first `count` places of each of a row's sequences."""
+        starts = [(place, self._width - self._placed[place].length) for place in self.places[row].tolist()]
+        return tuple(self._cache.held(place, start, start + count) for place, start in starts)
 
     def keep(self, row: int, more: Key = ()) -> None:
         """Let later batches share what the cache holds of a row: its sequences, and the ids `more` read since."""
@@ -194,6 +210,8 @@ class Batch:
 
 
 def _known(prefixes: Prefixes, stream: Stream) -> Tensor | None:
+    if stream.known is not None:
+        return stream.known
     return None if stream.key is None else prefixes.longest(stream.key, len(stream.key) - stream.fresh)
 
 

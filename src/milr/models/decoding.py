@@ -2,8 +2,9 @@
 
 A row is one request. It has one stream (text) or a guidance pair of streams (image: conditional, unconditional) that
 read different prompts and are fed the same tokens. Forced tokens are read together with the prompt in one forward, and
-what an earlier row of this decoder began with is not read again. A finished row leaves the batch. On the accelerator an
-image is decoded without waiting for the device; text waits once a step, to see which rows have ended.
+what an earlier row of this decoder began with is not read again. What was written last after a prompt is a draft of
+what a greedy text will be. A finished row leaves the batch. On the accelerator an image is decoded without waiting for
+the device; text waits once a step, to see which rows have ended.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import torch
 from torch import Tensor
 
 from milr.models.batch import LARGE_GROWTH, Batch, Stream
+from milr.models.drafts import Drafts
 from milr.models.graphs import Capture, StepGraphs
 from milr.models.prefixes import Key, Prefixes
 from milr.models.stack import Stack
 from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
 
 REMEMBERED = 2**30  # bytes of keys and values, unless told otherwise
+WORTH = 2  # tokens; a draft of which fewer are right is not followed further
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class Decoder:
         self._lock = Lock()
         self._weights = list(transformer.parameters())
         self._prefixes, self._version = Prefixes(room), -1
+        self._drafts = Drafts()
         self._ahead: ThreadPoolExecutor | None = None
 
     @torch.no_grad()
@@ -101,16 +105,37 @@ class Decoder:
 
     def _decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         progress = [_Progress(row, head.end) for row in rows]
-        work = [row for row in progress if row.keep or not row.done]
+        work = [row for row in progress if row.waiting]
         if work:
             self._forget_other_weights()
+            work = self._follow_drafts(head, work)
+        if work:
             longest = max(row.row.count for row in work)
             room = min(longest, LARGE_GROWTH) if head.end is not None else longest
             batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work], room,
                           self._graphs)  # fmt: skip
             _Loop(head, batch, work, self._ahead).run()
             batch.close()
-        return [row.result() for row in progress]
+        found = [row.result() for row in progress]
+        for row, decoded in zip(rows, found, strict=True):
+            if _draftable(head, row):
+                self._drafts.keep(row.keys[0], decoded.ids)
+        return found
+
+    def _follow_drafts(self, head: Head, work: list[_Progress]) -> list[_Progress]:
+        """Take what is right in the drafts of greedy texts. -> the rows with work left"""
+        for row in work:
+            row.guess = self._drafts.of(row.row.keys[0]) if _draftable(head, row.row) else ()
+        while drafted := [row for row in work if not row.done and row.draft]:
+            batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in drafted], 0)
+            for index, (row, states) in enumerate(zip(drafted, batch.read(), strict=True)):
+                row.check(head, states)
+                key = row.row.keys[0] + head.key(row.fixed[:-1])
+                row.known = batch.held(index, len(key))
+                if row.done:
+                    self._prefixes.keep(key, row.known[0])
+            batch.close()
+        return [row for row in work if row.waiting]
 
     def draw_ahead(self, ahead: bool) -> None:
         """Draw the next step's noise while this one is read, on a thread that needs a core of its own."""
@@ -119,6 +144,7 @@ class Decoder:
     def forget(self) -> None:
         """Let go of all keys and values."""
         self._prefixes.clear()
+        self._drafts.clear()
         self.stack.forget()
         if self._graphs:
             self._graphs.forget()
@@ -131,14 +157,19 @@ class Decoder:
             self._version = version
 
 
+def _draftable(head: Head, row: Row) -> bool:
+    return head.of_text and bool(row.keys) and not row.temperature
+
+
 def _streams(head: Head, row: _Progress) -> list[Stream]:
-    """Prompt and forced tokens of each stream."""
-    prompts, forced = row.row.prompt, head.key(row.forced)
-    inputs = head.embed(torch.tensor(row.forced, device=prompts.device)).to(prompts.dtype) if forced else None
-    fresh = 1 + len(forced) if row.keep else 1
-    keys = row.row.keys or (None,) * len(prompts)
-    return [Stream(prompt if inputs is None else torch.cat([prompt, inputs]), None if key is None else key + forced,
-                   fresh) for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
+    """Each stream's prompt, its tokens so far and its draft."""
+    prompts, given = row.row.prompt, (*row.fixed, *row.draft)
+    inputs = head.embed(torch.tensor(given, device=prompts.device)).to(prompts.dtype) if given else None
+    fresh = 1 + len(row.draft) + (len(row.forced) if row.keep and not row.kept else 0)
+    keys, known = row.row.keys or (None,) * len(prompts), row.known or (None,) * len(prompts)
+    return [Stream(prompt if inputs is None else torch.cat([prompt, inputs]),
+                   None if key is None else key + head.key(given), fresh, held)
+            for prompt, key, held in zip(prompts, keys, known, strict=True)]  # fmt: skip
 
 
 class _Loop:
@@ -214,8 +245,7 @@ class _Loop:
                 row.leads.append(leads)
         for index, row in enumerate(self.work):
             if self.head.of_text and row.done:
-                fed = torch.cat(row.drawn)[:-1].tolist() if row.drawn else []
-                self.batch.keep(index, self.head.key(fed))
+                self.batch.keep(index, self.head.key(row.ids()[len(row.fixed) : -1]))
 
 
 def _noise(asked: Sequence[tuple[NoiseStream | None, int]], logits: Tensor) -> Tensor:
@@ -234,13 +264,19 @@ def _chosen(noise: Future[Tensor], rows: Sequence[int]) -> Future[Tensor]:
 
 
 class _Progress:
-    """What one row has so far. Drawn tokens stay on the device until the row's result is asked for."""
+    """What one row has so far. Drawn tokens stay on the device until they are asked for.
+
+    `fixed` are the tokens that were forced or found in drafts, `known` what the cache held of each stream up to the
+    last of them, `guess` all that the row is thought to become.
+    """
 
     def __init__(self, row: Row, end: int | None) -> None:
         forced = row.prefix[: row.count]
         ended = end in forced
-        self.row = row
+        self.row, self._end = row, end
         self.forced = forced[: forced.index(end) + 1] if ended and end is not None else forced
+        self.fixed, self.guess = self.forced, ()
+        self.known: tuple[Tensor, ...] = ()
         self.length = len(self.forced)
         self.done = ended or self.length >= row.count
         self.keep = min(row.keep, self.length) if self.done else min(row.keep, row.count)
@@ -248,9 +284,45 @@ class _Progress:
         self.leads: list[Tensor] = []
         self._latents: list[Tensor] = []
 
+    @property
+    def kept(self) -> int:
+        """How many latents are kept."""
+        return len(self._latents)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to do."""
+        return not self.done or self.kept < self.keep
+
+    @property
+    def draft(self) -> tuple[int, ...]:
+        """What of the guess is still to be read: the token after it is chosen in any case, and an end needs none."""
+        guess = self.guess[: self.row.count - 1]
+        return guess[self.length : -1 if guess and guess[-1] == self._end else None]
+
+    def check(self, head: Head, states: Tensor) -> None:
+        """Take the draft's tokens as long as they are those that its states choose, and the first that is chosen
+        otherwise. (G, fresh, d)"""
+        draft = self.draft
+        latents = states.transpose(0, 1).float()
+        first, latents = latents.split([len(latents) - len(draft) - 1, len(draft) + 1])
+        logits = head.logits(latents, latents.new_full((len(latents),), self.row.guidance_scale))
+        tokens, leads = choose(logits, latents.new_zeros(len(latents)))
+        found = tokens.tolist()
+        right = next((place for place, one in enumerate(draft) if found[place] != one), len(draft))
+        found = found[: right + 1]
+        self._latents.extend([*first, *latents[: len(found)]][: max(0, self.keep - self.kept)])
+        self.fixed = (*self.fixed, *found)
+        self.length = len(self.fixed)
+        self.done = found[-1] == self._end or self.length >= self.row.count
+        self.drawn.append(tokens[: len(found)])
+        self.leads.append(leads[: len(found)])
+        if right < min(WORTH, len(draft)):
+            self.guess = ()
+
     def keep_forced(self, states: Tensor) -> None:
         """Keep the latents that predict the forced tokens, where they are wanted. (G, 1 + n, d)"""
-        if self.keep:
+        if self.keep and not self.kept:
             self._latents.extend(states[:, :-1].transpose(0, 1)[: self.keep].float())
 
     def count_one(self, latents: Tensor, index: int, *, ended: bool) -> None:
@@ -260,10 +332,13 @@ class _Progress:
         self.length += 1
         self.done = ended or self.length >= self.row.count
 
+    def ids(self) -> tuple[int, ...]:
+        """All tokens so far."""
+        return (*self.forced, *(torch.cat(self.drawn).tolist() if self.drawn else ()))
+
     def result(self) -> Decoded:
-        drawn = torch.cat(self.drawn).tolist() if self.drawn else []
         leads = torch.cat(self.leads).tolist() if self.leads else []
         first = len(self.forced)
         ties = tuple(first + index for index, lead in enumerate(leads) if lead < NEAR_TIE)
         latents = torch.stack(self._latents) if self._latents else None
-        return Decoded((*self.forced, *drawn), latents, ties, len(drawn))
+        return Decoded(self.ids(), latents, ties, len(leads))

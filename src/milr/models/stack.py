@@ -140,9 +140,9 @@ class Stack:
         return KeyValues.within(memory, shape)
 
     def give_back(self, cache: KeyValues) -> None:
-        """Nobody reads this cache any more. Fresh memory costs a CPU as much as a decode step, and graphs are of their
-        memory, so some of it stays, unless something in it is no number."""
-        if cache.memory is not None and all(bool(end.isfinite()) for end in cache.memory.aminmax()):
+        """Nobody reads this cache any more, and all in it are numbers. Fresh memory costs a CPU as much as a decode
+        step, and graphs are of their memory, so some of it stays."""
+        if cache.memory is not None:
             with self._lock:
                 self._spare = sorted([*self._spare, cache.memory], key=len)[-self._spares :]
 
