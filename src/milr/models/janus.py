@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from milr.models.decoding import Decoded, Decoder, Head, Row
+from milr.models.layout import lay_out
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
-from milr.models.products import by_product
 from milr.models.quantised import quantisation, quantised_as
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
@@ -61,8 +61,7 @@ class JanusModel:
         self._picture_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         self._positions: int = config.text_config.max_position_embeddings
         self._preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
-        head = network.model.generation_head
-        self._speak, self._lead, self._paint = map(by_product, (network.lm_head, head.proj_out, head.vision_head))
+        lay_out(network)
         if network.device.type == "cpu":
             network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth quicker there
         self._decoder = Decoder(network.model.language_model)
@@ -247,13 +246,12 @@ class JanusModel:
 
     def _spoken(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, V)"""
-        logits: Tensor = self._speak(latents.to(self.network.dtype)).float()
+        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype)).float()
         return logits
 
     def _guided(self, latents: Tensor, guidance_scale: float | Tensor) -> Tensor:
         """(n, 2, d) -> (n, V)"""
-        head = self.network.model.generation_head
-        pair = self._paint(head.activation_fn(self._lead(latents.to(self.network.dtype)))).float()
+        pair = self.network.model.generation_head(latents.to(self.network.dtype)).float()
         return guided_logits(pair[:, 0], pair[:, 1], guidance_scale)
 
     # From requests to rows

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, rms_norm
+from torch.linalg import vector_norm
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from milr.models.products import by_product, laid_out
+from milr.models.layout import laid_out
 from milr.types import MissingError
 
 STATIC_ROPE = ("default", "linear", "yarn", "llama3")  # the others' angles depend on how long the sequence is
@@ -117,6 +118,7 @@ class Stack:
         self._spares = SPARE if transformer.device.type == "cpu" else 1
         self._lock = Lock()
         self._norm: Tensor = transformer.norm.weight
+        self._shortest = torch.tensor((self._epsilon * len(self._norm)) ** 0.5)
         self._rotate = transformer.rotary_emb
         self._tables = [_angles(self._rotate, self._norm, config.max_position_embeddings)]
 
@@ -179,7 +181,10 @@ class Stack:
         return self._normed(states, self._norm)
 
     def _normed(self, states: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(states, weight.shape, weight, self._epsilon)  # type: ignore[no-any-return]
+        if states.dtype != torch.float32 or states.device.type != "cpu":
+            return rms_norm(states, weight.shape, weight, self._epsilon)  # type: ignore[no-any-return]
+        length = vector_norm(states, dim=-1, keepdim=True)  # the same in half the time, where kernels are small
+        return (states / torch.hypot(length, self._shortest).mul_(len(weight) ** -0.5)).mul_(weight)
 
 
 def _attention(inputs: Tensor, bias: Tensor | None, heads: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -214,9 +219,9 @@ def _layer(layer: Any) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         layer.input_layernorm.weight, _joined(attention.q_proj, attention.k_proj, attention.v_proj),
-        by_product(attention.o_proj),
+        attention.o_proj,
         layer.post_attention_layernorm.weight, _joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn,
-        by_product(mlp.down_proj),
+        mlp.down_proj,
     )  # fmt: skip
 
 
