@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milr.models.forked import Forked
 from milr.options import Options
 from milr.prepared import Prepared, prepare
 from milr.search import OnStep
@@ -16,6 +17,7 @@ from milr.studio import OnBatch, Studio
 from milr.types import ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
 
 if TYPE_CHECKING:
+    from milr.base import UnifiedModel
     from milr.runs.records import Record, StepRecord
     from milr.runs.runner import OnEvent
     from milr.runs.store import RunStore
@@ -44,7 +46,7 @@ async def run(prepared: Prepared, *, out: str | Path | None = None, on_step: OnS
     from milr.runs.runner import jobs_of
 
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    studio = Studio(prepared.model, prepared.reward, on_batch=on_batch)
+    studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, on_batch=on_batch)
     try:
         if out is None:
             limit = asyncio.Semaphore(prepared.options.in_flight)
@@ -102,7 +104,7 @@ async def work_off(prepared: Prepared, studio: Studio, out: Path, *, on_step: On
     with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
         tally = await run_jobs(jobs, store=store, search_one=one, in_flight=options.in_flight, on_event=on_event)
         if tally.made:
-            store.note_memory(_peak_memory(options.device))
+            store.note_memory(_peak_memory(options.device) + _elsewhere(studio.model))
     return store
 
 
@@ -126,6 +128,11 @@ def _peak_memory(device: str) -> int:
         return 0
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024
+
+
+def _elsewhere(model: UnifiedModel) -> int:
+    """Bytes that the model holds in other processes."""
+    return model.memory() if isinstance(model, Forked) else 0
 
 
 def restore(record: Record, folder: Path) -> Outcome:

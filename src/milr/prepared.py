@@ -44,6 +44,11 @@ class Prepared:
         """Whether the search reward is also the report metric."""
         return self.reward_name == self.metric_name
 
+    @property
+    def searches(self) -> int:
+        """How many go on at once."""
+        return min(self.options.in_flight, len(self.prompts) * self.options.samples)
+
     def config(self) -> RunConfig:
         """The identity of the run."""
         from milr.runs.config import RunConfig, prompts_digest

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from milr.models.decoding import Decoded, Decoder, Head, Row
+from milr.models.decoding import REMEMBERED, Decoded, Decoder, Head, Row
 from milr.models.layout import lay_out
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
@@ -121,6 +121,11 @@ class JanusModel:
     def on_worker(self) -> None:
         """Called on each thread that decodes."""
         torch.set_num_threads(self.threads)
+
+    def on_fork(self, processes: int) -> None:
+        """Called in each of so many processes that were forked from one that holds this model."""
+        self.on_worker()
+        self._decoder.start_anew(REMEMBERED // processes)
 
     def free_memory(self) -> None:
         """Let go of what is only held to be quick."""
