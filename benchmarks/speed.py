@@ -9,7 +9,6 @@ Each part alone (text, picture, rendering), too. Beside them what the hardware c
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import speed_limits
-import speed_ours
 import torch
 import transformers
 import typer
-from speed_others import generate, plain
-from speed_rows import told
+from speed_others import generate, plain, plain_milr
+from speed_ours import Ours
+from speed_rows import Row, middle, told
 from speed_subject import SIZES, Subject, subject
 from speed_table import figure, markdown
 
@@ -35,6 +34,7 @@ def measure(
     levels: list[int],
     *,
     plain_steps: int,
+    rounds: int = 1,
     threads: int = 1,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -42,17 +42,31 @@ def measure(
     network = measured.model.network
 
     def others() -> Any:
-        tell("limits")
         limits = speed_limits.measure(network.device, network.dtype)
-        tell(f"plain loop, {plain_steps} steps")
-        rows, reference = plain(measured, plain_steps, limits)
-        tell("transformers generate")
+        rows, reference = plain(measured, limits)
         return limits, rows + generate(measured, reference, limits), reference
 
+    tell("limits, the plain loop and transformers' generate, alone")
+    limits, rows, reference = _apart(others, threads)
+    ours = Ours(measured, limits, reference)
+    for level in levels:
+        tell(f"ours alone, {level} in flight")
+        rows += ours.alone(level)
+    found: dict[int, list[tuple[Row, Row]]] = {}  # by level; 0 is the plain loop itself
+    for number in range(1, rounds + 1):
+        tell(f"round {number} of {rounds}: the plain loop, {plain_steps} steps")
+        base, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
+        found.setdefault(0, []).append((base, base))
+        for level in levels:
+            tell(f"round {number} of {rounds}: ours, {level} in flight")
+            found.setdefault(level, []).append((base, ours.milr(level, traces)))
+    return {"limits": asdict(limits), "rows": told(rows + [middle(each) for each in found.values()])}
+
+
+def _apart(work: Callable[[], Any], threads: int) -> Any:
+    """On a thread of its own, as ours have; it ends before ours begin."""
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as worker:
-        limits, rows, reference = worker.submit(others).result()  # a thread of its own, as ours have
-    rows += asyncio.run(speed_ours.measure(measured, levels, limits, reference, tell))
-    return {"limits": asdict(limits), "rows": told(rows)}
+        return worker.submit(work).result()
 
 
 def machine(device: torch.device, threads: int) -> dict[str, Any]:
@@ -82,6 +96,7 @@ def main(
     in_flight: Annotated[str, typer.Option(help="Prompts in flight, with commas between.")] = "1,4,16,64",
     steps: Annotated[int, typer.Option(help="MILR steps of ours.")] = 4,
     plain_steps: Annotated[int, typer.Option(help="MILR steps of the plain loop.")] = 2,
+    rounds: Annotated[int, typer.Option(help="Of MILR, an odd number: the median counts.")] = 3,
     learning_rate: Annotated[float, typer.Option(help="The paper's; most texts change.")] = 0.03,
     text_tokens: Annotated[int | None, typer.Option(help="Most tokens of a text. Default: the size's.")] = None,
     seed: int = 0,
@@ -89,6 +104,8 @@ def main(
     figure_file: Annotated[Path | None, typer.Option("--figure", help="Draw here.")] = None,
 ) -> None:
     """Measure, and print the tables."""
+    if rounds < 1 or rounds % 2 == 0:
+        raise typer.BadParameter("an odd number of rounds has a median", param_hint="--rounds")
     if size not in SIZES:
         raise typer.BadParameter(f"{size} is none of {', '.join(SIZES)}", param_hint="--size")
     transformers.logging.set_verbosity_error()
@@ -99,10 +116,10 @@ def main(
     network = measured.model.network
     settings = {"size": size, "dtype": str(network.dtype).removeprefix("torch."), "text_tokens": measured.text_tokens,
                 "image_tokens": measured.model.image_tokens, "steps": steps, "plain_steps": plain_steps,
-                "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+                "rounds": rounds, "learning_rate": learning_rate, "seed": seed}  # fmt: skip
     result = {"settings": settings, "machine": machine(network.device, threads)}
     levels = [int(level) for level in in_flight.split(",")]
-    result |= measure(measured, levels, plain_steps=plain_steps, threads=threads,
+    result |= measure(measured, levels, plain_steps=plain_steps, rounds=rounds, threads=threads,
                       tell=lambda line: typer.echo(line, err=True))  # fmt: skip
     typer.echo(markdown(result))
     if json_file:

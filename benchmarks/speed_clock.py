@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from milr.models.apart import own_bytes
 
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -19,7 +22,8 @@ _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Timed:
     """Seconds of the work, on the clock and of the CPU (all threads), and the most bytes held meanwhile.
 
-    Bytes are those of the process, on CUDA those of its tensors there.
+    Bytes are those of the process, on CUDA those of its tensors there; of other processes at work what they hold alone
+    at the end.
     """
 
     seconds: float = 0.0
@@ -28,16 +32,25 @@ class Timed:
 
 
 @contextmanager
-def timed(device: torch.device) -> Iterator[Timed]:
-    """Measures its block; on CUDA it waits for the device at both ends."""
+def timed(device: torch.device, processes: Sequence[int] = ()) -> Iterator[Timed]:
+    """Measures its block, and what these processes do meanwhile; on CUDA it waits for the device at both ends."""
     found = Timed()
     _forget_peak(device)
     wait(device)
-    began, worked = time.perf_counter(), time.process_time()
+    began, worked = time.perf_counter(), _cpu_seconds(processes)
     yield found
     wait(device)
-    found.seconds, found.cpu_seconds = time.perf_counter() - began, time.process_time() - worked
-    found.peak_bytes = _peak(device)
+    found.seconds, found.cpu_seconds = time.perf_counter() - began, _cpu_seconds(processes) - worked
+    found.peak_bytes = _peak(device) + sum(map(own_bytes, processes))
+
+
+def _cpu_seconds(processes: Sequence[int]) -> float:
+    """Of this process and of others, which only Linux has here."""
+    ticks = 0
+    for process in processes:
+        told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(told[11]) + int(told[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def wait(device: torch.device) -> None:

@@ -17,22 +17,22 @@ from milr.templates import drawing
 from milr.types import ImageTrace, TextTrace
 
 T = TypeVar("T")
+Traces = list[TextTrace | ImageTrace]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the plain loop made of the first prompt: a text, a picture of it, and each step's text and picture."""
+    """What the plain loop made of the first prompt: a text, and a picture of it."""
 
     text: TextTrace
     image: ImageTrace
-    steps: list[TextTrace | ImageTrace]
 
 
-def plain(subject: Subject, steps: int, limits: Limits) -> tuple[list[Row], Reference]:
-    """Four rows: a text, a picture, its rendering, and MILR's first picture with `steps` steps."""
-    loop, network = PlainLoop(subject.model, subject.text_tokens), subject.model.network
+def plain(subject: Subject, limits: Limits) -> tuple[list[Row], Reference]:
+    """Three rows: a text, a picture, its rendering."""
+    loop = _loop(subject)
+    network = loop.model.network
     prompt, key, settings = subject.first, subject.key(subject.first), subject.settings
-    PlainLoop(subject.model, 2).write(prompt.text)  # the process's first forward is slower
     text, clock = _run(subject, lambda: loop.write(prompt.text))
     needs = work(network, "text", [subject.read(prompt)], [len(text.ids)])
     rows = [Row("text", PLAIN, 1, **asdict(clock), tokens=len(text.ids),
@@ -44,20 +44,31 @@ def plain(subject: Subject, steps: int, limits: Limits) -> tuple[list[Row], Refe
                  **needs.shares(clock.seconds, limits))]  # fmt: skip
     _, clock = _run(subject, lambda: loop.render(image.ids))
     rows += [Row("render", PLAIN, 1, **asdict(clock), pictures=1)]
-    loop.seconds = dict.fromkeys(loop.seconds, 0.0)
-    with timed(network.device) as clock:
-        made = loop.search(prompt.text, key, settings, [0.0] * steps)
+    return rows, Reference(text, image)
+
+
+def plain_milr(subject: Subject, steps: int) -> tuple[Row, Traces]:
+    """MILR's first picture and `steps` steps, and what they made: each step's text and picture."""
+    loop, prompt = _loop(subject), subject.first
+    with timed(loop.model.network.device) as clock:
+        made = loop.search(prompt.text, subject.key(prompt), subject.settings, [0.0] * steps)
     found = [trace for step in made for trace in (step.text, step.image)]
     finished = tuple(step.seconds for step in made)
-    rows += [Row("milr", PLAIN, 1, **asdict(clock), pictures=len(made),
-                 tokens=sum(len(trace.ids) for trace in found), first_picture=finished[0], finished=finished,
-                 parts=dict(loop.seconds))]  # fmt: skip
-    return rows, Reference(text, image, found)
+    return Row("milr", PLAIN, 1, **asdict(clock), pictures=len(made), tokens=sum(len(trace.ids) for trace in found),
+               first_picture=finished[0], finished=finished, parts=dict(loop.seconds)), found  # fmt: skip
+
+
+def _loop(subject: Subject) -> PlainLoop:
+    """Ready: the first forward of a thread is slower."""
+    model = subject.untouched()
+    PlainLoop(model, 2).write(subject.first.text)
+    return PlainLoop(model, subject.text_tokens)
 
 
 def generate(subject: Subject, reference: Reference, limits: Limits) -> list[Row]:
     """Two rows, of the first prompt: its text, and a picture. (No MILR: `generate` keeps no latents.)"""
-    model, network, templates = subject.model, subject.model.network, subject.model.templates
+    model = subject.untouched()
+    network, templates = model.network, model.templates
     prompt = subject.first.text
     writing = _ids(subject, templates.reason(prompt))
     made, clock = _run(subject, lambda: network.generate(

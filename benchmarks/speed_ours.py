@@ -6,18 +6,20 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from PIL.Image import Image
-from speed_clock import timed
+from speed_clock import Timed, timed
 from speed_limits import Limits, work
-from speed_others import Reference
+from speed_others import Reference, Traces
 from speed_rows import OURS, Row, share_equal
 from speed_subject import Subject
 
 from milr.base import Services
 from milr.methods.latent_reasoning import latent_reasoning
+from milr.models.apart import MANY, Apart
 from milr.search import search
 from milr.studio import Studio
 from milr.templates import drawing
@@ -48,89 +50,97 @@ class BoundedStudio(Studio):
         return await super().reason(replace(request, max_tokens=min(request.max_tokens, self.text_tokens)))
 
 
-async def measure(subject: Subject, levels: Sequence[int], limits: Limits, reference: Reference,
-                  tell: Callable[[str], None]) -> list[Row]:  # fmt: skip
-    """Four rows for each number in flight."""
-    parts: Counter[str] = Counter()
-    studio = BoundedStudio(subject.model, Zero(), largest_batch=max(64, *levels),
-                           on_batch=lambda kind, rows, seconds: parts.update({kind: seconds}))  # fmt: skip
-    studio.text_tokens = subject.text_tokens
-    ours, rows = _Ours(subject, studio, limits, reference), []
-    try:
-        for level in levels:
-            tell(f"ours, {level} in flight")
-            warm_up = await ours.warm_up(level)
-            made = await ours.alone(level)
-            parts.clear()
-            milr = await ours.milr(level)
-            rows += [replace(row, warm_up=warm_up) for row in (*made, replace(milr, parts=dict(parts)))]
-    finally:
-        studio.close()
-    return rows
+class Ours:
+    """Each measurement has a studio of its own, and a model that remembers nothing of the one before."""
 
-
-class _Ours:
-    def __init__(self, subject: Subject, studio: BoundedStudio, limits: Limits, reference: Reference) -> None:
-        self.subject, self.studio, self.limits, self.reference = subject, studio, limits, reference
+    def __init__(self, subject: Subject, limits: Limits, reference: Reference) -> None:
+        self.subject, self.limits, self.reference = subject, limits, reference
         self.device = subject.model.network.device
 
-    async def warm_up(self, level: int) -> float:
-        """Seconds of a pass over prompts of its own: whole on CUDA, where it compiles, and of two tokens elsewhere."""
+    def alone(self, level: int) -> list[Row]:
+        """Three rows: texts, then pictures of these texts, then the rendering of these pictures."""
+        return asyncio.run(self._ready(level, lambda studio: self._alone(studio, level)))
+
+    def milr(self, level: int, plain: Traces) -> Row:
+        """The first picture and every step of `level` searches, held against the plain loop's."""
+        (row,) = asyncio.run(self._ready(level, lambda studio: self._milr(studio, level, plain)))
+        return row
+
+    async def _ready(self, level: int, work: Callable[[BoundedStudio], Awaitable[list[Row]]]) -> list[Row]:
+        self.subject.model.free_memory()
+        parts: Counter[str] = Counter()
+        studio = BoundedStudio(self.subject.model, Zero(), searches=level, pictures=MANY, largest_batch=max(64, level),
+                               on_batch=lambda kind, rows, seconds: parts.update({kind: seconds}))  # fmt: skip
+        studio.text_tokens = self.subject.text_tokens
+        try:
+            warm_up = await self._warm_up(studio, level)
+            parts.clear()
+            return [replace(row, warm_up=warm_up, parts=dict(parts)) for row in await work(studio)]
+        finally:
+            studio.close()
+
+    async def _warm_up(self, studio: BoundedStudio, level: int) -> float:
+        """Seconds until processes are there, and of a pass over prompts of its own: whole on CUDA, where it compiles,
+        and of two tokens elsewhere."""
         short = 2 if self.device.type == "cpu" else None
         prompts = self.subject.unseen(level)
-        with timed(self.device) as clock:
-            texts = await self._each(self.studio.reason, self._writing(prompts, short))
-            images = await self._each(self.studio.draw, self._drawing(prompts, texts, short))
+        with self._timed(studio) as clock:
+            if isinstance(studio.model, Apart):
+                await asyncio.to_thread(studio.model.wait)
+            texts = await _each(studio, studio.reason, self._writing(prompts, short))
+            images = await _each(studio, studio.draw, self._drawing(prompts, texts, short))
             if short is None:
-                await self._each(self.studio.render, images)
+                await _each(studio, studio.render, images)
         return clock.seconds
 
-    async def alone(self, level: int) -> list[Row]:
-        """Texts, then pictures of these texts, then the rendering of these pictures."""
+    def _timed(self, studio: Studio) -> AbstractContextManager[Timed]:
+        model = studio.model
+        return timed(self.device, [each.number for each in model.processes] if isinstance(model, Apart) else ())
+
+    async def _alone(self, studio: BoundedStudio, level: int) -> list[Row]:
         prompts, network = self.subject.take(level), self.subject.model.network
-        with timed(self.device) as clock:
-            texts = await self._each(self.studio.reason, self._writing(prompts))
+        with self._timed(studio) as clock:
+            texts = await _each(studio, studio.reason, self._writing(prompts))
         count = [len(text.ids) for text in texts]
         needs = work(network, "text", [self.subject.read(prompt) for prompt in prompts], count)
         rows = [Row("text", OURS, level, **asdict(clock), tokens=sum(count),
                     **needs.shares(clock.seconds, self.limits),
                     **_against([texts[0]], [self.reference.text]))]  # fmt: skip
         requests = self._drawing(prompts, texts)
-        with timed(self.device) as clock:
-            images = await self._each(self.studio.draw, requests)
+        with self._timed(studio) as clock:
+            images = await _each(studio, studio.draw, requests)
         count = [len(image.ids) for image in images]
         needs = work(network, "image", [self.subject.seen(request.text) for request in requests], count)
         rows += [Row("draw", OURS, level, **asdict(clock), pictures=level, tokens=sum(count),
                      **needs.shares(clock.seconds, self.limits),
                      **_against([images[0]], [self.reference.image]))]  # fmt: skip
-        with timed(self.device) as clock:
-            await self._each(self.studio.render, images)
+        with self._timed(studio) as clock:
+            await _each(studio, studio.render, images)
         return [*rows, Row("render", OURS, level, **asdict(clock), pictures=level)]
 
-    async def milr(self, level: int) -> Row:
-        """The first picture and every step of `level` searches."""
+    async def _milr(self, studio: BoundedStudio, level: int, plain: Traces) -> list[Row]:
         prompts, method = self.subject.take(level), latent_reasoning(self.subject.settings)
         times: dict[int, list[float]] = {}
 
         def note(prompt: Prompt, key: Key, step: Step) -> None:
             times.setdefault(step.index, []).append(time.perf_counter() - began)
 
-        with timed(self.device) as clock:
+        with self._timed(studio) as clock:
             began = time.perf_counter()
             outcomes = await asyncio.gather(
-                *(search(self.studio, prompt, self.subject.key(prompt), method, threshold=None, on_step=note)
+                *(search(studio, prompt, self.subject.key(prompt), method, threshold=None, on_step=note)
                   for prompt in prompts)
             )  # fmt: skip
         steps = [step for outcome in outcomes for step in outcome.steps]
         later = [step.text_changed for step in steps if step.index]
-        return Row(
+        return [Row(
             "milr", OURS, level, **asdict(clock), pictures=len(steps),
             tokens=sum(len(trace.ids) for outcome in outcomes for trace in traces(outcome)),
             first_picture=min(times[0]),
             finished=tuple(max(times[index]) for index in sorted(times)),
             changed=sum(later) / len(later) if later else None,
-            **_against(traces(outcomes[0]), self.reference.steps),
-        )  # fmt: skip
+            **_against(traces(outcomes[0]), plain),
+        )]  # fmt: skip
 
     def _writing(self, prompts: Sequence[Prompt], tokens: int | None = None) -> list[ReasonRequest]:
         limit = tokens or self.subject.text_tokens
@@ -142,14 +152,15 @@ class _Ours:
         return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, count=count)
                 for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
 
-    async def _each(self, ask: Callable[..., Awaitable[T]], requests: Iterable[object]) -> list[T]:
-        """All requests at once, each from a method of its own."""
 
-        async def one(request: object) -> T:
-            async with self.studio.method():
-                return await ask(request)
+async def _each(studio: Studio, ask: Callable[..., Awaitable[T]], requests: Iterable[object]) -> list[T]:
+    """All requests at once, each from a method of its own."""
 
-        return list(await asyncio.gather(*map(one, requests)))
+    async def one(request: object) -> T:
+        async with studio.method():
+            return await ask(request)
+
+    return list(await asyncio.gather(*map(one, requests)))
 
 
 def traces(outcome: Outcome) -> list[TextTrace | ImageTrace]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["text", "draw", "render", "milr"]
@@ -18,7 +19,8 @@ class Row:
     Of a search: `finished[k]` is when step k of every prompt was done, `first_picture` when the first picture of any
     was there, `parts` the seconds by kind of work, `changed` the share of steps whose text changed. `equal` is the
     share of the first prompt's tokens that the plain loop has, too; `near_ties` says whether it had a near tie.
-    `streaming` and `arithmetic` are shares of the hardware's limits.
+    `streaming` and `arithmetic` are shares of the hardware's limits. `ratios` are those of all rounds to the plain loop
+    of the same round, where there were several; the rest is of the round in their middle.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class Row:
     near_ties: int = 0
     streaming: float | None = None
     arithmetic: float | None = None
+    ratios: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -67,7 +70,17 @@ class Row:
 def ratio(row: Row, rows: Sequence[Row]) -> float | None:
     """How many times the plain loop's rate at the same kind of work; None where that was not measured."""
     base = _base(row, rows)
+    if row.ratios:
+        return statistics.median(row.ratios)
     return None if base is None else row.rate / base.rate
+
+
+def middle(rounds: Sequence[tuple[Row, Row]]) -> Row:
+    """Of (the plain loop's row, this row) of every round, an odd number, this row of the round whose ratio is the
+    median."""
+    ratios = [row.rate / base.rate for base, row in rounds]
+    chosen = sorted(range(len(ratios)), key=ratios.__getitem__)[len(ratios) // 2]
+    return replace(rounds[chosen][1], ratios=tuple(ratios))
 
 
 def cpu_ratio(row: Row, rows: Sequence[Row]) -> float | None:

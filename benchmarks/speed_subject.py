@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -41,6 +42,16 @@ class Subject:
     def first(self) -> Prompt:
         """The prompt that every row decodes, so that tokens can be compared."""
         return self.prompts[0]
+
+    def untouched(self) -> JanusModel:
+        """The model with its weights as transformers lays them out on a CPU, which ours does otherwise."""
+        if self.model.network.device.type != "cpu":
+            return self.model
+        model = copy.copy(self.model)
+        model.network = copy.deepcopy(model.network)
+        for parameter in model.network.parameters():
+            parameter.data = parameter.data.contiguous()
+        return model
 
     def take(self, count: int) -> list[Prompt]:
         """The first prompt and `count` - 1 unseen ones: what a model keeps of one row shall not help the next."""

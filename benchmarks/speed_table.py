@@ -27,6 +27,13 @@ def _parts(row: dict[str, Any]) -> str:
     return ", ".join(f"{kind} {part / whole:.0%}" for kind, part in sorted(row["parts"].items(), key=lambda x: -x[1]))
 
 
+def _ratio(row: dict[str, Any]) -> str:
+    if row["ratio"] is None:
+        return ""
+    of_rounds = f" ({min(row['ratios']):.1f} to {max(row['ratios']):.1f})" if len(row["ratios"]) > 1 else ""
+    return f"{row['ratio']:.2f}{of_rounds}"
+
+
 def _equal(row: dict[str, Any]) -> str:
     if row["equal"] is None:
         return ""
@@ -40,7 +47,7 @@ ALONE: list[Column] = [
     ("seconds", _number("seconds", ".3g")),
     ("tokens/s", _number("tokens_per_second", ".4g")),
     ("pictures/s", _number("pictures_per_second", ".3g")),
-    ("ratio", _number("ratio", ".2f")),
+    ("ratio", _ratio),
     ("of CPU time", _number("cpu_ratio", ".2f")),
     ("CPU", _number("cpu_share", ".0%")),
     ("streaming limit", _number("streaming", ".0%")),
@@ -57,7 +64,7 @@ MILR: list[Column] = [
     ("tokens/s", _number("tokens_per_second", ".4g")),
     ("first picture, s", _number("first_picture", ".2f")),
     ("20 steps, s", _long),
-    ("ratio", _number("ratio", ".2f")),
+    ("ratio", _ratio),
     ("of CPU time", _number("cpu_ratio", ".2f")),
     ("CPU", _number("cpu_share", ".0%")),
     ("texts changed", _number("changed", ".0%")),
@@ -80,7 +87,9 @@ def markdown(result: dict[str, Any]) -> str:
         _table(MILR, [row for row in result["rows"] if row["kind"] == "milr"]),
         "The plain loop is one prompt, timed on the steps shown and scaled; it decodes every text at every step. "
         "Ratios are of tokens/s (text) or pictures/s (all else) to the plain loop's in this run, by the clock and by "
-        "CPU time; where CPU is less than a whole thread, other programs had the machine, or the GPU the work.",
+        "CPU time; where CPU is less than a whole thread, other programs had the machine, or the GPU the work. MILR "
+        "was measured in several rounds, the plain loop first in each: the median of the rounds' ratios (and their "
+        "range), and all else of the round in the middle.",
     ])  # fmt: skip
 
 

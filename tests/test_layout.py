@@ -21,7 +21,10 @@ def test_only_the_order_in_memory_changes() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 9])
 def test_a_network_gives_the_same_and_trains_the_same(rows: int) -> None:
     torch.manual_seed(rows)
-    network, inputs = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3, bias=False)), torch.randn(rows, 5)
+    network, inputs = (
+        torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3, bias=False)),
+        torch.randn(rows, 5),
+    )
     wanted = network(inputs)
     slopes = torch.autograd.grad(wanted.square().sum(), list(network.parameters()))
     lay_out(network)

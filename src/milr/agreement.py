@@ -72,7 +72,7 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, options: Op
         raise UsageError(f"{folder} was searched with {config.reward}, so that its report metric has not seen every "
                          "picture: name pictures whose search reward is the metric.")  # fmt: skip
     reward = catalog.make_reward(name, model, options or Options(seed=config.seed))
-    studio, limit = Studio(model, reward, searches=in_flight), asyncio.Semaphore(in_flight)
+    studio, limit = Studio(model, reward), asyncio.Semaphore(in_flight)
     kept = folder / "judgements" / _asked(name, studio, store, model)
     kept.mkdir(parents=True, exist_ok=True)
 

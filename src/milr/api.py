@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.models.forked import Forked
+from milr.models.apart import Apart
 from milr.options import Options
 from milr.prepared import Prepared, prepare
 from milr.search import OnStep
@@ -46,7 +46,9 @@ async def run(prepared: Prepared, *, out: str | Path | None = None, on_step: OnS
     from milr.runs.runner import jobs_of
 
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, on_batch=on_batch)
+    studio = Studio(
+        prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures, on_batch=on_batch
+    )
     try:
         if out is None:
             limit = asyncio.Semaphore(prepared.options.in_flight)
@@ -132,7 +134,7 @@ def _peak_memory(device: str) -> int:
 
 def _elsewhere(model: UnifiedModel) -> int:
     """Bytes that the model holds in other processes."""
-    return model.memory() if isinstance(model, Forked) else 0
+    return model.memory() if isinstance(model, Apart) else 0
 
 
 def restore(record: Record, folder: Path) -> Outcome:

@@ -148,7 +148,7 @@ def run_job(job: Job, prepared: Prepared, on_event: Callable[[Any], None] | None
     """Make what the job's folder does not hold yet."""
 
     async def all_of_it() -> None:
-        studio = Studio(prepared.model, prepared.reward, searches=prepared.searches)
+        studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures)
         try:
             await work_off(prepared, studio, job.folder, on_event=on_event, on_step=on_step)
         finally:

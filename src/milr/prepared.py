@@ -49,6 +49,11 @@ class Prepared:
         """How many go on at once."""
         return min(self.options.in_flight, len(self.prompts) * self.options.samples)
 
+    @property
+    def pictures(self) -> int:
+        """How many all searches may draw."""
+        return len(self.prompts) * self.options.samples * self.budget.pictures
+
     def config(self) -> RunConfig:
         """The identity of the run."""
         from milr.runs.config import RunConfig, prompts_digest

@@ -3,8 +3,8 @@
 A method awaits; its request joins a queue. When every running method waits for the studio, or a queue is full, one
 queue is run as one batch on a worker thread: the quickest kind of work first, so that whoever lags behind catches up
 before the others draw without it. Most models have one worker; a small one on a CPU has a worker for each core, with a
-process of its own where several searches go on at once, and the methods part into as many crowds. Judges work beside the workers. Randomness and results belong to requests, so who
-shares a batch with whom changes nothing but speed.
+process of its own where there is much to do, and the methods part into as many crowds. Judges work beside the workers.
+Randomness and results belong to requests, so who shares a batch with whom changes nothing but speed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from milr.base import Reward, UnifiedModel
-from milr.models.forked import Forked, apart
+from milr.models.apart import Apart, apart
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Meter:
 class Studio:
     """One model with its worker threads, one reward. `on_batch(kind, rows, seconds)` hears of every batch.
 
-    `searches` is how many methods there will be at once.
+    `searches` is how many methods there will be at once, `pictures` how many all of them may ask for.
     """
 
-    def __init__(self, model: UnifiedModel, reward: Reward, *, searches: int = 1, largest_batch: int = 64,
-                 on_batch: OnBatch | None = None) -> None:  # fmt: skip
-        self.model, self.reward = apart(model, searches), reward
+    def __init__(self, model: UnifiedModel, reward: Reward, *, searches: int = 1, pictures: int = 0,
+                 largest_batch: int = 64, on_batch: OnBatch | None = None) -> None:  # fmt: skip
+        self.model, self.reward = apart(model, searches, pictures), reward
         self.largest_batch = largest_batch
         self._on_batch = on_batch or (lambda kind, rows, seconds: None)
         self._workers: int = getattr(model, "workers", 1)
@@ -126,7 +126,7 @@ class Studio:
     def close(self) -> None:
         """Let the workers end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if isinstance(self.model, Forked):
+        if isinstance(self.model, Apart):
             self.model.close()
 
     async def _ask(self, kind: str, request: Any) -> Any:

@@ -141,13 +141,9 @@ class Decoder:
         """Draw the next step's noise while this one is read, on a thread that needs a core of its own."""
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="milr-noise") if ahead else None
 
-    def start_anew(self, room: int) -> None:
-        """In a forked process, where locks may be held by threads that are not there: remember `room` bytes, from
-        nothing on."""
-        self._lock = Lock()
-        self._prefixes, self._drafts = Prefixes(room), Drafts()
-        self.stack.start_anew()
-        self.draw_ahead(self._ahead is not None)
+    def remember(self, room: int) -> None:
+        """Hold `room` bytes of keys and values, from nothing on."""
+        self._prefixes = Prefixes(room)
 
     def forget(self) -> None:
         """Let go of all keys and values."""

@@ -51,6 +51,7 @@ class JanusModel:
         name: str | None = None,
     ) -> None:
         config = network.config
+        self.recipe: dict[str, Any] | None = None  # what `load` was told, if it was
         self.name = name or checkpoint.name
         self.guidance_scale = guidance_scale
         self.image_tokens: int = config.vq_config.num_patches**2
@@ -92,6 +93,7 @@ class JanusModel:
 
         `quantise` "8bit" or "4bit" (None: as they are) holds the weights of the language model's layers in fewer bits.
         """
+        recipe = {name: value for name, value in locals().items() if name != "cls"}
         spoken = templates.override(role_tags=role_tags, reasoning=reasoning_prompt, question=question)
         place = choose_device(device)
         numbers = choose_dtype(dtype, place)
@@ -100,7 +102,9 @@ class JanusModel:
         tokenizer = checkpoint.tokenizer()
         with one_thread():
             network = checkpoint.network(dtype=numbers, device=place, quantisation=packing)
-        return cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
+        model = cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
+        model.recipe = recipe
+        return model
 
     # What it is
 
@@ -122,10 +126,11 @@ class JanusModel:
         """Called on each thread that decodes."""
         torch.set_num_threads(self.threads)
 
-    def on_fork(self, processes: int) -> None:
-        """Called in each of so many processes that were forked from one that holds this model."""
+    def work_apart(self, processes: int) -> None:
+        """Be one of so many processes: one thread each, and as much less to remember."""
+        self.use_threads(1)
         self.on_worker()
-        self._decoder.start_anew(REMEMBERED // processes)
+        self._decoder.remember(REMEMBERED // processes)
 
     def free_memory(self) -> None:
         """Let go of what is only held to be quick."""

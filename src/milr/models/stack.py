@@ -148,10 +148,6 @@ class Stack:
             with self._lock:
                 self._spare = sorted([*self._spare, cache.memory], key=len)[-self._spares :]
 
-    def start_anew(self) -> None:
-        """In a forked process: nothing spare, and nobody at it."""
-        self._lock, self._spare = Lock(), []
-
     def forget(self) -> None:
         """Let the spare memory go."""
         with self._lock:
