@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -95,14 +95,17 @@ class Decoder:
         self._drafts = Drafts()
         self._ahead: ThreadPoolExecutor | None = None
 
-    @torch.no_grad()
     def decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         """Decode all rows in one batch over one key-value cache; each row's result is its own."""
         if self._graphs is None:
-            return self._decode(head, rows)
-        with self._lock, torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
-            return self._decode(head, rows)
+            found = self._decode(head, rows)
+        else:
+            with self._lock, torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+                found = self._decode(head, rows)
+        return [decoded if decoded.latents is None else replace(decoded, latents=decoded.latents.clone())
+                for decoded in found]  # whoever trains them cannot do with those of inference mode  # fmt: skip
 
+    @torch.inference_mode()
     def _decode(self, head: Head, rows: Sequence[Row]) -> list[Decoded]:
         progress = [_Progress(row, head.end) for row in rows]
         work = [row for row in progress if row.waiting]

@@ -212,7 +212,7 @@ class JanusModel:
             for result, seconds in zip(results, shares, strict=True)
         ]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
         """Image tokens, N per row, to pictures."""
         pictures: list[Image] = []

@@ -219,9 +219,9 @@ def _layer(layer: Any) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         layer.input_layernorm.weight, _joined(attention.q_proj, attention.k_proj, attention.v_proj),
-        attention.o_proj,
+        _joined(attention.o_proj),
         layer.post_attention_layernorm.weight, _joined(mlp.gate_proj, mlp.up_proj), mlp.act_fn,
-        mlp.down_proj,
+        _joined(mlp.down_proj),
     )  # fmt: skip
 
 
