@@ -27,7 +27,7 @@ from milr.models.stack import Stack
 from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
 
 REMEMBERED = 2**30  # bytes of keys and values, unless told otherwise
-WORTH = 2  # tokens; a draft of which fewer are right is not followed further
+WORTH = 2  # tokens; a guess that brought fewer twice is not followed further
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,7 @@ class _Progress:
         self.drawn: list[Tensor] = []
         self.leads: list[Tensor] = []
         self._latents: list[Tensor] = []
+        self._poor = 0  # drafts that brought little
 
     @property
     def kept(self) -> int:
@@ -324,7 +325,8 @@ class _Progress:
         self.done = found[-1] == self._end or self.length >= self.row.count
         self.drawn.append(tokens[: len(found)])
         self.leads.append(leads[: len(found)])
-        if right < min(WORTH, len(draft)):
+        self._poor += right < min(WORTH, len(draft))
+        if self._poor == 2:
             self.guess = ()
 
     def keep_forced(self, states: Tensor) -> None:
