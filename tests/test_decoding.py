@@ -255,7 +255,7 @@ def test_a_prompt_that_was_read_is_not_read_again(transformer: Recorder) -> None
     assert transformer.forwards[0] == (1, 4)
     transformer.forwards.clear()
     again = decoder.decode(head, [keyed(20, 21, 22, 23, keep=6), keyed(20, 21, 22, 24, keep=6)])
-    assert transformer.forwards[0] == (2, 1), "one input of each: the prompts are known but for the last"
+    assert transformer.forwards[:2] == [(1, 6), (1, 1)], "the prompts are known but for the last, one text is drafted"
     assert again[0].ids == first.ids and again[1].ids == decode(transformer, head, [keyed(20, 21, 22, 24)])[0].ids
     assert torch.allclose(again[0].latents, first.latents, atol=1e-5)
 
@@ -266,6 +266,10 @@ def test_a_text_goes_on_from_its_first_changed_token(transformer: Recorder) -> N
     transformer.forwards.clear()
     changed = (*text[:3], (text[3] + 1) % VOCAB)
     found = decoder.decode(head, [keyed(20, 21, 22, count=8, prefix=changed)])[0]
+    assert transformer.forwards[0] == (1, 4), "the changed token, and three of four that were there before"
+    decoder._drafts.clear()
+    transformer.forwards.clear()
+    decoder.decode(head, [keyed(20, 21, 22, count=8, prefix=changed)])
     assert transformer.forwards == [(1, 1), (1, 1), (1, 1), (1, 1)], "the changed token, and three of four new ones"
     assert found.ids == decode(transformer, head, [keyed(20, 21, 22, count=8, prefix=changed)])[0].ids
 

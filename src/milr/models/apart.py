@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -68,12 +69,10 @@ class Apart:
     def free_memory(self) -> None:
         """Let go of what is only held to be quick, here and in processes that are at nothing."""
         self._model.free_memory()  # type: ignore[attr-defined]
-        for process in self.processes:
-            if process.take():
-                try:
-                    process.ask("free_memory")
-                finally:
-                    process.lock.release()
+        for process in filter(_Process.take, self.processes):
+            with suppress(_EndedError):
+                process.ask("free_memory")
+            process.lock.release()
 
     def wait(self) -> None:
         """Until every process is there, or has ended."""
@@ -94,7 +93,8 @@ class Apart:
             try:
                 return process.ask(name, *arguments)
             except _EndedError:
-                pass
+                if process.closing:
+                    raise
             finally:
                 process.lock.release()
         return getattr(self._model, name)(*arguments)
@@ -119,7 +119,7 @@ class _Process:
 
     def __init__(self, model: Any, workers: int) -> None:
         self.lock, self.settled = Lock(), Event()
-        self._ready = self._closing = False
+        self._ready = self.closing = False
         self._name = model.name
         paths = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         self._process = subprocess.Popen(
@@ -146,19 +146,20 @@ class _Process:
 
     def close(self) -> None:
         """End it; whoever waits for it hears that it has ended."""
-        self._closing = True
+        self.closing = True
         self._process.kill()
         self._process.wait()
+        self.settled.wait()
+        with self.lock, suppress(OSError):
+            cast(BinaryIO, self._process.stdout).close()
+            cast(BinaryIO, self._process.stdin).close()
 
     def _greet(self, greeting: Any) -> None:
         """Hand it what it needs, and wait until it is there."""
-        try:
+        with suppress(_EndedError):
             self._exchange(greeting)
             self._ready = True
-        except _EndedError:
-            pass
-        finally:
-            self.settled.set()
+        self.settled.set()
 
     def _exchange(self, message: Any) -> Any:
         try:
@@ -166,7 +167,7 @@ class _Process:
             return pickle.load(cast(BinaryIO, self._process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             self._ready = False
-            if not self._closing:
+            if not self.closing:
                 logging.getLogger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
                                                     self._name, self._process.wait())  # fmt: skip
             raise _EndedError from error

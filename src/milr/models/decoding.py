@@ -319,6 +319,7 @@ class _Progress:
         found = tokens.tolist()
         right = next((place for place, one in enumerate(draft) if found[place] != one), len(draft))
         found = found[: right + 1]
+        found = found[: found.index(self._end) + 1] if self._end in found else found
         self._latents.extend([*first, *latents[: len(found)]][: max(0, self.keep - self.kept)])
         self.fixed = (*self.fixed, *found)
         self.length = len(self.fixed)
