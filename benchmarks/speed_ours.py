@@ -17,9 +17,9 @@ from speed_others import Reference, Traces
 from speed_rows import OURS, Row, share_equal
 from speed_subject import Subject
 
+from milr.apart import MANY, Apart
 from milr.base import Services
 from milr.methods.latent_reasoning import latent_reasoning
-from milr.models.apart import MANY, Apart
 from milr.search import search
 from milr.studio import Studio
 from milr.templates import drawing

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tiny_janus
-from milr.models.apart import MANY, Apart, _reply, apart
+from milr.apart import MANY, Apart, _reply, apart
 from milr.models.janus import JanusModel
 from milr.types import Answer, DrawRequest, Key, ReasonRequest
 
@@ -138,7 +138,7 @@ def test_the_work_of_a_process_that_was_killed_is_done_here(tiny: JanusModel, ca
 def test_the_processes_end_when_this_one_is_killed(tiny_folder: Path) -> None:
     program = (
         "import sys, time, tiny_janus\n"
-        "from milr.models.apart import Apart\n"
+        "from milr.apart import Apart\n"
         "from milr.models.janus import JanusModel\n"
         "crew = Apart(JanusModel.load(sys.argv[1], device='cpu', templates=tiny_janus.TEMPLATES, name='tiny'), 2)\n"
         "crew.wait()\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.models.apart import Apart
+from milr.apart import Apart
 from milr.options import Options
 from milr.prepared import Prepared, prepare
 from milr.search import OnStep

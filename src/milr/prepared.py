@@ -52,7 +52,7 @@ class Prepared:
     @property
     def pictures(self) -> int:
         """How many all searches may draw."""
-        return len(self.prompts) * self.options.samples * self.budget.pictures
+        return len(self.prompts) * self.options.samples * (self.budget.pictures or 1)
 
     def config(self) -> RunConfig:
         """The identity of the run."""

@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from milr.apart import Apart, apart
 from milr.base import Reward, UnifiedModel
-from milr.models.apart import Apart, apart
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
 
 if TYPE_CHECKING:

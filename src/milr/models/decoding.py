@@ -282,7 +282,8 @@ class _Progress:
         ended = end in forced
         self.row, self._end = row, end
         self.forced = forced[: forced.index(end) + 1] if ended and end is not None else forced
-        self.fixed, self.guess = self.forced, ()
+        self.fixed = self.forced
+        self.guess: tuple[int, ...] = ()
         self.known: tuple[Tensor, ...] = ()
         self.length = len(self.forced)
         self.done = ended or self.length >= row.count
@@ -313,7 +314,8 @@ class _Progress:
         otherwise. (G, fresh, d)"""
         draft = self.draft
         latents = states.transpose(0, 1).float()
-        first, latents = latents.split([len(latents) - len(draft) - 1, len(draft) + 1])
+        start = len(latents) - len(draft) - 1
+        first, latents = latents[:start], latents[start:]
         logits = head.logits(latents, latents.new_full((len(latents),), self.row.guidance_scale))
         tokens, leads = choose(logits, latents.new_zeros(len(latents)))
         found = tokens.tolist()

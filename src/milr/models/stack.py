@@ -42,7 +42,7 @@ class KeyValues:
         In a CPU's fp32 a key lies across the places: the products of one query with all keys are quickest so.
         """
         size, across = math.prod(shape), memory.device.type == "cpu" and memory.dtype == torch.float32
-        keys, values = memory[: 2 * size].split(size)
+        keys, values = memory[: 2 * size].view(2, size)
         turned = keys.view(*shape[:3], shape[4], shape[3]).transpose(3, 4) if across else keys.view(shape)
         return cls(turned, values.view(shape), memory)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from milr.base import UnifiedModel
 
 MANY = 1000  # pictures; for fewer the processes' start takes longer than it saves
-PROGRAM = "from milr.models.apart import serve; serve()"
+PROGRAM = "from milr.apart import serve; serve()"
 
 
 def apart(model: UnifiedModel, searches: int, pictures: int) -> UnifiedModel:
