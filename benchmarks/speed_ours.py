@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
+import torch
 from PIL.Image import Image
 from speed_clock import Timed, timed
 from speed_limits import Limits, work
@@ -100,20 +101,22 @@ class Ours:
     async def _alone(self, studio: BoundedStudio, level: int) -> list[Row]:
         prompts, network = self.subject.take(level), self.subject.model.network
         with self._timed(studio) as clock:
-            texts = await _each(studio, studio.reason, self._writing(prompts))
+            texts = await _each(studio, studio.reason, _keeping(self._writing(prompts)))
         count = [len(text.ids) for text in texts]
         needs = work(network, "text", [self.subject.read(prompt) for prompt in prompts], count)
         rows = [Row("text", OURS, level, **asdict(clock), tokens=sum(count),
                     **needs.shares(clock.seconds, self.limits),
-                    **_against([texts[0]], [self.reference.text]))]  # fmt: skip
-        requests = self._drawing(prompts, texts)
+                    **_against([texts[0]], [self.reference.text]),
+                    divergence=self._divergence("text", texts[0], self.reference.text))]  # fmt: skip
+        requests = _keeping(self._drawing(prompts, texts))
         with self._timed(studio) as clock:
             images = await _each(studio, studio.draw, requests)
         count = [len(image.ids) for image in images]
         needs = work(network, "image", [self.subject.seen(request.text) for request in requests], count)
         rows += [Row("draw", OURS, level, **asdict(clock), pictures=level, tokens=sum(count),
                      **needs.shares(clock.seconds, self.limits),
-                     **_against([images[0]], [self.reference.image]))]  # fmt: skip
+                     **_against([images[0]], [self.reference.image]),
+                     divergence=self._divergence("image", images[0], self.reference.image))]  # fmt: skip
         with self._timed(studio) as clock:
             await _each(studio, studio.render, images)
         return [*rows, Row("render", OURS, level, **asdict(clock), pictures=level)]
@@ -151,6 +154,24 @@ class Ours:
         scale = self.subject.model.guidance_scale
         return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, count=count)
                 for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
+
+
+    def _divergence(self, modality: str, ours: TextTrace | ImageTrace, plain: TextTrace | ImageTrace) -> float:
+        """Mean KL(plain | ours) of the next token's distribution, where both have read the same, in nats."""
+        shared = next((place for place, (a, b) in enumerate(zip(ours.ids, plain.ids, strict=False)) if a != b), None)
+        latents = [trace.latents[: None if shared is None else shared + 1] for trace in (plain, ours)]
+        model = self.subject.model
+        if modality == "text":
+            logits = [model.text_logits(plain, each) for each in latents]
+        else:
+            logits = [model.image_logits(plain, each, model.guidance_scale) for each in latents]
+        chances, others = (torch.log_softmax(each.double(), -1) for each in logits)
+        return float((chances.exp() * (chances - others)).sum(-1).mean())
+
+
+def _keeping(requests: list[T]) -> list[T]:
+    """With all latents of the first, which are compared."""
+    return [replace(requests[0], keep=None), *requests[1:]]  # type: ignore[type-var]
 
 
 async def _each(studio: Studio, ask: Callable[..., Awaitable[T]], requests: Iterable[object]) -> list[T]:

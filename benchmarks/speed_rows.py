@@ -18,7 +18,9 @@ class Row:
 
     Of a search: `finished[k]` is when step k of every prompt was done, `first_picture` when the first picture of any
     was there, `parts` the seconds by kind of work, `changed` the share of steps whose text changed. `equal` is the
-    share of the first prompt's tokens that the plain loop has, too; `near_ties` says whether it had a near tie.
+    share of the first prompt's tokens that the plain loop has, too; `near_ties` says whether it had a near tie;
+    `divergence` is the mean KL divergence from the plain loop's distributions to ours, in nats, over the tokens up to
+    the first that differs.
     `streaming` and `arithmetic` are shares of the hardware's limits. `ratios` are those of all rounds to the plain loop
     of the same round, where there were several; the rest is of the round in their middle.
     """
@@ -38,6 +40,7 @@ class Row:
     changed: float | None = None
     equal: float | None = None
     near_ties: int = 0
+    divergence: float | None = None
     streaming: float | None = None
     arithmetic: float | None = None
     ratios: tuple[float, ...] = ()

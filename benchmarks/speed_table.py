@@ -54,6 +54,7 @@ ALONE: list[Column] = [
     ("arithmetic limit", _number("arithmetic", ".0%")),
     ("peak MB", lambda row: f"{row['peak_bytes'] / 2**20:.0f}"),
     ("tokens as plain", _equal),
+    ("KL to plain, nats", _number("divergence", ".1g")),
 ]
 MILR: list[Column] = [
     ("how", lambda row: row["way"]),

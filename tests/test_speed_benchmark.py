@@ -198,6 +198,21 @@ def test_ours_made_the_tokens_of_the_plain_loop(ran: tuple[Result, dict[str, Any
     compared = [row for kind in ("text", "draw", "milr") for row in rows_of(told, way=OURS, kind=kind)]
     assert len(compared) == 6
     assert all(row["equal"] == 1 or row["near_ties"] for row in compared)
+    assert all(abs(row["divergence"]) < 1e-8 for row in compared if row["kind"] != "milr")
+
+
+def test_in_bf16_the_distributions_are_those_of_the_plain_loop(tmp_path: Path) -> None:
+    app, before = Typer(), transformers.logging.get_verbosity()
+    app.command()(speed.main)
+    told = tmp_path / "speed.json"
+    arguments = ["--size", "tiny", "--device", "cpu", "--dtype", "bfloat16", "--in-flight", "3", "--steps", "1",
+                 "--plain-steps", "1", "--rounds", "1", "--json", str(told)]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    transformers.logging.set_verbosity(before)
+    assert result.exit_code == 0, result.output
+    for kind in ("text", "draw"):
+        (row,) = rows_of(json.loads(told.read_text()), way=OURS, kind=kind)
+        assert 0 < row["divergence"] < 1e-3, "nats: rounding, and nothing else"
 
 
 def test_the_tables_hold_every_row(ran: tuple[Result, dict[str, Any], Path]) -> None:
