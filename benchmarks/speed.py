@@ -24,7 +24,7 @@ import transformers
 import typer
 from speed_others import generate, plain, plain_milr
 from speed_ours import Ours
-from speed_rows import Row, middle, told
+from speed_rows import Row, both, middle, told
 from speed_subject import SIZES, Subject, subject
 from speed_table import figure, markdown
 
@@ -52,14 +52,16 @@ def measure(
     for level in levels:
         tell(f"ours alone, {level} in flight")
         rows += ours.alone(level)
-    found: dict[int, list[tuple[Row, Row]]] = {}  # by level; 0 is the plain loop itself
+    found: dict[int, list[tuple[Row, Row]]] = {level: [] for level in (0, *levels)}  # 0 is the plain loop itself
     for number in range(1, rounds + 1):
-        tell(f"round {number} of {rounds}: the plain loop, {plain_steps} steps")
-        base, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
-        found.setdefault(0, []).append((base, base))
+        before, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
+        found[0].append((before, before))
         for level in levels:
-            tell(f"round {number} of {rounds}: ours, {level} in flight")
-            found.setdefault(level, []).append((base, ours.milr(level, traces)))
+            tell(f"round {number} of {rounds}: {level} in flight between two runs of the plain loop")
+            row = ours.milr(level, traces)
+            after, _ = _apart(lambda: plain_milr(measured, plain_steps), threads)
+            found[level].append((both(before, after), row))
+            before = after
     return {"limits": asdict(limits), "rows": told(rows + [middle(each) for each in found.values()])}
 
 

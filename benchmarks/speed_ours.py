@@ -155,7 +155,6 @@ class Ours:
         return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, count=count)
                 for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
 
-
     def _divergence(self, modality: str, ours: TextTrace | ImageTrace, plain: TextTrace | ImageTrace) -> float:
         """Mean KL(plain | ours) of the next token's distribution, where both have read the same, in nats."""
         shared = next((place for place, (a, b) in enumerate(zip(ours.ids, plain.ids, strict=False)) if a != b), None)

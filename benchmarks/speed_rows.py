@@ -21,8 +21,8 @@ class Row:
     share of the first prompt's tokens that the plain loop has, too; `near_ties` says whether it had a near tie;
     `divergence` is the mean KL divergence from the plain loop's distributions to ours, in nats, over the tokens up to
     the first that differs.
-    `streaming` and `arithmetic` are shares of the hardware's limits. `ratios` are those of all rounds to the plain loop
-    of the same round, where there were several; the rest is of the round in their middle.
+    `streaming` and `arithmetic` are shares of the hardware's limits. `ratios` and `cpu_ratios` are those of all rounds
+    to the plain loop of the same round, where there were several; the rest is of the round in their middle.
     """
 
     kind: Kind
@@ -44,6 +44,7 @@ class Row:
     streaming: float | None = None
     arithmetic: float | None = None
     ratios: tuple[float, ...] = ()
+    cpu_ratios: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -78,20 +79,33 @@ def ratio(row: Row, rows: Sequence[Row]) -> float | None:
     return None if base is None else row.rate / base.rate
 
 
+def cpu_ratio(row: Row, rows: Sequence[Row]) -> float | None:
+    """The same of CPU time: what is left of a ratio when other programs share the machine."""
+    base = _base(row, rows)
+    if row.cpu_ratios:
+        return statistics.median(row.cpu_ratios)
+    return None if base is None else _cpu_ratio(row, base)
+
+
+def _cpu_ratio(row: Row, base: Row) -> float | None:
+    if not row.cpu_seconds or not base.cpu_seconds:
+        return None
+    return (row.made / row.cpu_seconds) / (base.made / base.cpu_seconds)
+
+
+def both(one: Row, other: Row) -> Row:
+    """Two runs of the same work as one of both."""
+    return replace(one, seconds=one.seconds + other.seconds, cpu_seconds=one.cpu_seconds + other.cpu_seconds,
+                   pictures=one.pictures + other.pictures, tokens=one.tokens + other.tokens)  # fmt: skip
+
+
 def middle(rounds: Sequence[tuple[Row, Row]]) -> Row:
     """Of (the plain loop's row, this row) of every round, an odd number, this row of the round whose ratio is the
     median."""
     ratios = [row.rate / base.rate for base, row in rounds]
+    of_cpu = [found for base, row in rounds if (found := _cpu_ratio(row, base)) is not None]
     chosen = sorted(range(len(ratios)), key=ratios.__getitem__)[len(ratios) // 2]
-    return replace(rounds[chosen][1], ratios=tuple(ratios))
-
-
-def cpu_ratio(row: Row, rows: Sequence[Row]) -> float | None:
-    """The same of CPU time: what is left of a ratio when other programs share the machine."""
-    base = _base(row, rows)
-    if base is None or not row.cpu_seconds or not base.cpu_seconds:
-        return None
-    return (row.made / row.cpu_seconds) / (base.made / base.cpu_seconds)
+    return replace(rounds[chosen][1], ratios=tuple(ratios), cpu_ratios=tuple(of_cpu))
 
 
 def _base(row: Row, rows: Sequence[Row]) -> Row | None:

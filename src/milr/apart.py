@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from milr.base import UnifiedModel
 
-MANY = 1000  # pictures; for fewer the processes' start takes longer than it saves
+MANY = 3000  # pictures at most, a third of which searches draw: for fewer the start takes longer than it saves
 PROGRAM = "from milr.apart import serve; serve()"
 
 

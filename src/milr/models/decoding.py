@@ -128,7 +128,8 @@ class Decoder:
     def _follow_drafts(self, head: Head, work: list[_Progress]) -> list[_Progress]:
         """Take what is right in the drafts of greedy texts. -> the rows with work left"""
         for row in work:
-            row.guess = self._drafts.of(row.row.keys[0]) if _draftable(head, row.row) else ()
+            if not row.done and _draftable(head, row.row):
+                row.guess = self._drafts.of(row.row.keys[0])
         while drafted := [row for row in work if not row.done and row.draft]:
             batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in drafted], 0)
             for index, (row, states) in enumerate(zip(drafted, batch.read(), strict=True)):
