@@ -212,7 +212,7 @@ def test_in_bf16_the_distributions_are_those_of_the_plain_loop(tmp_path: Path) -
     assert result.exit_code == 0, result.output
     for kind in ("text", "draw"):
         (row,) = rows_of(json.loads(told.read_text()), way=OURS, kind=kind)
-        assert 0 < row["divergence"] < 1e-3, "nats: rounding, and nothing else"
+        assert 0 < row["divergence"] < 1e-2, "nats: rounding, and nothing else"
 
 
 def test_the_tables_hold_every_row(ran: tuple[Result, dict[str, Any], Path]) -> None:
