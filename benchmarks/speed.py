@@ -10,6 +10,7 @@ Each part alone (text, picture, rendering), too. Beside them what the hardware c
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -24,7 +25,7 @@ import transformers
 import typer
 from speed_others import generate, plain, plain_milr
 from speed_ours import Ours
-from speed_rows import Row, both, middle, told
+from speed_rows import Row, both, middle, told, typical
 from speed_subject import SIZES, Subject, subject
 from speed_table import figure, markdown
 
@@ -46,23 +47,36 @@ def measure(
         rows, reference = plain(measured, limits)
         return limits, rows + generate(measured, reference, limits), reference
 
+    ours_threads, threads = threads, _quicker(measured, threads)
+    tell(f"the plain loop is quicker with {threads} of {ours_threads} threads")
     tell("limits, the plain loop and transformers' generate, alone")
     limits, rows, reference = _apart(others, threads)
     ours = Ours(measured, limits, reference)
     for level in levels:
         tell(f"ours alone, {level} in flight")
         rows += ours.alone(level)
-    found: dict[int, list[tuple[Row, Row]]] = {level: [] for level in (0, *levels)}  # 0 is the plain loop itself
+    found: dict[int, list[tuple[Row, Row]]] = {level: [] for level in levels}
+    plains = []
     for number in range(1, rounds + 1):
         before, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
-        found[0].append((before, before))
+        plains.append(before)
         for level in levels:
             tell(f"round {number} of {rounds}: {level} in flight between two runs of the plain loop")
             row = ours.milr(level, traces)
             after, _ = _apart(lambda: plain_milr(measured, plain_steps), threads)
             found[level].append((both(before, after), row))
-            before = after
-    return {"limits": asdict(limits), "rows": told(rows + [middle(each) for each in found.values()])}
+            plains.append(before := after)
+    return {"limits": asdict(limits), "plain_threads": threads,
+            "rows": told([*rows, typical(plains), *map(middle, found.values())])}  # fmt: skip
+
+
+def _quicker(measured: Subject, threads: int) -> int:
+    """With how many threads the plain loop is quicker: one, or all. Three short runs of each, by turns."""
+    seconds: dict[int, float] = {}
+    for count in [1, threads] * 3:
+        row, _ = _apart(lambda: plain_milr(measured, 1), count)
+        seconds[count] = min(seconds.get(count, math.inf), row.seconds)
+    return min(seconds, key=lambda count: seconds[count])
 
 
 def _apart(work: Callable[[], Any], threads: int) -> Any:

@@ -99,6 +99,11 @@ def both(one: Row, other: Row) -> Row:
                    pictures=one.pictures + other.pictures, tokens=one.tokens + other.tokens)  # fmt: skip
 
 
+def typical(rows: Sequence[Row]) -> Row:
+    """The row of the median rate; of an even number, the quicker of the two in the middle."""
+    return sorted(rows, key=lambda row: row.rate)[len(rows) // 2]
+
+
 def middle(rounds: Sequence[tuple[Row, Row]]) -> Row:
     """Of (the plain loop's row, this row) of every round, an odd number, this row of the round whose ratio is the
     median."""

@@ -79,7 +79,8 @@ MILR: list[Column] = [
 def markdown(result: dict[str, Any]) -> str:
     """What was measured where, then the parts alone, then MILR."""
     limits, alone = result["limits"], [row for row in result["rows"] if row["kind"] != "milr"]
-    told = ", ".join(f"{name} {value}" for name, value in (result["settings"] | result["machine"]).items())
+    about = result["settings"] | result["machine"] | {"plain_threads": result["plain_threads"]}
+    told = ", ".join(f"{name} {value}" for name, value in about.items())
     return "\n\n".join([
         told,
         f"Measured limits: copy {limits['bandwidth'] / 1e9:.1f} GB/s (read and written), "

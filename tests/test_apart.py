@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tiny_janus
-from milr.apart import MANY, Apart, _reply, apart
+from milr.apart import MANY, Apart, _EndedError, _reply, apart
 from milr.models.janus import JanusModel
 from milr.types import Answer, DrawRequest, Key, ReasonRequest
 
@@ -131,6 +131,33 @@ def test_the_work_of_a_process_that_was_killed_is_done_here(tiny: JanusModel, ca
     finally:
         crew.close()
     assert caplog.messages == ["tiny: a process has ended (-9), and its work is done by this one"]
+
+
+def test_another_model_is_not_asked(tiny_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Weights that have changed since the folder was read are nowhere but here."""
+    trained = JanusModel.load(tiny_folder, device="cpu", templates=tiny_janus.TEMPLATES, name="tiny")
+    with torch.no_grad():
+        trained.network.lm_head.weight.mul_(-1)
+    crew = Apart(trained, 1)
+    try:
+        with caplog.at_level(logging.WARNING):
+            crew.wait()
+        assert crew._free(PROMPTS) is None
+        assert [one.ids for one in crew.reason(reasons())] == [one.ids for one in trained.reason(reasons())]
+    finally:
+        crew.close()
+    assert len(caplog.messages) == 1 and "it found another model" in caplog.messages[0]
+
+
+def test_a_recipe_that_cannot_travel_leaves_the_work_here(tiny_folder: Path) -> None:
+    model = JanusModel.load(tiny_folder, device="cpu", templates=tiny_janus.TEMPLATES, name="tiny")
+    model.recipe = {"folder_or_hub_name": lambda: None}
+    crew = Apart(model, 1)
+    crew.wait()
+    assert len(crew.draw(draws())) == 3
+    crew.close()
+    with pytest.raises(_EndedError):
+        crew.draw(draws())
 
 
 @pytest.mark.long

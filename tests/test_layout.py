@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 
+from milr.models.janus import JanusModel
 from milr.models.layout import laid_out, lay_out
 
 
@@ -42,9 +43,11 @@ def test_what_is_no_plain_linear_layer_is_left_alone() -> None:
     assert packed.weight.stride() == (2, 1)
 
 
-def test_laid_out_weights_can_be_saved(tmp_path: Path) -> None:
-    network, other = torch.nn.Linear(5, 7), torch.nn.Linear(5, 7)
-    lay_out(network)
-    save_model(network, str(tmp_path / "weights.safetensors"))
-    load_model(other, tmp_path / "weights.safetensors")
-    assert torch.equal(other.weight, network.weight)
+def test_a_laid_out_model_can_be_saved_and_loaded_again(tiny: JanusModel, tmp_path: Path) -> None:
+    """Its projections are views of one matrix, column by column."""
+    assert tiny.network.lm_head.weight.stride() != tiny.network.state_dict()["lm_head.weight"].stride()
+    tiny.network.save_pretrained(tmp_path)
+    save_model(tiny.network, str(tmp_path / "again.safetensors"))
+    again = type(tiny.network).from_pretrained(tmp_path)
+    for (name, one), other in zip(tiny.network.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name

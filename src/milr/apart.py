@@ -1,8 +1,9 @@
 """A small model on a CPU in processes of its own, one for each worker, so that Python's lock holds up none of them.
 
-Each process loads the model from the same folder and works off one batch at a time. It remembers prefixes and drafts of
-its own, so a batch goes to the process that had its prompts before, if that one is free. Until the processes are there,
-and where one has ended, batches are worked off here: what comes out is the same.
+Each process loads the model from the same folder, shows that it has the same weights and wording, and works off one
+batch at a time. It remembers prefixes and drafts of its own, so a batch goes to the process that had its prompts
+before, if that one is free. Until the processes are there, and where one has ended, batches are worked off here: what
+comes out is the same, near ties aside.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def apart(model: UnifiedModel, searches: int, pictures: int) -> UnifiedModel:
     """The model in processes of its own, where that pays: it has several workers and can be loaded again, several
     searches go on at once, and they make many pictures. Else the model."""
     workers = min(getattr(model, "workers", 1), searches)
-    pays = workers > 1 and pictures >= MANY and getattr(model, "recipe", None) is not None
+    known = getattr(model, "recipe", None) is not None and type(model).__module__.startswith("milr.")
+    pays = workers > 1 and pictures >= MANY and known
     return cast("UnifiedModel", Apart(model, workers)) if pays else model
 
 
@@ -43,7 +45,12 @@ class Apart:
 
     def __init__(self, model: UnifiedModel, workers: int) -> None:
         self._model = model
-        self.processes = [_Process(model, workers) for _ in range(workers)]
+        self._closing = False
+        self.processes: list[_Process] = []
+        try:
+            self.processes += [_Process(model, workers) for _ in range(workers)]
+        except OSError as error:  # no more processes may be started
+            logging.getLogger(__name__).warning("%s: processes of its own do not start (%s)", model.name, error)
         self._owners: dict[str, _Process] = {}  # of every prompt, who had it last
         self._lock = Lock()
 
@@ -70,9 +77,11 @@ class Apart:
         """Let go of what is only held to be quick, here and in processes that are at nothing."""
         self._model.free_memory()  # type: ignore[attr-defined]
         for process in filter(_Process.take, self.processes):
-            with suppress(_EndedError):
-                process.ask("free_memory")
-            process.lock.release()
+            try:
+                with suppress(_EndedError):
+                    process.ask("free_memory")
+            finally:
+                process.lock.release()
 
     def wait(self) -> None:
         """Until every process is there, or has ended."""
@@ -84,7 +93,10 @@ class Apart:
         return sum(own_bytes(process.number) for process in self.processes)
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
+        """End the processes, whatever they are at; no more batches are worked off."""
+        self._closing = True
+        for process in self.processes:
+            process.kill()
         for process in self.processes:
             process.close()
 
@@ -93,10 +105,11 @@ class Apart:
             try:
                 return process.ask(name, *arguments)
             except _EndedError:
-                if process.closing:
-                    raise
+                pass
             finally:
                 process.lock.release()
+        if self._closing:
+            raise _EndedError
         return getattr(self._model, name)(*arguments)
 
     def _free(self, prompts: Sequence[str]) -> _Process | None:
@@ -119,14 +132,14 @@ class _Process:
 
     def __init__(self, model: Any, workers: int) -> None:
         self.lock, self.settled = Lock(), Event()
-        self._ready = self.closing = False
+        self._ready = self._closing = False
         self._name = model.name
-        paths = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        paths = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | paths | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+            [sys.executable, "-P", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}, start_new_session=True,
         )  # fmt: skip
-        Thread(target=self._greet, args=((type(model), model.recipe, workers),), daemon=True).start()
+        Thread(target=self._greet, args=(model, workers), daemon=True).start()
 
     @property
     def number(self) -> int:
@@ -144,48 +157,66 @@ class _Process:
             raise error
         return found
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """End it; whoever waits for it hears that it has ended."""
-        self.closing = True
+        self._closing, self._ready = True, False
         self._process.kill()
+
+    def close(self) -> None:
+        """Let go of what is left of it."""
         self._process.wait()
         self.settled.wait()
         with self.lock, suppress(OSError):
             cast(BinaryIO, self._process.stdout).close()
             cast(BinaryIO, self._process.stdin).close()
 
-    def _greet(self, greeting: Any) -> None:
-        """Hand it what it needs, and wait until it is there."""
-        with suppress(_EndedError):
-            self._exchange(greeting)
-            self._ready = True
-        self.settled.set()
+    def _greet(self, model: Any, workers: int) -> None:
+        """Tell it what to load, and wait until it is there with the same model."""
+        try:
+            found = self._exchange((type(model), model.recipe, workers))
+            if found != model.fingerprint():
+                self._end("it found another model: weights or wording have changed since this one was loaded")
+            else:
+                self._ready = not self._closing
+        except _EndedError:
+            pass
+        except Exception as error:  # a recipe that cannot travel
+            self._end(str(error))
+        finally:
+            self.settled.set()
 
     def _exchange(self, message: Any) -> Any:
         try:
             _send(cast(BinaryIO, self._process.stdin), message)
             return pickle.load(cast(BinaryIO, self._process.stdout))
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self._ready = False
-            if not self.closing:
-                logging.getLogger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
-                                                    self._name, self._process.wait())  # fmt: skip
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            self._end()
             raise _EndedError from error
+
+    def _end(self, why: str = "") -> None:
+        """It is of no use any more; that is told."""
+        self._ready = False
+        if not self._closing:
+            with suppress(subprocess.TimeoutExpired):  # of itself, or it says what it should not
+                self._process.wait(timeout=1)
+            self._process.kill()
+            logging.getLogger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
+                                                self._name, why or self._process.wait())  # fmt: skip
 
 
 def serve() -> None:
     """The process: loads the model, and works off one batch after the other until its line ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints is no reply
-    kind, recipe, workers = pickle.load(requests)
-    model = kind.load(**recipe)
-    model.work_apart(workers)
-    _send(replies, "ready")
     try:
+        kind, recipe, workers = pickle.load(requests)
+        model = kind.load(**recipe)
+        model.work_apart(workers)
+        _send(replies, model.fingerprint())
         while True:
             name, arguments = pickle.load(requests)
             _send(replies, _reply(model, name, arguments))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, pickle.UnpicklingError):
         os._exit(0)
 
 

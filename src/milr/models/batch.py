@@ -7,7 +7,7 @@ one forward. Streams are sorted by how much of them has to be read; `Batch` know
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -103,6 +103,7 @@ class Batch:
             states = self._read(first, last)
             for one, hidden in zip(self._placed[first:last], states, strict=True):
                 found[one.row, one.part] = hidden[-one.stream.fresh :]
+        self._placed = [replace(one, known=None, stream=replace(one.stream, known=None)) for one in self._placed]
         parts = self.places.shape[1]
         return [torch.stack([found[row, part] for part in range(parts)]) for row in self._rows]
 

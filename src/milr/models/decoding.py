@@ -4,7 +4,7 @@ A row is one request. It has one stream (text) or a guidance pair of streams (im
 read different prompts and are fed the same tokens. Forced tokens are read together with the prompt in one forward, and
 what an earlier row of this decoder began with is not read again. What was written last after a prompt is a draft of
 what a greedy text will be. A finished row leaves the batch. On the accelerator an image is decoded without waiting for
-the device; text waits once a step, to see which rows have ended.
+the device; text waits once a step, to see which rows have ended, and for its drafts.
 """
 
 from __future__ import annotations
@@ -117,12 +117,14 @@ class Decoder:
             room = min(longest, LARGE_GROWTH) if head.end is not None else longest
             batch = Batch(self.stack, self._prefixes, [_streams(head, row) for row in work], room,
                           self._graphs)  # fmt: skip
+            for row in work:
+                row.known = ()
             _Loop(head, batch, work, self._ahead).run()
             batch.close()
         found = [row.result() for row in progress]
-        for row, decoded in zip(rows, found, strict=True):
-            if _draftable(head, row):
-                self._drafts.keep(row.keys[0], decoded.ids)
+        for asked, decoded in zip(rows, found, strict=True):
+            if _draftable(head, asked):
+                self._drafts.keep(asked.keys[0], decoded.ids)
         return found
 
     def _follow_drafts(self, head: Head, work: list[_Progress]) -> list[_Progress]:

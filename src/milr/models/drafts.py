@@ -2,7 +2,8 @@
 
 When MILR moves a text's first tokens, most of what follows stays. A guess is read in one forward and kept up to the
 first token that the model itself would not have written (greedy speculative decoding, Leviathan et al. 2022, without a
-second model): the tokens are those of a decode step by step, and only their number of forwards is another.
+second model): the tokens are those of a decode step by step, near ties aside (which bf16 has more of), and only the
+number of forwards is another.
 """
 
 from __future__ import annotations

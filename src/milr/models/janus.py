@@ -103,7 +103,7 @@ class JanusModel:
         with one_thread():
             network = checkpoint.network(dtype=numbers, device=place, quantisation=packing)
         model = cls(checkpoint, network, tokenizer, templates=spoken, guidance_scale=guidance_scale, name=name)
-        model.recipe = recipe
+        model.recipe = recipe | {"folder_or_hub_name": checkpoint.folder.resolve(), "name": model.name}
         return model
 
     # What it is
@@ -119,8 +119,7 @@ class JanusModel:
         here = self.network.device.type == "cpu"
         self.workers = min(MOST_WORKERS, count) if here and size < SMALL else 1
         self.threads = 1 if self.workers > 1 else count
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._decoder.draw_ahead(not here or cores > self.workers * self.threads)
+        self._decoder.draw_ahead(not here or _cores() > self.workers * self.threads)
 
     def on_worker(self) -> None:
         """Called on each thread that decodes."""
@@ -130,7 +129,15 @@ class JanusModel:
         """Be one of so many processes: one thread each, and as much less to remember."""
         self.use_threads(1)
         self.on_worker()
+        self._decoder.draw_ahead(_cores() > processes)
         self._decoder.remember(REMEMBERED // processes)
+
+    def fingerprint(self) -> str:
+        """What two models must share to give the same: every weight, the wording, the guidance."""
+        about = blake2b(repr((dict(self.identity()), self.templates, self.guidance_scale)).encode(), digest_size=16)
+        for tensor in filter(torch.is_tensor, self.network.state_dict().values()):
+            about.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return about.hexdigest()
 
     def free_memory(self) -> None:
         """Let go of what is only held to be quick."""
@@ -376,6 +383,10 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shares(results: Sequence[Decoded], seconds: float) -> list[float]:

@@ -118,7 +118,7 @@ class Stack:
         self._spares = SPARE if transformer.device.type == "cpu" else 1
         self._lock = Lock()
         self._norm: Tensor = transformer.norm.weight
-        self._shortest = torch.tensor((self._epsilon * len(self._norm)) ** 0.5)
+        self._shortest = self._norm.new_tensor((self._epsilon * len(self._norm)) ** 0.5)
         self._rotate = transformer.rotary_emb
         self._tables = [_angles(self._rotate, self._norm, config.max_position_embeddings)]
 
