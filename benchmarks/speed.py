@@ -25,9 +25,11 @@ import transformers
 import typer
 from speed_others import generate, plain, plain_milr
 from speed_ours import Ours
-from speed_rows import Row, both, middle, told, typical
+from speed_rows import KINDS, Row, both, middle, told, typical
 from speed_subject import SIZES, Subject, subject
 from speed_table import figure, markdown
+
+QUICK = 10.0  # seconds
 
 
 def measure(
@@ -41,41 +43,42 @@ def measure(
 ) -> dict[str, Any]:
     """Every row, with the limits: what the JSON file holds but for `settings` and `machine`."""
     network = measured.model.network
-
-    def others() -> Any:
-        limits = speed_limits.measure(network.device, network.dtype)
-        rows, reference = plain(measured, limits)
-        return limits, rows + generate(measured, reference, limits), reference
-
     ours_threads, threads = threads, _quicker(measured, threads)
     tell(f"the plain loop is quicker with {threads} of {ours_threads} threads")
-    tell("limits, the plain loop and transformers' generate, alone")
-    limits, rows, reference = _apart(others, threads)
-    ours = Ours(measured, limits, reference)
-    for level in levels:
-        tell(f"ours alone, {level} in flight")
-        rows += ours.alone(level)
-    found: dict[int, list[tuple[Row, Row]]] = {level: [] for level in levels}
-    plains = []
+    tell("limits, and transformers' generate")
+    limits = _apart(lambda: speed_limits.measure(network.device, network.dtype), threads)
+    _, reference = _apart(lambda: plain(measured, limits), threads)
+    rows = _apart(lambda: generate(measured, reference, limits), threads)
+    ours, plains = Ours(measured, limits, reference), list[Row]()
+    pairs: dict[tuple[str, int], list[tuple[Row, Row]]] = {}
     for number in range(1, rounds + 1):
+        tell(f"round {number} of {rounds}: the parts alone")
+        alone, _ = _apart(lambda: plain(measured, limits), threads)
+        for row in (row for level in levels for row in ours.alone(level)):
+            base = next(one for one in alone if one.kind == row.kind)
+            pairs.setdefault((row.kind, row.in_flight), []).append((base, row))
         before, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
-        plains.append(before)
+        plains += [*alone, before]
         for level in levels:
             tell(f"round {number} of {rounds}: {level} in flight between two runs of the plain loop")
             row = ours.milr(level, traces)
             after, _ = _apart(lambda: plain_milr(measured, plain_steps), threads)
-            found[level].append((both(before, after), row))
+            pairs.setdefault(("milr", level), []).append((both(before, after), row))
             plains.append(before := after)
+    bases = [typical([row for row in plains if row.kind == kind]) for kind in KINDS]
     return {"limits": asdict(limits), "plain_threads": threads,
-            "rows": told([*rows, typical(plains), *map(middle, found.values())])}  # fmt: skip
+            "rows": told([*bases, *rows, *map(middle, pairs.values())])}  # fmt: skip
 
 
 def _quicker(measured: Subject, threads: int) -> int:
-    """With how many threads the plain loop is quicker: one, or all. Three short runs of each, by turns."""
+    """With how many threads the plain loop is quicker: one, or all. Short runs by turns, three where that is quick."""
     seconds: dict[int, float] = {}
-    for count in [1, threads] * 3:
-        row, _ = _apart(lambda: plain_milr(measured, 1), count)
-        seconds[count] = min(seconds.get(count, math.inf), row.seconds)
+    for _ in range(3):
+        for count in (1, threads):
+            row, _ = _apart(lambda: plain_milr(measured, 1), count)
+            seconds[count] = min(seconds.get(count, math.inf), row.seconds)
+        if sum(seconds.values()) > QUICK:
+            break
     return min(seconds, key=lambda count: seconds[count])
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["text", "draw", "render", "milr"]
+KINDS: tuple[Kind, ...] = ("text", "draw", "render", "milr")
 PLAIN, GENERATE, OURS = "plain loop", "transformers generate", "ours"
 LONG_RUN = 20
 

@@ -89,9 +89,9 @@ def markdown(result: dict[str, Any]) -> str:
         _table(MILR, [row for row in result["rows"] if row["kind"] == "milr"]),
         "The plain loop is one prompt, timed on the steps shown and scaled; it decodes every text at every step. "
         "Ratios are of tokens/s (text) or pictures/s (all else) to the plain loop's in this run, by the clock and by "
-        "CPU time; where CPU is less than a whole thread, other programs had the machine, or the GPU the work. MILR "
-        "was measured in several rounds, each row between two runs of the plain loop: the median of the rounds' ratios "
-        "(and their range), and all else of the round in the middle.",
+        "CPU time; where CPU is less than a whole thread, other programs had the machine, or the GPU the work. Ours "
+        "was measured in several rounds, every row of MILR between two runs of the plain loop: the median of the "
+        "rounds' ratios (and their range), and all else of the round in the middle.",
     ])  # fmt: skip
 
 
