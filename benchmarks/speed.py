@@ -43,30 +43,30 @@ def measure(
 ) -> dict[str, Any]:
     """Every row, with the limits: what the JSON file holds but for `settings` and `machine`."""
     network = measured.model.network
-    ours_threads, threads = threads, _quicker(measured, threads)
-    tell(f"the plain loop is quicker with {threads} of {ours_threads} threads")
+    plain_threads = _quicker(measured, threads)
+    tell(f"the plain loop is quicker with {plain_threads} of {threads} threads")
     tell("limits, and transformers' generate")
     limits = _apart(lambda: speed_limits.measure(network.device, network.dtype), threads)
-    _, reference = _apart(lambda: plain(measured, limits), threads)
-    rows = _apart(lambda: generate(measured, reference, limits), threads)
+    _, reference = _apart(lambda: plain(measured, limits), plain_threads)
+    rows = _apart(lambda: generate(measured, reference, limits), plain_threads)
     ours, plains = Ours(measured, limits, reference), list[Row]()
     pairs: dict[tuple[str, int], list[tuple[Row, Row]]] = {}
     for number in range(1, rounds + 1):
         tell(f"round {number} of {rounds}: the parts alone")
-        alone, _ = _apart(lambda: plain(measured, limits), threads)
+        alone, _ = _apart(lambda: plain(measured, limits), plain_threads)
         for row in (row for level in levels for row in ours.alone(level)):
             base = next(one for one in alone if one.kind == row.kind)
             pairs.setdefault((row.kind, row.in_flight), []).append((base, row))
-        before, traces = _apart(lambda: plain_milr(measured, plain_steps), threads)
+        before, traces = _apart(lambda: plain_milr(measured, plain_steps), plain_threads)
         plains += [*alone, before]
         for level in levels:
             tell(f"round {number} of {rounds}: {level} in flight between two runs of the plain loop")
             row = ours.milr(level, traces)
-            after, _ = _apart(lambda: plain_milr(measured, plain_steps), threads)
+            after, _ = _apart(lambda: plain_milr(measured, plain_steps), plain_threads)
             pairs.setdefault(("milr", level), []).append((both(before, after), row))
             plains.append(before := after)
     bases = [typical([row for row in plains if row.kind == kind]) for kind in KINDS]
-    return {"limits": asdict(limits), "plain_threads": threads,
+    return {"limits": asdict(limits), "plain_threads": plain_threads,
             "rows": told([*bases, *rows, *map(middle, pairs.values())])}  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def main(
     in_flight: Annotated[str, typer.Option(help="Prompts in flight, with commas between.")] = "1,4,16,64",
     steps: Annotated[int, typer.Option(help="MILR steps of ours.")] = 4,
     plain_steps: Annotated[int, typer.Option(help="MILR steps of the plain loop.")] = 2,
-    rounds: Annotated[int, typer.Option(help="Of MILR, an odd number: the median counts.")] = 3,
+    rounds: Annotated[int, typer.Option(help="An odd number: the median ratio counts.")] = 3,
     learning_rate: Annotated[float, typer.Option(help="The paper's; most texts change.")] = 0.03,
     text_tokens: Annotated[int | None, typer.Option(help="Most tokens of a text. Default: the size's.")] = None,
     seed: int = 0,
