@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from milr.api import run
 from milr.options import Options
-from milr.prepared import Prepared, prepare
 from milr.shapes.splits import prompts
 from milr.types import Outcome
+from milr.workflows.generate import run
+from milr.workflows.prepare import Prepared, prepare
 
 
 def timed(prepared: Prepared, in_flight: int) -> tuple[list[Outcome], float]:

@@ -17,10 +17,8 @@ import torch
 import typer
 from PIL import Image
 
-from milr.api import run
 from milr.models.nano import folder
 from milr.options import Options
-from milr.prepared import prepare
 from milr.report.statistics import Interval, interval_of_mean
 from milr.report.summary import Summary, summarise
 from milr.runs.runner import Event
@@ -30,8 +28,10 @@ from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
 from milr.shapes.planning import imagine
 from milr.shapes.splits import prompts
-from milr.shapes.vq_training import encode, nearest, to_pixels
+from milr.shapes.training.vq import encode, nearest, to_pixels
 from milr.types import Prompt
+from milr.workflows.generate import run
+from milr.workflows.prepare import prepare
 
 COLUMNS = (
     "category",

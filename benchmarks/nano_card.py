@@ -28,7 +28,7 @@ from milr.shapes.judge import judge
 from milr.shapes.planning import imagine, visualise
 from milr.shapes.scenes import Item
 from milr.shapes.splits import prompts
-from milr.shapes.verdicts import cell_of
+from milr.shapes.training.verdicts import cell_of
 from milr.types import Prompt
 
 FACTS = ("place", "colour", "size", "fill")

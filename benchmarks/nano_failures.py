@@ -16,9 +16,7 @@ import torch
 import typer
 from PIL import Image
 
-from milr.api import run
 from milr.options import Options
-from milr.prepared import prepare
 from milr.report.failures import looks_hacked, marks
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes import held_out
@@ -27,6 +25,8 @@ from milr.shapes.judge import judge
 from milr.shapes.planning import is_plan
 from milr.shapes.splits import prompts
 from milr.types import Modality
+from milr.workflows.generate import run
+from milr.workflows.prepare import prepare
 
 BAD = Path(__file__).with_name("weak_judge.py")
 NEVER, WEAK = f"{BAD}:never", f"{BAD}:coloured"

@@ -3,7 +3,7 @@
 * guidance: plain and text-enhanced score against guidance_scale on the development split.
 * gallery: for every category of the test split a right text-enhanced and a wrong plain picture, beside
   what the detector says of it.
-* training: the losses in what `python -m milr.shapes.train language` printed.
+* training: the losses in what `python -m milr.shapes.training.train language` printed.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ from typing import Annotated
 import typer
 from PIL.Image import Image
 
-from milr.api import run
 from milr.base import Services
 from milr.options import Options
-from milr.prepared import prepare
 from milr.shapes.splits import prompts
 from milr.types import Prompt, Score
+from milr.workflows.generate import run
+from milr.workflows.prepare import prepare
 
 
 class Slow:

@@ -15,8 +15,8 @@ from typing import Any
 
 import typer
 
-from milr.report.compare_rows import Sample, rows_of
-from milr.report.compare_scores import align, measure, tests_at
+from milr.report.compare.rows import Sample, rows_of
+from milr.report.compare.scores import align, measure, tests_at
 from milr.report.figures import Line, budget_curves
 
 BUDGETS = (1, 2, 4, 8, 16)

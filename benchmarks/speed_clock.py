@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from milr.apart import own_bytes
+from milr.engine.process_pool import own_bytes
 
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

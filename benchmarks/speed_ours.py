@@ -18,11 +18,11 @@ from speed_others import Reference, Traces
 from speed_rows import OURS, Row, share_equal
 from speed_subject import Subject
 
-from milr.apart import MANY, Apart
 from milr.base import Services
+from milr.engine.process_pool import MANY, Apart
+from milr.engine.search import search
+from milr.engine.studio import Studio
 from milr.methods.latent_reasoning import latent_reasoning
-from milr.search import search
-from milr.studio import Studio
 from milr.templates import drawing
 from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, Step, TextTrace
 

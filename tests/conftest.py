@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tiny_janus
-from milr import cli
+from milr.cli import app
 from milr.models.janus import JanusModel
 
 
@@ -70,7 +70,7 @@ def milr(
         monkeypatch.setattr(sys, "argv", ["milr", *map(str, arguments)])
         code = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as stop:
             code = int(stop.code or 0)
         printed = capsys.readouterr()

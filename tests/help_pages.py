@@ -5,7 +5,7 @@ from __future__ import annotations
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from milr.cli import app
+from milr.cli.app import app
 
 WIDTH = 100
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL.Image import Image
 
 from milr.base import Services
-from milr.studio import Studio
+from milr.engine.studio import Studio
 from milr.types import DrawRequest, ImageTrace, Prompt, ReasonRequest, Score, TextTrace
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from milr import catalog
-from milr.agreement import HEADER, Judged, agreement, judge_run, table
 from milr.models.janus import JanusModel
 from milr.runs.store import RunStore
 from milr.types import Outcome
+from milr.workflows.agreement import HEADER, Judged, agreement, judge_run, table
 from outcomes import config, outcome
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tiny_janus
-from milr.apart import MANY, Apart, _EndedError, _reply, apart
+from milr.engine.process_pool import MANY, Apart, _EndedError, _reply, apart
 from milr.models.janus import JanusModel
 from milr.types import Answer, DrawRequest, Key, ReasonRequest
 
@@ -165,7 +165,7 @@ def test_a_recipe_that_cannot_travel_leaves_the_work_here(tiny_folder: Path) -> 
 def test_the_processes_end_when_this_one_is_killed(tiny_folder: Path) -> None:
     program = (
         "import sys, time, tiny_janus\n"
-        "from milr.apart import Apart\n"
+        "from milr.engine.process_pool import Apart\n"
         "from milr.models.janus import JanusModel\n"
         "crew = Apart(JanusModel.load(sys.argv[1], device='cpu', templates=tiny_janus.TEMPLATES, name='tiny'), 2)\n"
         "crew.wait()\n"

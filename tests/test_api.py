@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import milr
-from milr.api import _outside_any_loop, prepare
 from milr.options import Options, read_prompts
 from milr.types import ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
+from milr.workflows.generate import _outside_any_loop, prepare
 from same_tokens import assert_same, first_difference
 from scripted import brightness
 

@@ -12,9 +12,9 @@ from transformers import CLIPImageProcessorPil, CLIPModel
 from transformers.utils import logging
 
 import tiny_geneval
-from milr.rewards import checkpoints
-from milr.rewards.checkpoints import fetch, image_processor, is_here, pretrained, tokenizer
-from milr.rewards.pinned import CHECKPOINTS, CLIP_B32, MASK2FORMER, PICKSCORE_INPUTS
+from milr.rewards.vision import checkpoints
+from milr.rewards.vision.checkpoints import fetch, image_processor, is_here, pretrained, tokenizer
+from milr.rewards.vision.pinned import CHECKPOINTS, CLIP_B32, MASK2FORMER, PICKSCORE_INPUTS
 from milr.types import MissingError, UsageError
 
 

@@ -112,15 +112,15 @@ def test_an_interrupt_says_how_to_go_on(milr: Call, monkeypatch: pytest.MonkeyPa
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("milr.prepared.prepare", interrupted)
+    monkeypatch.setattr("milr.workflows.prepare.prepare", interrupted)
     code, _, err = milr("generate", "a star")
     assert code == 130 and err == "milr: interrupted; the same command goes on from here.\n"
 
 
 def test_a_missing_package_exits_with_3(milr: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "milr.doctor", None)
+    monkeypatch.setitem(sys.modules, "milr.workflows.doctor", None)
     code, _, err = milr("doctor")
-    assert code == 3 and "milr.doctor" in err and err.count("\n") == 1
+    assert code == 3 and "milr.workflows.doctor" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

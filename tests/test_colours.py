@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import tiny_geneval
-from milr.rewards.colours import COLOURS, ColourClassifier, cut_out
+from milr.rewards.vision.colours import COLOURS, ColourClassifier, cut_out
 from milr.rules.geneval import Detection
 from milr.types import JudgeError
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from milr.report.compare import compare, compare_runs, stopped_after
-from milr.report.compare_export import to_csv, to_json
-from milr.report.compare_page import figures, render, write_files, write_page
-from milr.report.compare_records import Measured
-from milr.report.compare_rows import budget_of, rows_of
-from milr.report.compare_scores import ranks_of
-from milr.report.compare_tables import main_table, memory, moved_table, p_value, terminal_rows, to_markdown
+from milr.report.compare.comparison import compare, compare_runs, stopped_after
+from milr.report.compare.export import to_csv, to_json
+from milr.report.compare.page import figures, render, write_files, write_page
+from milr.report.compare.records import Measured
+from milr.report.compare.rows import budget_of, rows_of
+from milr.report.compare.scores import ranks_of
+from milr.report.compare.tables import main_table, memory, moved_table, p_value, terminal_rows, to_markdown
 from milr.report.figures import Line, budget_curves
 from milr.report.quoted import quotation, quoted_rows
 from milr.report.statistics import Interval, wilson

@@ -10,8 +10,8 @@ from PIL import Image
 import tiny_judges
 from milr.base import Reward
 from milr.rewards.compbench import CompBenchReward
-from milr.rewards.grounding import Grounding
-from milr.rewards.vqa import BlipVQA
+from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.vqa import BlipVQA
 from milr.rules.compbench import Parsed, Token
 from milr.rules.grounding import Grounded
 from milr.types import JudgeError, MissingError, Prompt, UsageError
@@ -212,7 +212,7 @@ def test_loading_without_weights_says_what_is_missing(monkeypatch):
     import spacy
 
     monkeypatch.setattr(spacy, "load", lambda name: Parser())
-    monkeypatch.setattr("milr.rewards.vqa.BlipVQA.load", lambda **settings: missing())
+    monkeypatch.setattr("milr.rewards.vision.vqa.BlipVQA.load", lambda **settings: missing())
     with pytest.raises(MissingError, match="blip"):
         CompBenchReward.load(device="cpu")
 

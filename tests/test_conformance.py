@@ -19,13 +19,13 @@ import official_files
 from chat_server import on_loopback, says, serving
 from milr import catalog
 from milr.base import Benchmark, Method, Reward, UnifiedModel
+from milr.engine.search import Budget, search
+from milr.engine.studio import Studio
 from milr.models.janus import JanusModel
 from milr.options import Options
 from milr.presets import resolve
 from milr.runs.layouts import LAYOUTS
-from milr.search import Budget, search
 from milr.shapes.grammar import to_prompt
-from milr.studio import Studio
 from milr.types import (
     DrawRequest,
     ImageTrace,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from milr.models.decoding import Decoded, Decoder, Head, Row
-from milr.models.stack import Stack
+from milr.models.decoding.decoder import Decoded, Decoder, Head, Row
+from milr.models.decoding.llama import Stack
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
 from milr.types import Key
@@ -330,12 +330,12 @@ def test_long_prompts_are_read_in_several_forwards(transformer: Recorder, monkey
     rows = [pair_row(9, seed=seed) for seed in range(3)]
     whole = decode(transformer, pair_head(), [replace(row, noise=pair_row(9, seed=seed).noise)
                                               for seed, row in enumerate(rows)])  # fmt: skip
-    monkeypatch.setattr("milr.models.batch.READ", 20)
+    monkeypatch.setattr("milr.models.decoding.batch.READ", 20)
     transformer.forwards.clear()
     parted = decode(transformer, pair_head(), rows)
     assert transformer.forwards[:3] == [(2, 9), (2, 9), (2, 9)]
     assert [one.ids for one in parted] == [one.ids for one in whole]
-    monkeypatch.setattr("milr.models.batch.READ", 1)
+    monkeypatch.setattr("milr.models.decoding.batch.READ", 1)
     transformer.forwards.clear()
     decode(transformer, text_head(), [text_row(3)])
     assert transformer.forwards[0] == (1, 3), "one at least"

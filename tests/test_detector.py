@@ -7,12 +7,12 @@ import pytest
 
 from milr.rules import geneval
 from milr.shapes import detector
-from milr.shapes.calibration import rates
 from milr.shapes.detector import ATTRIBUTES, detect, sighting_of
 from milr.shapes.drawing import draw_scene
-from milr.shapes.near_misses import MISSES, RIGHT, displaced, merged
-from milr.shapes.patches import looks
 from milr.shapes.scenes import BACKGROUND, COLOURS, PIXELS, Item, Look, Scene
+from milr.shapes.training.calibration import rates
+from milr.shapes.training.near_misses import MISSES, RIGHT, displaced, merged
+from milr.shapes.training.patches import looks
 
 
 def scene(*items):

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from chat_server import CUT, SILENT, ChatServer, Reply, fails, on_loopback, says, serving
-from milr.rewards import endpoint
-from milr.rewards.endpoint import Endpoint, EndpointSettings
+from milr.rewards.endpoint import client as endpoint
+from milr.rewards.endpoint.client import Endpoint, EndpointSettings
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 KEY = "sk-very-secret-and-long"

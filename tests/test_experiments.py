@@ -10,12 +10,12 @@ from PIL import Image
 
 from milr import catalog
 from milr.benchmarks.selection import chosen
-from milr.experiments import finished, jobs, prepared_jobs, read, run_job
-from milr.forecast import Forecast, duration, forecast, probe
 from milr.options import Options
-from milr.prepared import prepare
 from milr.runs.store import RunStore
 from milr.types import Prompt, UsageError
+from milr.workflows.estimate import Forecast, duration, forecast, probe
+from milr.workflows.experiments import finished, jobs, prepared_jobs, read, run_job
+from milr.workflows.prepare import prepare
 
 RECIPES = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
 SMALL = """

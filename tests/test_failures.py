@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from milr.api import prepare, run
 from milr.options import Options
 from milr.report.failures import looks_hacked, marks
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes.detector import detect
 from milr.shapes.planning import is_plan
+from milr.workflows.generate import prepare, run
 
 PROMPTS = ["a photo of a red star left of a blue circle", "a photo of three hearts", "a photo of a green moon"]
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 import tiny_geneval
 from milr.base import Reward
-from milr.rewards.colours import ColourClassifier
 from milr.rewards.geneval import DEVIATIONS, GenEvalReward
-from milr.rewards.segmentation import Segmenter
+from milr.rewards.vision.colours import ColourClassifier
+from milr.rewards.vision.segmentation import Segmenter
 from milr.rules.geneval import Detection
 from milr.types import Prompt, UsageError
 
@@ -127,7 +127,7 @@ def test_a_broken_evaluator_is_unscored_and_never_a_pass():
 
 
 def test_a_detector_of_nonsense_is_unscored(monkeypatch):
-    monkeypatch.setattr("milr.rewards.segmentation.SHORT_SIDE", 128)
+    monkeypatch.setattr("milr.rewards.vision.segmentation.SHORT_SIDE", 128)
     network = tiny_geneval.mask2former()
     with torch.no_grad():
         network.class_predictor.weight.fill_(float("nan"))
@@ -168,7 +168,7 @@ def test_position_clauses_are_judged():
 
 def test_the_whole_path_from_folders_to_a_verdict(tmp_path: Path, monkeypatch):
     """Random weights whose class head is biased see one sure class everywhere; its colour comes from the real CLIP."""
-    monkeypatch.setattr("milr.rewards.segmentation.SHORT_SIDE", 128)
+    monkeypatch.setattr("milr.rewards.vision.segmentation.SHORT_SIDE", 128)
     network = tiny_geneval.mask2former()
     with torch.no_grad():
         network.class_predictor.bias[15] = 12.0  # cat

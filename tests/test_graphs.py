@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from milr.models.decoding import Decoded, Decoder
-from milr.models.graphs import StepGraphs
+from milr.models.decoding.cuda_graphs import StepGraphs
+from milr.models.decoding.decoder import Decoded, Decoder
 from test_decoding import (
     Recorder,
     decode,
@@ -123,7 +123,7 @@ def test_caches_of_one_shape_have_graphs_of_their_own(transformer: Recorder) -> 
 
 
 def test_no_more_graphs_are_held_than_said(transformer: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr("milr.models.graphs.MOST", 2)
+    monkeypatch.setattr("milr.models.decoding.cuda_graphs.MOST", 2)
     decoder = by_graph(transformer)
     for count in (1, 2, 4, 8):
         rows = [text_row(3 + row, count=4) for row in range(count)]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import tiny_judges
-from milr.rewards.grounding import Grounding
+from milr.rewards.vision.grounding import Grounding
 from milr.types import JudgeError, MissingError
 
 PICTURE = Image.effect_noise((90, 60), 80).convert("RGB")

@@ -8,12 +8,12 @@ from PIL import Image
 from milr.shapes import held_out
 from milr.shapes.drawing import Manner, coverage, draw_scene, mask
 from milr.shapes.grammar import metadata, parse
-from milr.shapes.near_misses import MISSES, RIGHT
-from milr.shapes.patches import looks
 from milr.shapes.planning import imagine
 from milr.shapes.scenes import FILLS, SHAPES, SIZES, Item, Scene
 from milr.shapes.splits import prompts
-from milr.shapes.variations import KINDS, NOTHING, UNTOLD, hands, sheets
+from milr.shapes.training.near_misses import MISSES, RIGHT
+from milr.shapes.training.patches import looks
+from milr.shapes.training.variations import KINDS, NOTHING, UNTOLD, hands, sheets
 from milr.types import Prompt
 
 

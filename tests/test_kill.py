@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from milr.api import restore
 from milr.runs.files import PARTIAL
 from milr.runs.store import RunStore
 from milr.shapes.splits import prompts
+from milr.workflows.generate import restore
 from same_tokens import assert_same
 
 KILLS = 20

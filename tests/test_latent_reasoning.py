@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from milr.base import StudioFace
+from milr.engine.search import search
 from milr.latent.schedules import SCHEDULES
 from milr.latent.update import policy_gradient
 from milr.methods.latent_reasoning import Settings, _Run, _State, latent_reasoning
@@ -19,7 +20,6 @@ from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.policy import surprise
 from milr.randomness import generator
-from milr.search import search
 from milr.templates import drawing
 from milr.types import Cost, DrawRequest, Key, Modality, Outcome, Prompt, ReasonRequest, Step
 from scripted import Recording, Scripted

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_model
 
+from milr.models.decoding.column_major import laid_out, lay_out
 from milr.models.janus import JanusModel
-from milr.models.layout import laid_out, lay_out
 
 
 def test_only_the_order_in_memory_changes() -> None:

@@ -7,9 +7,9 @@ from PIL import Image
 
 import tiny_judges
 from milr.base import Reward
-from milr.rewards.grounding import Grounding
 from milr.rewards.mixed import MixedReward
-from milr.rewards.vqa import GitVQA
+from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.vqa import GitVQA
 from milr.rules.grounding import Grounded
 from milr.types import JudgeError, Prompt, Score, UsageError
 

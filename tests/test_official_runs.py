@@ -15,14 +15,14 @@ from PIL import Image
 import official_files
 from chat_server import ChatServer, fails, on_loopback, says, serving
 from milr import catalog
-from milr.experiments import read
 from milr.models.janus import JanusModel
 from milr.options import Options
-from milr.prepared import prepare
 from milr.rewards.compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
 from milr.rewards.wording import Wording
 from milr.runs.store import Record, RunStore
+from milr.workflows.experiments import read
+from milr.workflows.prepare import prepare
 
 Milr = Callable[..., tuple[int, str, str]]
 MARKS = says("Consistency: 2\nRealism: 1\nAesthetic Quality: 0")  # a WiScore of 0.8

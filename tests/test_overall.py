@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from milr.report.compare_records import Part
-from milr.report.compare_rows import Picture, Sample, SampleKey
-from milr.report.compare_scores import OVERALL, absent, align, parts_of
+from milr.report.compare.records import Part
+from milr.report.compare.rows import Picture, Sample, SampleKey
+from milr.report.compare.scores import OVERALL, absent, align, parts_of
 from milr.rules.wise import EDITIONS, LEGACY, VERIFIED, Edition, category_of
 from milr.types import Cost
 

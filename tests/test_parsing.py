@@ -6,7 +6,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-from milr.rewards.parsing import SpacyParser, parsed, spacy_parser
+from milr.rewards.vision.parsing import SpacyParser, parsed, spacy_parser
 from milr.rules.compbench import Token
 from milr.types import MissingError
 

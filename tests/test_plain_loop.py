@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from milr.engine.search import search
+from milr.engine.studio import Studio
 from milr.latent.schedules import SCHEDULES
 from milr.methods.latent_reasoning import Settings, latent_reasoning
 from milr.models.janus import JanusModel
-from milr.search import search
-from milr.studio import Studio
 from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, TextTrace
 from same_tokens import first_difference
 from scripted import Scripted

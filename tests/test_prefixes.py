@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from milr.models.prefixes import Prefixes
+from milr.models.decoding.prefix_cache import Prefixes
 
 BYTES = 2 * 2 * 3 * 4 * 4  # of one place: two layers, keys and values, three heads of width 4, four bytes each
 

@@ -21,14 +21,14 @@ from transformers import (
 )
 
 import tiny_janus
-from milr import experiments
 from milr.models import quantised
 from milr.models.janus import JanusModel
 from milr.models.quantised import KINDS, PACKAGES, quantisation
 from milr.options import Options
-from milr.prepared import load_model
 from milr.runs.config import RunConfig, differences
 from milr.types import DrawRequest, ImageTrace, Key, MissingError, ReasonRequest, TextTrace, UsageError
+from milr.workflows import experiments
+from milr.workflows.prepare import load_model
 
 for package in PACKAGES:
     pytest.importorskip(package, reason=f"{package} is not installed; pip install 'milr[quantised]'")

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from milr import catalog
+from milr.engine.search import Budget, search
+from milr.engine.studio import Studio
 from milr.latent.update import start, update
 from milr.methods.random_walk import random_update
 from milr.models.janus import JanusModel
 from milr.presets import resolve
 from milr.rewards.function import FunctionReward
-from milr.search import Budget, search
-from milr.studio import Studio
 from milr.types import Key, Outcome, Prompt
 
 KEY = Key(3, "a red star")

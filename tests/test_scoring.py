@@ -15,7 +15,7 @@ from milr.benchmarks.compbench import CATEGORIES, CompBench
 from milr.benchmarks.geneval import GenEval
 from milr.benchmarks.shapes import Shapes
 from milr.benchmarks.wise import STEMS, Wise
-from milr.report.compare import compare_runs
+from milr.report.compare.comparison import compare_runs
 from milr.report.html import write_report
 from milr.rewards.detection import shapes_detector
 from milr.rewards.self_judge import SelfJudge
@@ -25,8 +25,8 @@ from milr.runs.config import prompts_digest
 from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
-from milr.scoring import ScoredFolder, score_folder
 from milr.types import JudgeError, Prompt, Score, UsageError
+from milr.workflows.scoring import ScoredFolder, score_folder
 from outcomes import config, outcome, step
 from scripted import Brightness
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from milr.base import Reward, UnifiedModel
-from milr.search import Budget, best_step, returnable, search
-from milr.studio import Studio
+from milr.engine.search import Budget, best_step, returnable, search
+from milr.engine.studio import Studio
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 
 PROMPT, KEY = Prompt("a red star"), Key(3, "a red star", sample=2)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import tiny_geneval
-from milr.rewards.segmentation import MEAN, PADDING, SPREAD, Frame, Segmenter, instances, prepare, tight_box
+from milr.rewards.vision.segmentation import MEAN, PADDING, SPREAD, Frame, Segmenter, instances, prepare, tight_box
 from milr.rules.coco import GENEVAL_NAMES
 from milr.types import JudgeError, MissingError
 
@@ -184,7 +184,7 @@ def test_a_picture_gives_a_hundred_instances_of_its_size(segmenter, size):
 
 
 def test_the_same_weights_from_a_folder_see_the_same(segmenter, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("milr.rewards.segmentation.SHORT_SIDE", 128)
+    monkeypatch.setattr("milr.rewards.vision.segmentation.SHORT_SIDE", 128)
     picture = Image.new("RGB", (64, 48), "red")
     segmenter.network.save_pretrained(tmp_path)
     assert told(Segmenter.load(str(tmp_path), device="cpu")(picture)) == told(segmenter(picture))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from milr.shapes import grammar, patches, planning, sampling, scenes, splits
+from milr.shapes import grammar, planning, sampling, scenes, splits
 from milr.shapes.drawing import draw_scene
-from milr.shapes.examples import Examples, image_weights, near_miss
 from milr.shapes.grammar import Phrase, Request, metadata, parse, to_prompt
 from milr.shapes.judge import scene_verdict
-from milr.shapes.network import UNKNOWN, make_tokenizer
 from milr.shapes.scenes import Item, Look, Scene
+from milr.shapes.training import patches
+from milr.shapes.training.examples import Examples, image_weights, near_miss
+from milr.shapes.training.network import UNKNOWN, make_tokenizer
 
 
 @pytest.mark.parametrize(

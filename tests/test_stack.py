@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
-from milr.models.stack import Stack
+from milr.models.decoding.llama import Stack
 from milr.types import MissingError
 
 WIDTH = 32

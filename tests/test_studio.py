@@ -17,9 +17,9 @@ from typing import Any, cast
 import pytest
 import torch
 
-from milr import studio as studio_file
 from milr.base import Reward, Services, UnifiedModel
-from milr.studio import Studio
+from milr.engine import studio as studio_file
+from milr.engine.studio import Studio
 from milr.types import Answer, ImageTrace, JudgeError, MissingError, Prompt, Score, UsageError
 
 PROMPT = Prompt("a red star")

@@ -12,19 +12,19 @@ import typer
 from safetensors.torch import load_file
 
 from milr.models.nano import load_nano
-from milr.shapes import lm_training, train
 from milr.shapes.detector import detect
-from milr.shapes.examples import Examples, spoil
-from milr.shapes.eye_training import NAMES, eye_loss, meanings
 from milr.shapes.grammar import parse
-from milr.shapes.lm_training import Batch, make_optimisers, rate_at, text_loss, train_round, verdict_weights
-from milr.shapes.network import make_network, make_tokenizer, meaning_rows
-from milr.shapes.own_drawings import own_drawings
-from milr.shapes.patches import codebook, mosaic, scene_tokens
 from milr.shapes.planning import imagine
 from milr.shapes.sampling import training_prompt
 from milr.shapes.splits import held_out
-from milr.shapes.vq_training import to_pixels, token_batch
+from milr.shapes.training import language_model, train
+from milr.shapes.training.examples import Examples, spoil
+from milr.shapes.training.eyes import NAMES, eye_loss, meanings
+from milr.shapes.training.language_model import Batch, make_optimisers, rate_at, text_loss, train_round, verdict_weights
+from milr.shapes.training.network import make_network, make_tokenizer, meaning_rows
+from milr.shapes.training.own_drawings import own_drawings
+from milr.shapes.training.patches import codebook, mosaic, scene_tokens
+from milr.shapes.training.vq import to_pixels, token_batch
 
 SMALL = Batch(reason=1, planned=1, bare=1, look=1)
 
@@ -33,7 +33,7 @@ SMALL = Batch(reason=1, planned=1, bare=1, look=1)
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Rounds of two steps with one example of each task; a folder with untrained eyes."""
     monkeypatch.setattr(train, "ROUND", 2)
-    monkeypatch.setattr(lm_training, "ROUND", 2)
+    monkeypatch.setattr(language_model, "ROUND", 2)
     monkeypatch.setattr(train, "Batch", lambda: SMALL)
     tower = make_network(make_tokenizer(), 0).model.vision_model
     train._save(tower.state_dict(), tmp_path / train.EYES)
@@ -44,7 +44,7 @@ def test_a_resumed_training_gives_the_weights_of_an_uninterrupted_one(short: Pat
     train.language(short, steps=4)
     whole = load_file(short / train.LANGUAGE)
     (short / train.LANGUAGE).unlink()
-    stopped = lm_training.train_round
+    stopped = language_model.train_round
 
     def killed(*arguments: object, first: int, **settings: object) -> None:
         if first:

@@ -7,11 +7,11 @@ import pytest
 
 from milr.shapes.detector import detect
 from milr.shapes.drawing import draw_scene
-from milr.shapes.examples import crowd
 from milr.shapes.grammar import parse
 from milr.shapes.judge import sightings
 from milr.shapes.scenes import Item, Look, Scene
-from milr.shapes.verdicts import check, listing, verdict
+from milr.shapes.training.examples import crowd
+from milr.shapes.training.verdicts import check, listing, verdict
 
 STAR, CIRCLE = Item(Look("star", "red"), 0), Item(Look("circle", "blue", "small", "striped"), 6)
 HEARTS = tuple(Item(Look("heart", "green"), cell) for cell in (9, 2))

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import tiny_judges
-from milr.rewards.vqa import BlipVQA, GitVQA
+from milr.rewards.vision.vqa import BlipVQA, GitVQA
 from milr.types import JudgeError, MissingError
 
 PICTURE = Image.effect_noise((90, 60), 80).convert("RGB")

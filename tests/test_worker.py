@@ -7,7 +7,7 @@ import time
 from PIL import Image
 
 from milr.rewards.similarity import ClipReward
-from milr.rewards.worker import Worker
+from milr.rewards.vision.worker import Worker
 from milr.types import JudgeError, Prompt, Score
 
 

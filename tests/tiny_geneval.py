@@ -16,7 +16,7 @@ from transformers import (
     SwinConfig,
 )
 
-from milr.rewards.clip import ClipEncoder
+from milr.rewards.vision.clip import ClipEncoder
 
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 VOCABULARY = [letter + end for end in ("", "</w>") for letter in LETTERS] + ["<|startoftext|>", "<|endoftext|>"]

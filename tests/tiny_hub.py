@@ -17,8 +17,8 @@ from spacy.tokens import Doc
 import tiny_geneval
 import tiny_judges
 import tiny_qwen
-from milr.rewards import pinned
-from milr.rewards.pinned import CHECKPOINTS
+from milr.rewards.vision import pinned
+from milr.rewards.vision.pinned import CHECKPOINTS
 from milr.rules.coco import GENEVAL_NAMES
 
 SPACY_MODEL = "en_core_web_sm"

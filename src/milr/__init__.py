@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from milr.api import agenerate, generate
+    from milr.workflows.generate import agenerate, generate
 
 __all__ = ["agenerate", "generate"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`generate` and `agenerate` load on first use, so that `import milr` stays light."""
     if name in __all__:
-        from milr import api
+        from milr.workflows import generate as workflow
 
-        return getattr(api, name)
+        return getattr(workflow, name)
     raise AttributeError(f"module 'milr' has no attribute {name!r}")

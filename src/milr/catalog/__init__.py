@@ -7,7 +7,6 @@ are called.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr.catalog.benchmarks import BENCHMARKS
 from milr.catalog.files import as_reward, call, from_file, is_file_part
+from milr.catalog.identity import reward_identity
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
 from milr.catalog.models import MODELS, hub
 from milr.catalog.names import nearest_name, one_of
@@ -33,27 +33,6 @@ __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGL
            "notes_of", "one_of", "reward_identity"]  # fmt: skip
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
-DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
-ASKED_SOURCES, LOADED = ("rewards/asked.py", "rewards/endpoint.py"), "rewards/checkpoints.py"
-UNIFIED_SOURCES = ("rewards/unified.py", "rewards/qwen.py", LOADED, *ASKED_SOURCES, "rules/judgements.py")
-SOURCES = {
-    "detector": DETECTOR_SOURCES,
-    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
-    "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
-    "self": ("rewards/self_judge.py",),
-    "self:json": ("rewards/self_verdict.py", "rules/judgements.py"),
-    "geneval": ("rewards/geneval.py", "rewards/segmentation.py", "rewards/colours.py", "rewards/clip.py", LOADED,
-                "rules/geneval.py", "rules/coco.py"),
-    "t2i-compbench": ("rewards/compbench.py", "rewards/vqa.py", "rewards/grounding.py", "rewards/parsing.py",
-                      "rewards/similarity.py", "rewards/clip.py", LOADED, "rules/compbench.py", "rules/grounding.py"),
-    "mixed": ("rewards/mixed.py", "rewards/vqa.py", "rewards/grounding.py", "rules/mixed.py", "rules/grounding.py",
-              "rules/compbench.py", *UNIFIED_SOURCES),
-    "clip": ("rewards/similarity.py", "rewards/clip.py", LOADED),
-    "pickscore": ("rewards/similarity.py", "rewards/clip.py", LOADED),
-    "judge": ("rewards/judge.py", *ASKED_SOURCES, "rules/judgements.py"),
-    "unified": UNIFIED_SOURCES,
-    "wise": ("rewards/wise.py", *ASKED_SOURCES, "rules/wise.py"),
-}  # the files, under src/milr, that decide what a reward says  # fmt: skip
 
 
 def menu(kind: str) -> dict[str, Part]:
@@ -143,31 +122,3 @@ def make_method(name: str, settings: Mapping[str, Any], visualisation: str | Non
     found = menu("methods")[one_of("method", name, list(menu("methods")))]
     method: Method = found.make(settings, visualisation)
     return method
-
-
-def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
-    """What makes two runs' rewards the same: the code and the checkpoints they judge with, and what they say of
-    themselves (wording, endpoint)."""
-    if name.startswith("weighted:") and reward is not None:
-        judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
-        return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
-    files = _sources(name)
-    found: dict[str, Any] = {}
-    if files:
-        found["sources"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    part = REWARDS.get(name.partition(":")[0])
-    if part and part.checkpoints:
-        from milr.rewards.checkpoints import loaded_revision
-
-        found["checkpoints"] = {one: loaded_revision(one) for one in part.checkpoints}
-    own = getattr(reward, "identity", None)
-    return found | ({"own": dict(own())} if callable(own) else {})
-
-
-def _sources(name: str) -> list[Path]:
-    if is_file_part(name):
-        return [Path(name.rpartition(":")[0])]
-    words = (name, *name.replace(":", " ").split())  # "held-out or self" names two
-    named = [known for known in SOURCES if known in words]
-    parts = dict.fromkeys(part for known in named for part in SOURCES[known])
-    return [Path(__file__).parents[1] / part for part in parts]

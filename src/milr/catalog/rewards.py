@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
 from milr.catalog.parts import Part, Wanted
-from milr.rewards import pinned
+from milr.rewards.vision import pinned
 from milr.types import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _unified(wanted: Wanted) -> Reward:
 
     if wanted.options.judge_url:
         return _asked(UnifiedReward, wanted)
-    from milr.rewards.qwen import LocalQwen
+    from milr.rewards.vision.qwen import LocalQwen
 
     name = wanted.options.judge_model or UnifiedReward.paper_model
     return _worded(UnifiedReward, LocalQwen.load(name, device=wanted.options.device), wanted)
@@ -115,7 +115,7 @@ def _mixed(wanted: Wanted) -> Reward:
 
 def _asked(kind: Any, wanted: Wanted) -> AskedReward:
     from milr.benchmarks.download import cache_folder
-    from milr.rewards.endpoint import Endpoint, EndpointSettings
+    from milr.rewards.endpoint.client import Endpoint, EndpointSettings
 
     options, url = wanted.options, wanted.options.judge_url or OPENAI
     settings = EndpointSettings(

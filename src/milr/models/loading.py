@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
+from milr.models.checkpoint_errors import reading
 from milr.models.quantised import settle
 from milr.types import MissingError, UsageError
-from milr.weights import reading
 
 SPECIAL_TOKENS = {
     "begin": "<｜begin▁of▁sentence｜>",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
-from milr.rewards.parsing import Parser, spacy_parser
-from milr.rewards.pinned import GROUNDING_DINO
-from milr.rewards.worker import Worker
+from milr.rewards.vision.parsing import Parser, spacy_parser
+from milr.rewards.vision.pinned import GROUNDING_DINO
+from milr.rewards.vision.worker import Worker
 from milr.rules import compbench
 from milr.rules.compbench import Pair
 from milr.rules.grounding import Grounded
@@ -62,9 +62,9 @@ class CompBenchReward:
     @classmethod
     def load(cls, *, strict_unidet_nouns: bool = False, device: str = "auto") -> CompBenchReward:
         """With spaCy and the pinned checkpoints; MissingError, naming what to fetch, where one is not here."""
-        from milr.rewards.grounding import Grounding
         from milr.rewards.similarity import ClipScore
-        from milr.rewards.vqa import BlipVQA
+        from milr.rewards.vision.grounding import Grounding
+        from milr.rewards.vision.vqa import BlipVQA
 
         parse = spacy_parser()
         judges = BlipVQA.load(device=device).answers, Grounding.load(device=device), ClipScore.load(device=device)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Reward, Services
-from milr.rewards.worker import Worker
+from milr.rewards.vision.worker import Worker
 from milr.rules import mixed
 from milr.rules.grounding import Grounded
 from milr.types import Prompt, Score, UsageError
@@ -47,8 +47,8 @@ class MixedReward:
     @classmethod
     def load(cls, unified: Reward, *, device: str = "auto") -> MixedReward:
         """With the pinned checkpoints; MissingError, naming what to fetch, where one is not here."""
-        from milr.rewards.grounding import Grounding
-        from milr.rewards.vqa import GitVQA
+        from milr.rewards.vision.grounding import Grounding
+        from milr.rewards.vision.vqa import GitVQA
 
         return cls(Grounding.load(device=device), GitVQA.load(device=device).answers, unified)
 

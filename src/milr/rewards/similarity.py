@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from milr.base import Services
-from milr.rewards.clip import ClipEncoder
-from milr.rewards.pinned import CLIP_B32, PICKSCORE, PICKSCORE_INPUTS
-from milr.rewards.worker import Worker
+from milr.rewards.vision.clip import ClipEncoder
+from milr.rewards.vision.pinned import CLIP_B32, PICKSCORE, PICKSCORE_INPUTS
+from milr.rewards.vision.worker import Worker
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:

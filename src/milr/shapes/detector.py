@@ -3,8 +3,8 @@
 Every 16 x 16 window that may hold one whole object is fitted, by least squares, with all (shape, size, fill) masks,
 sharp and slightly soft, in one free colour that may vary a little between the four token patches. How badly the worst
 spot of the best mask fits, how much better it is than the best other shape, how sharp, faint and unevenly coloured the
-window is give the score, through a logistic with the weights that `python -m milr.shapes.calibration` fits to damaged
-drawings and near misses.
+window is give the score, through a logistic with the weights that `python -m milr.shapes.training.calibration` fits to
+damaged drawings and near misses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ MOTTLING = 0.3  # weight of uneven colour when templates are compared
 WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows nothing we know
 LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
 FEATURES = ("constant", "worst spot", "margin", "softness", "faintness", "mottling")
-WEIGHTS = np.array([-27.633, -6.497, 3.553, -3.702, -38.447, -6.401])  # as `python -m milr.shapes.calibration` prints
+# as `python -m milr.shapes.training.calibration` prints them
+WEIGHTS = np.array([-27.633, -6.497, 3.553, -3.702, -38.447, -6.401])
 
 
 @dataclass(frozen=True)

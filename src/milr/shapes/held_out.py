@@ -2,7 +2,7 @@
 
 It shares with the detector the names of things, where an object's box lies in its cell, and GenEval's rules, but not
 how a picture is read: what fools one need not fool the other. It is fooled more easily: docs/nano.md says by what.
-`python -m milr.shapes.train held-out` makes its weights.
+`python -m milr.shapes.training.train held-out` makes its weights.
 """
 
 from __future__ import annotations

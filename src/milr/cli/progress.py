@@ -1,0 +1,93 @@
+"""Live progress on a terminal: every step of a single search, or a bar over many."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from milr.types import Key, Prompt, Step
+
+if TYPE_CHECKING:
+    from milr.runs.runner import Event
+    from milr.workflows.prepare import Prepared
+
+
+class Progress:
+    """Use as a context; hand `on_step` and `on_event` to the run."""
+
+    def __init__(self, console: Console, prepared: Prepared, title: str = "") -> None:
+        self.console, self.title = console, title or "searching"
+        self.total = len(prepared.prompts) * prepared.options.samples
+        self.single = self.total == 1 and not title
+        self._said: str | None = None
+        self._pictures = 0
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                        TimeRemainingColumn(), console=console, disable=self.single)  # fmt: skip
+        self._task = self._bar.add_task(self.title, total=self.total)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._bar.stop()
+
+    def on_event(self, event: Event) -> None:
+        """A sample was found finished, or finished now."""
+        if event.kind in ("found", "finished"):
+            self._bar.update(self._task, completed=event.done)
+            if event.kind == "found" and self.single:
+                self.console.print("this run is finished; showing what it found (another --seed searches again)")
+
+    def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
+        """A picture was made."""
+        self._pictures += 1
+        if not self.single:
+            self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
+            return
+        score = "unscored" if step.score.value is None else f"{step.score.value:.2f}"
+        text = step.rollout.visualisation.text if step.rollout.visualisation else ""
+        moved = f"moved {' and '.join(step.moved)}" if step.moved else "first picture" if step.index == 0 else "redrawn"
+        self.console.print(f"step {step.index:2d}  score {score}  {moved}")
+        if text and text != self._said:
+            self.console.print(f"         {changed_words(self._said, text)}", soft_wrap=True, markup=True)
+        if step.score.reason:
+            self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True,
+                               markup=True)  # fmt: skip
+        self._said = text
+
+
+def changed_words(before: str | None, after: str) -> str:
+    """`after` as markup, with the words that are new in bold."""
+    new = after.split()
+    if before is None:
+        return escape(after)
+    pieces = []
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, before.split(), new, autojunk=False).get_opcodes():
+        words = escape(" ".join(new[start:end]))
+        if words:
+            pieces.append(words if kind == "equal" else f"[bold]{words}[/bold]")
+    return " ".join(pieces)
+
+
+@contextmanager
+def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], None], Callable[[Event], None]]]:
+    """Two bars: pictures read (to be told how many of how many), and pictures judged (to be told events)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Bar(*columns, console=console) as bar:
+        reading, judging = (bar.add_task(name, total=None) for name in ("reading pictures", "judging"))
+
+        def on_event(event: Event) -> None:
+            bar.update(judging, completed=event.done, total=event.total)
+
+        yield lambda done, total: bar.update(reading, completed=done, total=total), on_event

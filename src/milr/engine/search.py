@@ -1,0 +1,83 @@
+"""The run loop, once for all methods: takes steps, keeps the best, stops at the threshold or the budget, says why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from milr.base import Method
+from milr.engine.studio import Studio
+from milr.types import Cost, Key, Outcome, Prompt, Step, StopReason
+
+PATIENCE = 3  # pictures in a row that could not be judged
+OnStep = Callable[[Prompt, Key, Step], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits in counts (None: none). `seconds` is wall-clock, for interactive use: it cannot be reproduced."""
+
+    pictures: int | None = None
+    token_steps: int | None = None
+    reward_calls: int | None = None
+    seconds: float | None = None
+
+    def spent(self, cost: Cost, seconds: float) -> bool:
+        """Whether any limit is reached."""
+        pairs = ((self.pictures, cost.pictures), (self.token_steps, cost.token_steps),
+                 (self.reward_calls, cost.reward_calls), (self.seconds, seconds))  # fmt: skip
+        return any(limit is not None and used >= limit for limit, used in pairs)
+
+
+async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, threshold: float | None,
+                 budget: Budget = Budget(), returns: Literal["best", "last"] = "best",
+                 on_step: OnStep | None = None) -> Outcome:  # fmt: skip
+    """Run a method until a score is above `threshold` (strictly; None: never), the budget is spent, or it ends."""
+    began = time.monotonic()
+    steps: list[Step] = []
+    stop: StopReason = "steps"
+    cost = Cost()
+    async with studio.method() as meter, aclosing(method(studio, prompt, key)) as walk:  # type: ignore[type-var]
+        async for made in walk:
+            step = replace(made, cost=made.cost + Cost(model_seconds=meter.take()))
+            steps.append(step)
+            cost += step.cost
+            if on_step:
+                on_step(prompt, key, step)
+            reason = _reason_to_stop(steps, threshold, budget.spent(cost, time.monotonic() - began))
+            if reason:
+                stop = reason
+                break
+    best = best_step(steps)
+    if best is None:
+        stop = "judge_failed"
+    returned = len(steps) - 1 if returns == "last" or best is None else best
+    return Outcome(prompt, key, tuple(steps), best, returned, stop, cost)
+
+
+def best_step(steps: list[Step]) -> int | None:
+    """Index of the first highest score; None when nothing was scored."""
+    scored = [(step.score.value, -index) for index, step in enumerate(steps) if step.score.value is not None]
+    return -max(scored)[1] if scored else None
+
+
+def returnable(outcome: Outcome, returns: Literal["best", "last"] = "best") -> list[int]:
+    """Positions of the pictures that the same search would have returned had its budget ended earlier."""
+    values = [step.score.value for step in outcome.steps]
+    if returns == "last":
+        return list(range(len(values)))
+    best = [max((value for value in values[:place] if value is not None), default=None) for place in range(len(values))]
+    return [place for place, (value, before) in enumerate(zip(values, best, strict=True))
+            if before is None or (value is not None and value > before)]  # fmt: skip
+
+
+def _reason_to_stop(steps: list[Step], threshold: float | None, spent: bool) -> StopReason | None:
+    value = steps[-1].score.value
+    if threshold is not None and value is not None and value > threshold:
+        return "threshold"
+    if len(steps) >= PATIENCE and all(step.score.value is None for step in steps[-PATIENCE:]):
+        return "judge_failed"
+    return "budget" if spent else None

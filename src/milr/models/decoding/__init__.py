@@ -1,0 +1,1 @@
+"""The decode engine: batches of sequences over one key-value cache, shared prefixes, drafts, CUDA graphs."""

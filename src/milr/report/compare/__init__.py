@@ -1,0 +1,1 @@
+"""Several runs beside each other: their numbers, tables, page and exports."""
