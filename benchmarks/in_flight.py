@@ -16,11 +16,11 @@ import typer
 from milr.options import Options
 from milr.shapes.splits import prompts
 from milr.types import Outcome
-from milr.workflows.generate import run
-from milr.workflows.prepare import Prepared, prepare
+from milr.workflows.running import run
+from milr.workflows.prepare import PreparedRun, prepare
 
 
-def timed(prepared: Prepared, in_flight: int) -> tuple[list[Outcome], float]:
+def timed(prepared: PreparedRun, in_flight: int) -> tuple[list[Outcome], float]:
     """All outcomes, and the seconds they took together."""
     began = time.perf_counter()
     outcomes = asyncio.run(run(replace(prepared, options=replace(prepared.options, in_flight=in_flight))))

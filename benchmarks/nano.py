@@ -30,7 +30,7 @@ from milr.shapes.planning import imagine
 from milr.shapes.splits import prompts
 from milr.shapes.training.vq import encode, nearest, to_pixels
 from milr.types import Prompt
-from milr.workflows.generate import run
+from milr.workflows.running import run
 from milr.workflows.prepare import prepare
 
 COLUMNS = (

@@ -25,7 +25,7 @@ from milr.shapes.judge import judge
 from milr.shapes.planning import is_plan
 from milr.shapes.splits import prompts
 from milr.types import Modality
-from milr.workflows.generate import run
+from milr.workflows.running import run
 from milr.workflows.prepare import prepare
 
 BAD = Path(__file__).with_name("weak_judge.py")

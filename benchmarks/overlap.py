@@ -20,7 +20,7 @@ from milr.base import Services
 from milr.options import Options
 from milr.shapes.splits import prompts
 from milr.types import Prompt, Score
-from milr.workflows.generate import run
+from milr.workflows.running import run
 from milr.workflows.prepare import prepare
 
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import milr
-from milr.options import Options, read_prompts
+from milr.options import Options
 from milr.types import ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
-from milr.workflows.generate import _outside_any_loop, prepare
+from milr.workflows.prepare import prepare
+from milr.workflows.prompts import read_prompts
 from same_tokens import assert_same, first_difference
 from scripted import brightness
 
@@ -175,9 +176,12 @@ def test_the_report_metric_sees_only_what_some_budget_would_have_returned(settin
     assert all(score.value == 0.5 for score in found.judged.values())
 
 
-def test_errors_cross_from_the_thread_of_a_running_loop() -> None:
+def test_errors_cross_from_the_sessions_thread_into_a_running_loop(settings: dict[str, Any]) -> None:
+    def broken(prompt: Prompt, key: Key, step: Step) -> None:
+        raise ZeroDivisionError
+
     async def notebook() -> None:
-        _outside_any_loop(lambda: 1 / 0)
+        one("a red star", on_step=broken, **settings)
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(notebook())
@@ -389,7 +393,7 @@ def test_metadata_of_a_benchmark_file_does_not_bring_nanos_judges_to_another_mod
     known = Prompt("a red star", category="colors", metadata={"include": [{"class": "star", "count": 1}]})
     prepared = prepare([known], Options(model=settings["model"]))
     assert (prepared.reward_name, prepared.metric_name) == ("self", "")
-    with pytest.raises(UsageError, match="nano's pictures"):
+    with pytest.raises(UsageError, match="knows pictures of the world shapes only, and .* draws others"):
         prepare([known], Options(model=settings["model"], metric="detector"))
 
 

@@ -19,6 +19,7 @@ import official_files
 from chat_server import on_loopback, says, serving
 from milr import catalog
 from milr.base import Benchmark, Method, Reward, UnifiedModel
+from milr.catalog import identity
 from milr.engine.search import Budget, search
 from milr.engine.studio import Studio
 from milr.models.janus import JanusModel
@@ -246,7 +247,7 @@ def test_the_code_that_judges_is_part_of_a_rewards_identity(models: Models, opti
     reward = made(models, options, name)
     kinds = {*type(reward).__mro__, *type(getattr(reward, "asker", reward)).__mro__}
     modules = {kind.__module__ for kind in kinds if kind.__module__.startswith("milr.")}
-    known = catalog.SOURCES.get(reward.name) or catalog.SOURCES[reward.name.partition(":")[0]]
+    known = identity.SOURCES.get(reward.name) or identity.SOURCES[reward.name.partition(":")[0]]
     assert {module.removeprefix("milr.").replace(".", "/") + ".py" for module in modules} <= set(known)
 
 

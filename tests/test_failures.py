@@ -13,7 +13,8 @@ from milr.report.failures import looks_hacked, marks
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes.detector import detect
 from milr.shapes.planning import is_plan
-from milr.workflows.generate import prepare, run
+from milr.workflows.prepare import prepare
+from milr.workflows.running import run
 
 PROMPTS = ["a photo of a red star left of a blue circle", "a photo of three hearts", "a photo of a green moon"]
 

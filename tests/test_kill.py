@@ -15,7 +15,7 @@ import pytest
 from milr.runs.files import PARTIAL
 from milr.runs.store import RunStore
 from milr.shapes.splits import prompts
-from milr.workflows.generate import restore
+from milr.workflows.stored import restore
 from same_tokens import assert_same
 
 KILLS = 20

@@ -58,6 +58,28 @@ class UnifiedModel(Protocol):
         """The id that ends a visualisation."""
 
 
+@runtime_checkable
+class World(Protocol):
+    """What a model that draws one small world only brings with it, as its attribute `world` (None: it draws anything).
+
+    `name` is the word by which rewards ask for the world in their `needs`; `reward` and `metric` are the names, in the
+    catalogue, of the judges that know it: what guides a search and what judges its result by default.
+    """
+
+    name: str
+    reward: str
+    metric: str
+
+    def read(self, text: str, identity: str = "") -> Prompt | None:
+        """The prompt with its category and metadata, or None where it is not about this world."""
+
+    def vocabulary(self) -> Mapping[str, Sequence[str]]:
+        """The words that prompts of this world are made of, by kind."""
+
+    def advice(self, text: str) -> str:
+        """One or two sentences for whoever asked for something else: what can be drawn, and what may be meant."""
+
+
 class Services(Protocol):
     """The studio's narrow face towards rewards."""
 

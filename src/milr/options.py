@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypedDict, get_args, get_type_hints
 
-from milr.types import Prompt, UsageError
+from milr.types import UsageError
 
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
@@ -15,7 +14,7 @@ WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or
 LIMITS = ("pictures", "token_steps", "reward_calls")
 
 
-def _told(default: Any, help: str) -> Any:
+def _option(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
@@ -26,44 +25,44 @@ class Options:
     `threshold` is on the score: the search stops above it, unless `stop` is False. `in_flight` changes speed only.
     """
 
-    model: str = _told("nano", "A name from `milr list models`, a folder or a hub name.")
-    reward: str | None = _told(None, "What guides the search: a name from `milr list rewards`, noisy:P,Q, or "
+    model: str = _option("nano", "A name from `milr list models`, a folder or a hub name.")
+    reward: str | None = _option(None, "What guides the search: a name from `milr list rewards`, noisy:P,Q, or "
                                "path/to/file.py:name. Default: held-out in nano's world, else self.")  # fmt: skip
-    metric: str | None = _told(None, "What judges the result, a reward's name. Default: detector in nano's world.")
-    method: str = _told("latent_reasoning", "A name from `milr list methods`.")
-    preset: str = _told("default", "Settings to start from: default, paper, paper-scaled, released.")
-    schedule: str | None = _told(None, "What moves when: joint, alt, t2v, text or image.")
-    steps: int | None = _told(None, "Most updates for each picture.")
-    pictures: int | None = _told(None, "Most pictures for each prompt and sample. Default: steps + 1.")
-    token_steps: int | None = _told(None, "Most decoded tokens for each prompt and sample.")
-    reward_calls: int | None = _told(None, "Most reward calls for each prompt and sample.")
-    stop: bool = _told(True, "Stop above the threshold (without: Best-of-N).")
-    threshold: float | None = _told(None, "Stop above this score, 0 to 1. Default: the reward's.")
-    text_ratio: float | None = _told(None, "Share of the text latents that is free.")
-    image_ratio: float | None = _told(None, "Share of the image latents that is free.")
-    learning_rate: float | None = _told(None, "Size of an update of each coordinate.")
-    l2: float | None = _told(None, "Pull towards the first latents.")
-    guidance_scale: float | None = _told(None, "Classifier-free guidance.")
-    temperature: float | None = _told(None, "Temperature of the image tokens.")
-    visualisation: str | None = _told(None, "Use this text instead of the model's own.")
-    reasoning_prompt: str | None = _told(None, "How to ask for it; {prompt} is replaced.")
-    role_tags: str | None = _told(None, "pipe (<|User|>) or plain (User).")
-    dtype: str = _told("auto", "auto, float32, bfloat16 or float16.")
-    device: str = _told("auto", "auto, cpu, cuda, or mps (untested).")
-    quantise: str | None = _told(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
+    metric: str | None = _option(None, "What judges the result, a reward's name. Default: detector in nano's world.")
+    method: str = _option("latent_reasoning", "A name from `milr list methods`.")
+    preset: str = _option("default", "Settings to start from: default, paper, paper-scaled, released.")
+    schedule: str | None = _option(None, "What moves when: joint, alt, t2v, text or image.")
+    steps: int | None = _option(None, "Most updates for each picture.")
+    pictures: int | None = _option(None, "Most pictures for each prompt and sample. Default: steps + 1.")
+    token_steps: int | None = _option(None, "Most decoded tokens for each prompt and sample.")
+    reward_calls: int | None = _option(None, "Most reward calls for each prompt and sample.")
+    stop: bool = _option(True, "Stop above the threshold (without: Best-of-N).")
+    threshold: float | None = _option(None, "Stop above this score, 0 to 1. Default: the reward's.")
+    text_ratio: float | None = _option(None, "Share of the text latents that is free.")
+    image_ratio: float | None = _option(None, "Share of the image latents that is free.")
+    learning_rate: float | None = _option(None, "Size of an update of each coordinate.")
+    l2: float | None = _option(None, "Pull towards the first latents.")
+    guidance_scale: float | None = _option(None, "Classifier-free guidance.")
+    temperature: float | None = _option(None, "Temperature of the image tokens.")
+    visualisation: str | None = _option(None, "Use this text instead of the model's own.")
+    reasoning_prompt: str | None = _option(None, "How to ask for it; {prompt} is replaced.")
+    role_tags: str | None = _option(None, "pipe (<|User|>) or plain (User).")
+    dtype: str = _option("auto", "auto, float32, bfloat16 or float16.")
+    device: str = _option("auto", "auto, cpu, cuda, or mps (untested).")
+    quantise: str | None = _option(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
-    threads: int | None = _told(None, "Threads of the CPU that the model decodes with. Default: every core.")
-    seed: int = _told(0, "The same seed gives the same pictures.")
-    samples: int = _told(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
-    in_flight: int = _told(16, "Searches at the same time; changes speed only.")
-    judge_url: str | None = _told(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
+    threads: int | None = _option(None, "Threads of the CPU that the model decodes with. Default: every core.")
+    seed: int = _option(0, "The same seed gives the same pictures.")
+    samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
+    in_flight: int = _option(16, "Searches at the same time; changes speed only.")
+    judge_url: str | None = _option(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
                                   "http://localhost:8000/v1; its key, if any, in JUDGE_API_KEY. Default: "
                                   "OpenAI's, with OPENAI_API_KEY.")  # fmt: skip
-    judge_model: str | None = _told(None, "The model to ask there. Default: the paper's for the reward.")
-    judge_template: str | None = _told(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
-    judge_calls: int | None = _told(None, "Most requests to a judge in one go.")
-    judge_tokens: int | None = _told(None, "Most tokens of its answer, reasoning included. Default: 4096.")
-    strict_unidet_nouns: bool = _told(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
+    judge_model: str | None = _option(None, "The model to ask there. Default: the paper's for the reward.")
+    judge_template: str | None = _option(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
+    judge_calls: int | None = _option(None, "Most requests to a judge in one go.")
+    judge_tokens: int | None = _option(None, "Most tokens of its answer, reasoning included. Default: 4096.")
+    strict_unidet_nouns: bool = _option(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -100,31 +99,38 @@ class Options:
         return chosen
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Prompts from a file: one a line, or JSON lines with a "prompt" field. Empty lines are skipped.
+class OptionsDict(TypedDict, total=False):
+    """`Options` as typed keywords, without model, reward, metric, method and samples, which functions name themselves.
 
-    JSON lines in GenEval's format keep their metadata and the line itself.
+    A test holds the keywords to the fields of `Options`.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")  # not at every Unicode line separator
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read prompts from {path}: {getattr(error, 'strerror', None) or error}.") from error
-    found = [_prompt_of(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not found:
-        raise UsageError(f"{path} holds no prompts; write one a line.")
-    return found
 
-
-def _prompt_of(line: str, path: Path, number: int) -> Prompt:
-    if path.suffix != ".jsonl":
-        return Prompt(line.strip())
-    try:
-        told = json.loads(line)
-        text = told["prompt"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'{path}, line {number}: not a JSON object with a "prompt" field.') from error
-    if not isinstance(text, str):
-        raise UsageError(f"{path}, line {number}: the prompt is no text.")
-    known = isinstance(told.get("include"), list)
-    return Prompt(text.strip(), category=str(told.get("tag", "")) if known else "",
-                  metadata=told if known else None, source=line.rstrip("\r"))  # fmt: skip
+    preset: str
+    schedule: str | None
+    steps: int | None
+    pictures: int | None
+    token_steps: int | None
+    reward_calls: int | None
+    stop: bool
+    threshold: float | None
+    text_ratio: float | None
+    image_ratio: float | None
+    learning_rate: float | None
+    l2: float | None
+    guidance_scale: float | None
+    temperature: float | None
+    visualisation: str | None
+    reasoning_prompt: str | None
+    role_tags: str | None
+    dtype: str
+    device: str
+    quantise: str | None
+    threads: int | None
+    seed: int
+    in_flight: int
+    judge_url: str | None
+    judge_model: str | None
+    judge_template: str | None
+    judge_calls: int | None
+    judge_tokens: int | None
+    strict_unidet_nouns: bool

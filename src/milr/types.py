@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,7 +202,7 @@ class ModalityInfo:
     surprise: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """One rollout with its score, what moved to reach it, and what it cost. Index 0 is the untouched first rollout."""
 
@@ -212,8 +215,20 @@ class Step:
     repetition: float = 0.0
     cost: Cost = field(default_factory=Cost)
 
+    @property
+    def tokens_changed(self) -> int:
+        """How many free tokens, of text and image, the update of this step changed; 0: it only drew again."""
+        return sum(info.tokens_changed for info in self.info.values())
 
-@dataclass(frozen=True)
+    def __repr__(self) -> str:
+        moved = f", moved {' and '.join(self.moved)}" if self.moved else ""
+        return f"<Step {self.index}: score {_number(self.score.value)}{moved}>"
+
+    def _repr_html_(self) -> str:
+        return _figure(self.rollout.picture, f"step {self.index}: {_number(self.score.value)}")
+
+
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """Everything a search made for one prompt and sample. `best` indexes `steps`; None when nothing was scored.
 
@@ -251,3 +266,45 @@ class Outcome:
     def first_score(self) -> Score:
         """The untouched first picture's score."""
         return self.steps[0].score
+
+    def __repr__(self) -> str:
+        scores = f"{_number(self.first_score.value)} -> {_number(self.score.value)}"
+        return f"<Outcome {self.prompt.text!r}: score {scores}, {len(self.steps)} pictures, stopped by {self.stop}>"
+
+    def _repr_html_(self) -> str:
+        """The first picture and, where it is another, the returned one, with their scores."""
+        shown = dict.fromkeys((0, self.returned))
+        names = {0: "first", self.returned: "returned"}
+        figures = [_figure(self.steps[index].rollout.picture,
+                           f"{names[index]} (step {self.steps[index].index}): {_number(self.steps[index].score.value)}")
+                   for index in shown]  # fmt: skip
+        title = html.escape(f"{self.prompt.text} ({len(self.steps)} pictures, stopped by {self.stop})")
+        return f"<div><p>{title}</p>{''.join(figures)}</div>"
+
+
+class Outcomes(list[Outcome]):
+    """The outcomes of several searches, in the order of the prompts; a list that shows its pictures in a notebook."""
+
+    SHOWN = 24  # in a notebook; the others are counted
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} outcomes>" if len(self) > 3 else f"<Outcomes {super().__repr__()}>"
+
+    def _repr_html_(self) -> str:
+        more = f"<p>and {len(self) - self.SHOWN} more</p>" if len(self) > self.SHOWN else ""
+        return "".join(outcome._repr_html_() for outcome in self[: self.SHOWN]) + more
+
+
+def _number(score: float | None) -> str:
+    return "unscored" if score is None else f"{score:.2f}"
+
+
+def _figure(picture: Image, caption: str) -> str:
+    """A picture inside a page, at least 192 pixels wide so that small ones can be seen."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    source = base64.b64encode(content.getvalue()).decode()
+    words, width = html.escape(caption), max(192, picture.width)
+    return (f'<figure style="display:inline-block;margin:4px"><img alt="{words}" width="{width}" '
+            f'style="image-rendering:pixelated" src="data:image/png;base64,{source}">'
+            f"<figcaption>{words}</figcaption></figure>")  # fmt: skip

@@ -8,6 +8,7 @@ are called.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -17,7 +18,7 @@ from milr.catalog.benchmarks import BENCHMARKS
 from milr.catalog.files import as_reward, call, from_file, is_file_part
 from milr.catalog.identity import reward_identity
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
-from milr.catalog.models import MODELS, hub
+from milr.catalog.models import MODELS, hub, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
 from milr.catalog.parts import Part, Wanted
@@ -25,12 +26,14 @@ from milr.catalog.rewards import REWARDS
 from milr.types import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Benchmark, Method, Reward, UnifiedModel
+    from milr.base import Benchmark, Method, Reward, UnifiedModel, World
     from milr.options import Options
 
 __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
-           "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu", "nearest_name",
-           "notes_of", "one_of", "reward_identity"]  # fmt: skip
+           "as_reward", "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu",
+           "nearest_name", "notes_of", "one_of", "reward_identity", "reward_options", "world_needed",
+           "worlds"]  # fmt: skip
+OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
 
@@ -58,7 +61,10 @@ def _offered(entry: EntryPoint) -> Callable[..., Any]:
 
 def check_part(kind: str, name: str) -> None:
     """UsageError where no part of the menu has this name (a file's part is checked when it is loaded)."""
-    if kind == "rewards" and name.startswith("weighted:"):
+    if kind == "rewards" and OR in name:
+        for inner in name.split(OR):
+            check_part(kind, inner)
+    elif kind == "rewards" and name.startswith("weighted:"):
         from milr.rewards.weighted import parse
 
         for inner in parse(name.partition(":")[2]):
@@ -83,8 +89,13 @@ def make_model(name: str, **settings: Any) -> UnifiedModel:
 def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Reward:
     """A reward by name, some with an argument after a colon, or path/to/file.py:name (a Reward, its class, a function).
 
-    `model` None: there is no generating model to ask.
+    "A or B" judges prompts with metadata by A and the others by B. `model` None: there is no generating model to ask.
     """
+    if OR in name:
+        from milr.rewards.by_prompt import ByPrompt
+
+        informed, general = (make_reward(part, model, options) for part in name.split(OR, 1))
+        return ByPrompt(informed, general)
     if is_file_part(name) and not name.startswith("weighted:"):
         return as_reward(from_file(name), name)
     known, _, argument = name.partition(":")
@@ -94,6 +105,20 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
     wanted = Wanted(model, options, argument, lambda other: make_reward(other, model, options))
     made: Reward = factory(wanted) if known in REWARDS else factory(model)
     return made
+
+
+def reward_options(name: str, options: Options) -> tuple[Any, ...]:
+    """What of the options makes another reward of this name: where and how judges are asked, and the seed of those
+    that draw at random."""
+    fields = [field for field in options.__dataclass_fields__ if field.startswith(("judge_", "strict_", "device"))]
+    rewards = [REWARDS.get(word) for word in re.split(r"[:=,+ ]", name)]
+    seed = options.seed if any(part and part.seeded for part in rewards) else None
+    return (seed, *(getattr(options, field) for field in fields))
+
+
+def world_needed(judge: Reward) -> World | None:
+    """The small world outside which this judge knows nothing; None where it needs none."""
+    return next((world for name, world in worlds().items() if name in judge.needs), None)
 
 
 def make_benchmark(name: str, **settings: Any) -> Benchmark:

@@ -8,9 +8,11 @@ the file to the code (`python -m tests.reward_code`). Code that the file does no
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from importlib import resources
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,8 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         identity["sources"] = hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
     elif rewards := rewards_named(name):
         identity["sources"] = code_identity(rewards)
+    elif reward is not None and name not in {entry.name for entry in entry_points(group="milr.rewards")}:
+        identity["sources"] = _code_of(reward)
     part = REWARDS.get(name.partition(":")[0])
     if part and part.checkpoints:
         from milr.rewards.vision.checkpoints import loaded_revision
@@ -61,6 +65,17 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in part.checkpoints}
     own = getattr(reward, "identity", None)
     return identity | ({"own": dict(own())} if callable(own) else {})
+
+
+def _code_of(reward: Reward) -> str:
+    """The hash of the code of an object that a user gave: of its file, else (in a notebook) of its own lines."""
+    judge: Any = getattr(reward, "function", type(reward))
+    try:
+        path = inspect.getsourcefile(judge)
+        code = Path(path).read_bytes() if path and Path(path).is_file() else inspect.getsource(judge).encode()
+    except (OSError, TypeError):  # built in, or typed into an interpreter that keeps no source
+        code = f"{getattr(judge, '__module__', '')}.{getattr(judge, '__qualname__', '')}".encode()
+    return hashlib.sha256(code).hexdigest()
 
 
 def rewards_named(name: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from milr.catalog.parts import Part
 from milr.types import UsageError
 
 if TYPE_CHECKING:
-    from milr.base import UnifiedModel
+    from milr.base import UnifiedModel, World
 
 
 def _nano(quantise: str | None = None, **settings: Any) -> UnifiedModel:
@@ -17,7 +17,16 @@ def _nano(quantise: str | None = None, **settings: Any) -> UnifiedModel:
 
     if quantise:
         raise UsageError("nano is small as it is; leave --quantise out, or name a Janus checkpoint with --model.")
-    return load_nano(**settings)
+    model = load_nano(**settings)
+    model.world = worlds()["shapes"]
+    return model
+
+
+def worlds() -> dict[str, World]:
+    """The small worlds that some models draw, by the name that rewards have for them."""
+    from milr.shapes.world import ShapesWorld
+
+    return {ShapesWorld.name: ShapesWorld()}
 
 
 def hub(name: str) -> Callable[..., UnifiedModel]:

@@ -16,7 +16,7 @@ class Part:
     """One line of the menu: how to make it, and what `milr list` says about it.
 
     `checkpoints` are the hub repositories and `packages` the extra packages without which it does not run here;
-    `threshold` is a reward's own, on its score.
+    `threshold` is a reward's own, on its score; `seeded`: it draws at random by the run's seed.
     """
 
     make: Callable[..., Any]
@@ -26,6 +26,7 @@ class Part:
     threshold: float | None = None
     checkpoints: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    seeded: bool = False
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ REWARDS = {
     "held-out": Part(_held_out, "a small network's eye on the shapes world, under GenEval's rules; independent of nano",
                      SHAPES, "Apache-2.0", 0.9),
     "noisy": Part(_noisy, "noisy:P,Q: the detector, but right pictures fail with P and wrong ones pass with Q",
-                  SHAPES, "Apache-2.0", 0.9),
+                  SHAPES, "Apache-2.0", 0.9, seeded=True),
     "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
                  "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",

@@ -16,7 +16,7 @@ from milr import __version__, catalog
 from milr.cli import bench
 from milr.cli.bench import Json, Out
 from milr.cli.flags import with_options
-from milr.options import Options, read_prompts
+from milr.options import Options
 from milr.types import JudgeError, MilrError, Prompt, UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -45,8 +45,8 @@ def generate(
     from milr.cli.console import as_json as told
     from milr.cli.console import tell
     from milr.cli.progress import Progress
-    from milr.workflows.generate import default_folder, run
     from milr.workflows.prepare import prepare
+    from milr.workflows.running import default_folder, run
 
     texts = _texts(prompt, prompts, limit)
     console = Console(stderr=as_json, highlight=False, markup=False)
@@ -69,6 +69,8 @@ def _texts(prompt: str | None, prompts: Path | None, limit: int | None) -> list[
         raise UsageError("give one prompt, or a file with --prompts.")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1; it is {limit}.")
+    from milr.workflows.prompts import read_prompts
+
     return [Prompt(prompt)] if prompt is not None else read_prompts(prompts or Path())[:limit]
 
 

@@ -19,7 +19,7 @@ from milr.types import JudgeError, Prompt
 if TYPE_CHECKING:
     from milr.base import Benchmark
     from milr.workflows.experiments import Experiment, Job
-    from milr.workflows.prepare import Prepared
+    from milr.workflows.prepare import PreparedRun
 
 Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -46,8 +46,8 @@ def bench(
 ) -> None:
     """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
     from milr.workflows.experiments import Job
-    from milr.workflows.generate import default_folder
     from milr.workflows.prepare import prepare
+    from milr.workflows.running import default_folder
 
     console = Console(stderr=as_json, highlight=False, markup=False)
     made, asked = _prompts_of(benchmark, categories, limit, split=split, prompts=prompts)
@@ -148,7 +148,7 @@ def experiment(
             tell_comparison(console, folders, folder, against=told.against, as_json=as_json)
 
 
-def work_off_jobs(console: Console, todo: list[tuple[Job, Prepared]], *, dry: bool = False) -> None:
+def work_off_jobs(console: Console, todo: list[tuple[Job, PreparedRun]], *, dry: bool = False) -> None:
     """Say what is to be done and what it would cost, then do it under a progress bar."""
     from milr.cli.progress import Progress
     from milr.workflows.estimate import Forecast, forecast, probe, told

@@ -13,7 +13,7 @@ from rich.table import Table
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
-    from milr.workflows.prepare import Prepared
+    from milr.workflows.prepare import PreparedRun
 
 
 def _picture_path(outcome: Outcome, folder: Path) -> Path:
@@ -22,7 +22,7 @@ def _picture_path(outcome: Outcome, folder: Path) -> Path:
     return folder / "images" / name_of(outcome.prompt, outcome.key.sample) / f"{outcome.returned:03d}.png"
 
 
-def tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: Prepared) -> None:
+def tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: PreparedRun) -> None:
     """What became of each prompt, where the pictures are, and who judged them."""
     if len(outcomes) == 1:
         _one(console, outcomes[0], folder, prepared)
@@ -31,7 +31,7 @@ def tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: Prep
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True)
 
 
-def _one(console: Console, outcome: Outcome, folder: Path, prepared: Prepared) -> None:
+def _one(console: Console, outcome: Outcome, folder: Path, prepared: PreparedRun) -> None:
     from milr.report.words import STOPS
 
     first, best, cost = outcome.first_score, outcome.score, outcome.cost
@@ -45,7 +45,7 @@ def _one(console: Console, outcome: Outcome, folder: Path, prepared: Prepared) -
     console.print(f"picture  {_picture_path(outcome, folder)}", soft_wrap=True)
 
 
-def _many(console: Console, outcomes: list[Outcome], prepared: Prepared) -> None:
+def _many(console: Console, outcomes: list[Outcome], prepared: PreparedRun) -> None:
     table = Table("prompt", "sample", "first", "best", "pictures", "stopped", box=None)
     for outcome in outcomes[:40]:
         table.add_row(outcome.prompt.text, str(outcome.key.sample), number(outcome.first_score.value),
@@ -63,7 +63,7 @@ def _means(console: Console, what: str, pairs: Sequence[tuple[Score, Score]], la
         console.print(f"mean {what} {first:.3f} -> {best:.3f}{label}, {len(scored)} scored of {len(pairs)}")
 
 
-def _label(prepared: Prepared) -> str:
+def _label(prepared: PreparedRun) -> str:
     return (
         " (oracle: the reward that guides is also the judge)"
         if prepared.oracle
@@ -76,7 +76,7 @@ def number(value: float | None) -> str:
     return "unscored" if value is None else f"{value:.2f}"
 
 
-def as_json(outcome: Outcome, folder: Path, prepared: Prepared) -> dict[str, Any]:
+def as_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> dict[str, Any]:
     """The result with every step's tokens and scores."""
     steps = [
         {"index": step.index, "score": step.score.value, "moved": list(step.moved),

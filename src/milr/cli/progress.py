@@ -17,13 +17,13 @@ from milr.types import Key, Prompt, Step
 
 if TYPE_CHECKING:
     from milr.runs.runner import Event
-    from milr.workflows.prepare import Prepared
+    from milr.workflows.prepare import PreparedRun
 
 
 class Progress:
     """Use as a context; hand `on_step` and `on_event` to the run."""
 
-    def __init__(self, console: Console, prepared: Prepared, title: str = "") -> None:
+    def __init__(self, console: Console, prepared: PreparedRun, title: str = "") -> None:
         self.console, self.title = console, title or "searching"
         self.total = len(prepared.prompts) * prepared.options.samples
         self.single = self.total == 1 and not title

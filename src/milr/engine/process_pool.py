@@ -35,9 +35,13 @@ def apart(model: UnifiedModel, searches: int, pictures: int) -> UnifiedModel:
     """The model in processes of its own, where that pays: it has several workers and can be loaded again, several
     searches go on at once, and they make many pictures. Else the model."""
     workers = min(getattr(model, "workers", 1), searches)
+    return cast("UnifiedModel", Apart(model, workers)) if pays(model, searches, pictures) else model
+
+
+def pays(model: UnifiedModel, searches: int, pictures: int) -> bool:
+    """Whether processes are worth their start."""
     known = getattr(model, "recipe", None) is not None and type(model).__module__.startswith("milr.")
-    pays = workers > 1 and pictures >= MANY and known
-    return cast("UnifiedModel", Apart(model, workers)) if pays else model
+    return min(getattr(model, "workers", 1), searches) > 1 and pictures >= MANY and known
 
 
 class Apart:

@@ -31,6 +31,8 @@ from milr.types import Answer, DrawRequest, ImageTrace, Key, MissingError, Reaso
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from milr.base import World
+
 SMALL = 2**24  # parameters: the products of a step are too small to share among threads
 MOST_WORKERS = 4
 _LONGEST_VISUALISATION = 512
@@ -39,6 +41,8 @@ _RENDERED_AT_ONCE = 8
 
 class JanusModel:
     """A Janus checkpoint as a `UnifiedModel`. Use `JanusModel.load`."""
+
+    world: World | None = None  # set by whoever knows that these weights draw one small world only
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 from milr.catalog import BARE
 from milr.types import DrawRequest, Key, ReasonRequest
-from milr.workflows.prepare import Prepared
+from milr.workflows.prepare import PreparedRun
 
 PROBED = 8  # tokens that are timed
 
@@ -28,7 +28,7 @@ class Forecast:
         return Forecast(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
-def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forecast:
+def forecast(prepared: PreparedRun, found: int, probed: tuple[int, float]) -> Forecast:
     """What the samples not yet `found` cost if none stops early, by what `probe` measured of one text and a batch."""
     text, second = probed
     samples = len(prepared.prompts) * prepared.options.samples - found
@@ -39,13 +39,13 @@ def forecast(prepared: Prepared, found: int, probed: tuple[int, float]) -> Forec
     return Forecast(samples, samples * pictures, samples * steps, samples * steps * second)
 
 
-def probe(prepared: Prepared) -> tuple[int, float]:
+def probe(prepared: PreparedRun) -> tuple[int, float]:
     """How long a visualisation is, and the seconds of a token-step in a batch of this run."""
     with ThreadPoolExecutor(1, initializer=getattr(prepared.model, "on_worker", None)) as worker:
         return worker.submit(_probed, prepared).result()
 
 
-def _probed(prepared: Prepared) -> tuple[int, float]:
+def _probed(prepared: PreparedRun) -> tuple[int, float]:
     model, options = prepared.model, prepared.options
     prompts = (prepared.prompts * options.samples)[: options.in_flight]
     keys = [Key(options.seed, prompt.text, sample) for sample, prompt in enumerate(prompts)]

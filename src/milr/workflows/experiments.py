@@ -18,8 +18,8 @@ from milr.benchmarks.selection import chosen
 from milr.engine.studio import Studio
 from milr.options import Options
 from milr.types import Prompt, UsageError
-from milr.workflows.generate import work_off
-from milr.workflows.prepare import Prepared, load_model, prepare
+from milr.workflows.prepare import PreparedRun, load_model, prepare
+from milr.workflows.running import Listeners, run_into
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
@@ -131,7 +131,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
 
 
-def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, Prepared]]:
+def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, PreparedRun]]:
     """Each job with all it needs; rows in the same wording share one loaded model. `replaced` overrides options."""
     benchmark, prompts = experiment.benchmark_part(), experiment.prompts()
     models: dict[tuple[Any, ...], UnifiedModel] = {}
@@ -143,21 +143,21 @@ def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) 
         yield job, prepare(prompts, options, model=model, benchmark=benchmark, label=job.row)
 
 
-def run_job(job: Job, prepared: Prepared, on_event: Callable[[Any], None] | None = None,
+def run_job(job: Job, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
             on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
     """Make what the job's folder does not hold yet."""
 
     async def all_of_it() -> None:
         studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures)
         try:
-            await work_off(prepared, studio, job.folder, on_event=on_event, on_step=on_step)
+            await run_into(job.folder, prepared, studio, Listeners(on_step, on_event))
         finally:
             studio.close()
 
     asyncio.run(all_of_it())
 
 
-def finished(job: Job, prepared: Prepared) -> int:
+def finished(job: Job, prepared: PreparedRun) -> int:
     """How many samples of this very run the job's folder holds; UsageError where it holds another run's."""
     from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore

@@ -1,0 +1,61 @@
+"""The embedded world as a model's `world`: which prompts it reads, which judges know it, and what to say to others."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+from milr.shapes.grammar import INTRODUCTIONS, NUMBERS, PLURALS, RELATIONS, SINGULARS, to_prompt
+from milr.shapes.riddles import COLOUR_ANSWERS, NUMBER_ANSWERS, SHAPE_ANSWERS
+from milr.shapes.scenes import COLOURS, FILLS, SHAPES, SIZES
+from milr.types import Prompt
+
+_JOINING = ("a", "an", "the", "and", "of", "to", "on", "in", "as", "many", "colour")
+EXAMPLES = ("a small striped red star left of a large blue circle", "three hearts")
+
+
+class ShapesWorld:
+    """Coloured shapes on a 4 x 4 grid (`milr.base.World`)."""
+
+    name = "shapes"
+    reward = "held-out"
+    metric = "detector"
+
+    def read(self, text: str, identity: str = "") -> Prompt | None:
+        """The prompt with GenEval's metadata; None where the grammar cannot read it."""
+        return to_prompt(text, identity)
+
+    def vocabulary(self) -> Mapping[str, Sequence[str]]:
+        """The grammar's words by kind; riddles stand for a shape, a colour or a number."""
+        return {
+            "shapes": SHAPES,
+            "plurals": tuple(PLURALS.values()),
+            "colours": tuple(COLOURS),
+            "sizes": tuple(SIZES),
+            "fills": FILLS,
+            "numbers": tuple(NUMBERS),
+            "relations": (*RELATIONS, "and"),
+            "introductions": INTRODUCTIONS,
+            "riddles for a shape": tuple(SHAPE_ANSWERS),
+            "riddles for a colour": tuple(f"in the colour of {thing}" for thing in COLOUR_ANSWERS),
+            "riddles for a number": tuple(f"as many ... as {thing}" for thing in NUMBER_ANSWERS),
+            "examples": EXAMPLES,
+        }
+
+    def advice(self, text: str) -> str:
+        """What this world can draw, and the nearest words to those of `text` that it does not have."""
+        meant = [f"{word!r} -> {near!r}" for word, near in self._nearest(text)]
+        likely = f" Did you mean {', '.join(meant)}?" if meant else ""
+        return (f"It can draw one to four {', '.join(PLURALS.values())}, coloured, large or small, solid, outlined or "
+                f"striped, and where they are, such as '{EXAMPLES[0]}' (all words: milr list words).{likely}"
+                )  # fmt: skip
+
+    def _nearest(self, text: str) -> list[tuple[str, str]]:
+        """Words of `text` that are in no prompt of this world, each with the nearest that is."""
+        relations = {word for relation in RELATIONS for word in relation.split()}
+        introductions = {word for introduction in INTRODUCTIONS for word in introduction.split()}
+        known = {*SHAPES, *SINGULARS, *COLOURS, *SIZES, *FILLS, *NUMBERS, *relations, *introductions, *_JOINING}
+        strange = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in known]
+        nearest = [(word, difflib.get_close_matches(word, sorted(known), 1, 0.7)) for word in dict.fromkeys(strange)]
+        return [(word, near[0]) for word, near in nearest if near]

@@ -1,0 +1,130 @@
+"""A prepared run is run: in memory, or into a folder whose finished samples are kept and not made again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr.engine.search import OnStep
+from milr.engine.studio import OnBatch, Studio
+from milr.types import Outcome, Prompt
+from milr.workflows.memory import peak_memory, reset_peak
+from milr.workflows.prepare import PreparedRun
+from milr.workflows.stored import restore
+
+if TYPE_CHECKING:
+    from milr.runs.runner import OnEvent
+    from milr.runs.store import RunStore
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of a run while it goes on; all are called on the event loop of the run.
+
+    `on_step(prompt, key, step)`: a picture was made and judged. `on_event(event)`: a sample of a run folder was found
+    finished, started, finished or failed. `on_batch(kind, rows, seconds)`: the model did a batch of work.
+    """
+
+    on_step: OnStep | None = None
+    on_event: OnEvent | None = None
+    on_batch: OnBatch | None = None
+
+
+async def run(prepared: PreparedRun, *, out: str | Path | None = None, on_step: OnStep | None = None,
+              on_event: OnEvent | None = None, on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
+    """All outcomes of a prepared run: sample 0 of every prompt, then sample 1, and so on.
+
+    With `out`, a run folder: what is finished there is not made again, and a report is written.
+    """
+    listeners = Listeners(on_step, on_event, on_batch)
+    async with studio_for(prepared, on_batch) as studio:
+        return await outcomes_of(prepared, studio, out, listeners)
+
+
+@asynccontextmanager
+async def studio_for(prepared: PreparedRun, on_batch: OnBatch | None = None) -> AsyncIterator[Studio]:
+    """A studio of the run's size, closed at the end."""
+    studio = Studio(
+        prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures, on_batch=on_batch
+    )
+    try:
+        yield studio
+    finally:
+        studio.close()
+
+
+async def outcomes_of(prepared: PreparedRun, studio: Studio, out: str | Path | None,
+                      listeners: Listeners) -> list[Outcome]:  # fmt: skip
+    """`run` with a studio that is there already."""
+    if out is not None:
+        return await _run_stored(prepared, studio, Path(out), listeners)
+    from milr.runs.runner import jobs_of
+
+    limit = asyncio.Semaphore(prepared.options.in_flight)
+
+    async def search_one(prompt: Prompt, sample: int) -> Outcome:
+        async with limit:
+            return await prepared.search_one(studio, prompt, sample, listeners.on_step)
+
+    jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    return await _all_or_none([search_one(job.prompt, job.sample) for job in jobs])
+
+
+async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    """All outcomes in order; when one search fails, the others are ended before its error is raised."""
+    tasks = [asyncio.ensure_future(search) for search in searches]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _run_stored(prepared: PreparedRun, studio: Studio, out: Path, listeners: Listeners) -> list[Outcome]:
+    from milr.report.html import write_report
+    from milr.runs.runner import jobs_of
+    from milr.runs.store import name_of
+
+    store = await run_into(out, prepared, studio, listeners)
+    write_report(out)
+    records = {name_of(record.prompt, record.sample): record for record in store.records()}
+    jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    return [restore(records[name_of(job.prompt, job.sample)], out) for job in jobs]
+
+
+async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners) -> RunStore:
+    """Search for every sample that the folder `out` does not hold yet; the run's store, closed."""
+    from milr.runs.runner import jobs_of
+    from milr.runs.runner import run as run_jobs
+    from milr.runs.store import RunStore
+
+    async def search_one(prompt: Prompt, sample: int) -> Outcome:
+        record = await asyncio.to_thread(store.record, prompt, sample)
+        if record and record.stop != "judge_failed":  # searched, and not judged by the report metric
+            return await prepared.judge(studio, restore(record, out))
+        return await prepared.search_one(studio, prompt, sample, listeners.on_step)
+
+    options = prepared.options
+    jobs = jobs_of(prepared.prompts, options.samples)
+    reset_peak()
+    with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
+        tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
+                               on_event=listeners.on_event)  # fmt: skip
+        if tally.made:
+            store.note_memory(peak_memory(options.device, studio.model))
+    return store
+
+
+def default_folder(prepared: PreparedRun) -> Path:
+    """runs/WORDS-DIGEST: the same command finds its own run again."""
+    return Path("runs") / f"{words_of(prepared.prompts[0].text)}-{prepared.config().digest[:8]}"
+
+
+def words_of(text: str) -> str:
+    """The first words of a prompt as a part of a folder's name."""
+    return "".join(c if c.isalnum() else "-" for c in text.lower())[:40].strip("-")

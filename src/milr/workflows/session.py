@@ -1,0 +1,335 @@
+"""The Python interface: a session keeps a model, its rewards and its engine for many calls.
+
+Calls from any thread or event loop share one model: a thread of the session's own runs the loop in which all searches
+go on, so that what is asked at the same time is decoded together. `milr.generate` is a session for one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, overload
+
+from milr import catalog
+from milr.engine.judged import JudgedStudio
+from milr.engine.process_pool import pays
+from milr.engine.studio import Studio
+from milr.options import Options, OptionsDict
+from milr.report.html import write_report
+from milr.types import Key, Outcome, Outcomes, Prompt, Step, UsageError
+from milr.workflows.judges import Judges, name_of_object
+from milr.workflows.notebook import progress_bar
+from milr.workflows.prepare import MODEL_OPTIONS, MethodFactory, PreparedRun, check_names, load_model, prepare
+from milr.workflows.running import Listeners, default_folder, outcomes_of, run_into, studio_for
+from milr.workflows.stored import Run, load_run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from milr.base import Reward, UnifiedModel
+    from milr.types import Score
+
+Result = TypeVar("Result")
+RewardFunction = Callable[["Image", Prompt], "float | Score"]
+Prompts = str | Prompt | Sequence[str | Prompt]
+LISTENERS = tuple(field.name for field in dataclasses.fields(Listeners))
+
+
+class SearchOptions(OptionsDict, total=False):
+    """The keywords of a search: `Options`, where judges and method may be objects, and who hears of its progress.
+
+    `reward` and `metric`: a name, `path/to/file.py:name`, an object that satisfies `milr.base.Reward`, or a function of
+    (picture, prompt) that gives a score in [0, 1]. `method`: a name, `path/to/file.py:name`, or a function of
+    (settings, visualisation) that gives a `milr.base.Method`. `out`: a run folder; what is finished there is not made
+    again. `on_step(prompt, key, step)`, `on_event(event)`, `on_batch(kind, rows, seconds)`: see
+    `milr.workflows.running.Listeners`.
+    """
+
+    reward: str | Reward | RewardFunction | None
+    metric: str | Reward | RewardFunction | None
+    method: str | MethodFactory
+    out: str | Path | None
+    on_step: Callable[[Prompt, Key, Step], None] | None
+    on_event: Callable[[Any], None] | None
+    on_batch: Callable[[str, int, float], None] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One call, ready to run."""
+
+    prepared: PreparedRun
+    out: Path | None
+    listeners: Listeners
+
+
+class Session:
+    """A model with its rewards and its engine, loaded once. Use it as a context manager, or `close` it.
+
+    `options` hold for every call and can be overridden in each, but for what the model was loaded with. Any thread may
+    call; calls that run at the same time are decoded together. Make one with `milr.load`.
+    """
+
+    def __init__(self, model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> None:
+        for name in ("out", *LISTENERS):
+            if name in options:
+                raise UsageError(f"{name} belongs to a call, not to the session: give it to generate, stream or bench.")
+        self._judges = Judges()
+        self._methods: dict[str, MethodFactory] = {}  # those that were given as objects
+        named = model if isinstance(model, (str, Path)) else name_of_object(model)
+        self.options = self._chosen(Options(model=str(named)), options)
+        check_names(self.options, rewards=False, method=self.options.method not in self._methods)
+        self._judges.check(self.options)
+        self.model = load_model(self.options) if isinstance(model, (str, Path)) else model
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="milr-session", daemon=True)
+        self._studio: Studio | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    # Calls
+
+    @overload
+    def generate(self, prompts: str | Prompt, **options: Unpack[SearchOptions]) -> Outcome: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def generate(self, prompts: Prompts, *, samples: int, **options: Unpack[SearchOptions]) -> Outcomes: ...
+
+    @overload
+    def generate(self, prompts: Sequence[str | Prompt], **options: Unpack[SearchOptions]) -> Outcomes: ...
+
+    def generate(self, prompts: Prompts, *, samples: int | None = None,
+                 **options: Unpack[SearchOptions]) -> Outcome | Outcomes:  # fmt: skip
+        """Search for pictures of one prompt (an Outcome) or of several (Outcomes, as where `samples` is given).
+
+        Outcomes are sample 0 of every prompt, then sample 1, and so on. An interrupt stops the work. MilrError, in one
+        sentence, for what cannot be run.
+        """
+        call = self._call(prompts, samples, options)
+        with progress_bar(call.prepared, call.listeners) as listeners:
+            outcomes = self._submit(self._run(dataclasses.replace(call, listeners=listeners))).wait()
+        return _outcomes(outcomes, prompts, samples)
+
+    @overload
+    async def agenerate(self, prompts: str | Prompt, **options: Unpack[SearchOptions]) -> Outcome: ...  # type: ignore[overload-overlap]
+
+    @overload
+    async def agenerate(self, prompts: Prompts, *, samples: int, **options: Unpack[SearchOptions]) -> Outcomes: ...
+
+    @overload
+    async def agenerate(self, prompts: Sequence[str | Prompt], **options: Unpack[SearchOptions]) -> Outcomes: ...
+
+    async def agenerate(self, prompts: Prompts, *, samples: int | None = None,
+                        **options: Unpack[SearchOptions]) -> Outcome | Outcomes:  # fmt: skip
+        """`generate` to be awaited in any event loop; cancelling it stops the work."""
+        call = await asyncio.to_thread(self._call, prompts, samples, options)
+        outcomes = await self._submit(self._run(call)).awaited()
+        return _outcomes(outcomes, prompts, samples)
+
+    async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncIterator[Step]:
+        """The steps of one search, each as soon as its picture is judged; leaving the loop stops the work.
+
+        Steps of a sample that `out` holds finished already come at once.
+        """
+        call = await asyncio.to_thread(self._call, prompt, None, options)
+        loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
+        listener = call.listeners.on_step
+        seen: list[Step] = []
+
+        def on_step(of: Prompt, key: Key, step: Step) -> None:
+            if listener:
+                listener(of, key, step)
+            seen.append(step)
+            loop.call_soon_threadsafe(steps.put_nowait, step)
+
+        listeners = dataclasses.replace(call.listeners, on_step=on_step)
+        work = asyncio.ensure_future(self._submit(self._run(dataclasses.replace(call, listeners=listeners))).awaited())
+        work.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            while (step := await steps.get()) is not None:
+                yield step
+            for step in (await work)[0].steps[len(seen) :]:  # those of a finished sample come from its folder
+                yield step
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    def bench(self, benchmark: str, *, split: str | None = None, prompts: Path | str | None = None,
+              categories: Sequence[str] = (), limit: int | None = None, samples: int | None = None,
+              **options: Unpack[SearchOptions]) -> Run:  # fmt: skip
+        """Run a method on a benchmark into a run folder (`out`; default runs/WORDS-DIGEST), and give the run.
+
+        `split`, `prompts` (a local copy of the benchmark's prompt files), `categories` and `limit` choose its prompts.
+        The report metric is the benchmark's unless `metric` names another.
+        """
+        from milr.benchmarks.selection import chosen
+
+        settings = {"split": split, "prompts": Path(prompts) if prompts is not None else None}
+        part = catalog.make_benchmark(benchmark, **{key: value for key, value in settings.items() if value is not None})
+        options.setdefault("metric", self.options.metric or part.metric)
+        call = self._call(chosen(part.prompts(), categories, limit), samples, options, benchmark=part)
+        out = call.out or default_folder(call.prepared)
+        with progress_bar(call.prepared, call.listeners) as listeners:
+            self._submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()
+        return load_run(out)
+
+    def close(self) -> None:
+        """Stop what is running and let go of the engine; the session cannot be used any more."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.close()
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:  # fmt: skip
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"<Session of {self.model.name}{', closed' if self._closed else ''}>"
+
+    # From keywords to a call
+
+    def _call(self, prompts: Prompts, samples: int | None, options: Mapping[str, Any], **more: Any) -> _Call:
+        texts = [prompts] if isinstance(prompts, (str, Prompt)) else list(prompts)
+        chosen = self._chosen(self.options, options)
+        if samples is not None:
+            chosen = dataclasses.replace(chosen, samples=samples)
+        for name in MODEL_OPTIONS:
+            if getattr(chosen, name) != getattr(self.options, name):
+                raise UsageError(f"this session's model was loaded with {name}={getattr(self.options, name)!r}: for "
+                                 f"another, load another session.")  # fmt: skip
+        prepared = prepare(texts, chosen, model=self.model, make_reward=self._judges,
+                           method=self._methods.get(chosen.method), **more)  # fmt: skip
+        out = options.get("out")
+        listeners = Listeners(**{name: options[name] for name in LISTENERS if name in options})
+        return _Call(prepared, None if out is None else Path(out), listeners)
+
+    def _chosen(self, base: Options, options: Mapping[str, Any]) -> Options:
+        """`base` with the keywords over it; objects are kept here and named there. UsageError for a misspelt one."""
+        fields = {field.name for field in dataclasses.fields(Options)} - {"samples"}
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            if name in ("out", *LISTENERS):
+                continue
+            catalog.one_of("option", name, sorted({*fields, "samples", "out", *LISTENERS}))
+            if name in ("reward", "metric") and value is not None and not isinstance(value, str):
+                value = self._judges.add(value)
+            elif name == "method" and not isinstance(value, str):
+                factory, value = value, name_of_object(value)
+                self._methods[value] = factory
+            values[name] = value
+        return dataclasses.replace(base, **values)
+
+    # The loop in which all searches go on
+
+    def _submit(self, work: Coroutine[Any, Any, Result]) -> _Work[Result]:
+        """Begin `work` on the session's loop."""
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise UsageError("this session is closed; load another.")
+            if not self._thread.ident:
+                self._thread.start()
+        return _Work(work, self._loop)
+
+    async def _run(self, call: _Call) -> list[Outcome]:
+        async with self._engine(call.prepared, call.listeners) as studio:
+            return await outcomes_of(call.prepared, studio, call.out, call.listeners)
+
+    async def _run_into(self, call: _Call, out: Path) -> None:
+        async with self._engine(call.prepared, call.listeners) as studio:
+            await run_into(out, call.prepared, studio, call.listeners)
+        write_report(out)
+
+    @asynccontextmanager
+    async def _engine(self, prepared: PreparedRun, listeners: Listeners) -> AsyncIterator[Studio]:
+        """The session's studio with the call's judge; a studio of its own for a call that wants processes, or to hear
+        of its batches."""
+        if listeners.on_batch or pays(self.model, prepared.searches, prepared.pictures):
+            async with studio_for(prepared, listeners.on_batch) as studio:
+                yield studio
+            return
+        if self._studio is None:
+            self._studio = Studio(self.model, prepared.reward)
+        yield cast(Studio, JudgedStudio(self._studio, prepared.reward))
+
+    async def _end(self) -> None:
+        """Cancel all calls, wait until they have ended, and end the studio's workers."""
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        if self._studio:
+            self._studio.close()
+
+
+class _Work(Generic[Result]):
+    """Work on the session's loop that any thread or loop can wait for; whoever gives up waiting cancels it."""
+
+    PATIENCE = 30.0  # seconds for cancelled work to end: a batch under way is not broken off
+
+    def __init__(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = threading.Event()
+        self.future = asyncio.run_coroutine_threadsafe(self._watched(work), loop)
+
+    async def _watched(self, work: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return await work
+        finally:
+            self._ended.set()
+
+    def wait(self) -> Result:
+        """The result; an interrupt cancels the work, and is raised when that has ended."""
+        try:
+            return self.future.result()
+        except BaseException:
+            self._cancel()
+            raise
+
+    async def awaited(self) -> Result:
+        """The result, in any event loop; a cancel cancels the work, too, and goes on when that has ended."""
+        try:
+            return await asyncio.wrap_future(self.future)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(self._cancel))
+            raise
+
+    def _cancel(self) -> None:
+        self.future.cancel()
+        self._ended.wait(self.PATIENCE)
+
+
+def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> Session:
+    """A session that keeps `model` with its rewards and its engine for many calls; use it as a context manager.
+
+    `model`: a name from `milr list models`, a folder, a hub name, `path/to/file.py:name`, or an object that satisfies
+    `milr.base.UnifiedModel`. `options` (see `SearchOptions`) hold for every call and can be overridden in each.
+    MilrError, in one sentence, where something cannot be loaded.
+    """
+    return Session(model, **options)
+
+
+def _outcomes(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
+    """One outcome for one prompt without `samples`, else all of them."""
+    alone = isinstance(prompts, (str, Prompt)) and samples is None
+    return outcomes[0] if alone else Outcomes(outcomes)
