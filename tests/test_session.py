@@ -136,7 +136,7 @@ def test_leaving_a_stream_stops_the_search(session: Session) -> None:
         async for step in stream:
             if step.index == 1:
                 break
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
     asyncio.run(watch())
     count = len(seen)

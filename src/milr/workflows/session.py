@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
 from milr import catalog
 from milr.engine.judged import JudgedStudio
@@ -22,6 +21,7 @@ from milr.engine.studio import Studio
 from milr.options import Options, OptionsDict
 from milr.report.html import write_report
 from milr.types import Key, Outcome, Outcomes, Prompt, Step, UsageError
+from milr.workflows.background import BackgroundLoop
 from milr.workflows.judges import Judges, name_of_object
 from milr.workflows.notebook import progress_bar
 from milr.workflows.prepare import MODEL_OPTIONS, MethodFactory, PreparedRun, check_names, load_model, prepare
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from milr.base import Reward, UnifiedModel
     from milr.types import Score
 
-Result = TypeVar("Result")
 RewardFunction = Callable[["Image", Prompt], "float | Score"]
 Prompts = str | Prompt | Sequence[str | Prompt]
 LISTENERS = tuple(field.name for field in dataclasses.fields(Listeners))
@@ -86,11 +85,8 @@ class Session:
         check_names(self.options, rewards=False, method=self.options.method not in self._methods)
         self._judges.check(self.options)
         self.model = load_model(self.options) if isinstance(model, (str, Path)) else model
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="milr-session", daemon=True)
+        self._loop = BackgroundLoop("milr-session")
         self._studio: Studio | None = None
-        self._lock = threading.Lock()
-        self._closed = False
 
     # Calls
 
@@ -112,7 +108,7 @@ class Session:
         """
         call = self._call(prompts, samples, options)
         with progress_bar(call.prepared, call.listeners) as listeners:
-            outcomes = self._submit(self._run(dataclasses.replace(call, listeners=listeners))).wait()
+            outcomes = self._loop.submit(self._run(dataclasses.replace(call, listeners=listeners))).wait()
         return _outcomes(outcomes, prompts, samples)
 
     @overload
@@ -128,10 +124,10 @@ class Session:
                         **options: Unpack[SearchOptions]) -> Outcome | Outcomes:  # fmt: skip
         """`generate` to be awaited in any event loop; cancelling it stops the work."""
         call = await asyncio.to_thread(self._call, prompts, samples, options)
-        outcomes = await self._submit(self._run(call)).awaited()
+        outcomes = await self._loop.submit(self._run(call)).awaited()
         return _outcomes(outcomes, prompts, samples)
 
-    async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncIterator[Step]:
+    async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncGenerator[Step, None]:
         """The steps of one search, each as soon as its picture is judged; leaving the loop stops the work.
 
         Steps of a sample that `out` holds finished already come at once.
@@ -148,7 +144,9 @@ class Session:
             loop.call_soon_threadsafe(steps.put_nowait, step)
 
         listeners = dataclasses.replace(call.listeners, on_step=on_step)
-        work = asyncio.ensure_future(self._submit(self._run(dataclasses.replace(call, listeners=listeners))).awaited())
+        work = asyncio.ensure_future(
+            self._loop.submit(self._run(dataclasses.replace(call, listeners=listeners))).awaited()
+        )
         work.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             while (step := await steps.get()) is not None:
@@ -175,20 +173,12 @@ class Session:
         call = self._call(chosen(part.prompts(), categories, limit), samples, options, benchmark=part)
         out = call.out or default_folder(call.prepared)
         with progress_bar(call.prepared, call.listeners) as listeners:
-            self._submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()
+            self._loop.submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()
         return load_run(out)
 
     def close(self) -> None:
         """Stop what is running and let go of the engine; the session cannot be used any more."""
-        with self._lock:
-            closed, self._closed = self._closed, True
-        if closed:
-            return
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._loop.close()
+        self._loop.close(lambda: self._studio.close() if self._studio else None)
 
     def __enter__(self) -> Session:
         return self
@@ -205,7 +195,7 @@ class Session:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        return f"<Session of {self.model.name}{', closed' if self._closed else ''}>"
+        return f"<Session of {self.model.name}{', closed' if self._loop.closed else ''}>"
 
     # From keywords to a call
 
@@ -242,16 +232,6 @@ class Session:
 
     # The loop in which all searches go on
 
-    def _submit(self, work: Coroutine[Any, Any, Result]) -> _Work[Result]:
-        """Begin `work` on the session's loop."""
-        with self._lock:
-            if self._closed:
-                work.close()
-                raise UsageError("this session is closed; load another.")
-            if not self._thread.ident:
-                self._thread.start()
-        return _Work(work, self._loop)
-
     async def _run(self, call: _Call) -> list[Outcome]:
         async with self._engine(call.prepared, call.listeners) as studio:
             return await outcomes_of(call.prepared, studio, call.out, call.listeners)
@@ -272,51 +252,6 @@ class Session:
         if self._studio is None:
             self._studio = Studio(self.model, prepared.reward)
         yield cast(Studio, JudgedStudio(self._studio, prepared.reward))
-
-    async def _end(self) -> None:
-        """Cancel all calls, wait until they have ended, and end the studio's workers."""
-        calls = asyncio.all_tasks() - {asyncio.current_task()}
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        if self._studio:
-            self._studio.close()
-
-
-class _Work(Generic[Result]):
-    """Work on the session's loop that any thread or loop can wait for; whoever gives up waiting cancels it."""
-
-    PATIENCE = 30.0  # seconds for cancelled work to end: a batch under way is not broken off
-
-    def __init__(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> None:
-        self._ended = threading.Event()
-        self.future = asyncio.run_coroutine_threadsafe(self._watched(work), loop)
-
-    async def _watched(self, work: Coroutine[Any, Any, Result]) -> Result:
-        try:
-            return await work
-        finally:
-            self._ended.set()
-
-    def wait(self) -> Result:
-        """The result; an interrupt cancels the work, and is raised when that has ended."""
-        try:
-            return self.future.result()
-        except BaseException:
-            self._cancel()
-            raise
-
-    async def awaited(self) -> Result:
-        """The result, in any event loop; a cancel cancels the work, too, and goes on when that has ended."""
-        try:
-            return await asyncio.wrap_future(self.future)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._cancel))
-            raise
-
-    def _cancel(self) -> None:
-        self.future.cancel()
-        self._ended.wait(self.PATIENCE)
 
 
 def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> Session:
