@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from milr.models.decoding.decoder import Decoded, Decoder, Head, Row
+from milr.models.decoding.engine import Decoded, Decoder, Head, Row
 from milr.models.decoding.llama import Stack
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream

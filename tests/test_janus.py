@@ -20,7 +20,7 @@ from torch import Tensor
 import tiny_janus
 from milr.base import UnifiedModel
 from milr.models import nano
-from milr.models.decoding.decoder import Decoded
+from milr.models.decoding.engine import Decoded
 from milr.models.janus import JanusModel
 from milr.models.loading import SPECIAL_TOKENS, Checkpoint
 from milr.models.pictures import Preprocessing, to_pictures

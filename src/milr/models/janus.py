@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from milr.models.decoding.column_major import lay_out
-from milr.models.decoding.decoder import REMEMBERED, Decoded, Decoder, Head, Row
+from milr.models.decoding.engine import REMEMBERED, Decoded, Decoder, Head, Row
 from milr.models.loading import Checkpoint, SpecialIds, choose_device, choose_dtype
 from milr.models.pictures import Preprocessing, to_pictures
 from milr.models.quantised import quantisation, quantised_as

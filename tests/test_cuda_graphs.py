@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from milr.models.decoding.cuda_graphs import StepGraphs
-from milr.models.decoding.decoder import Decoded, Decoder
+from milr.models.decoding.engine import Decoded, Decoder
 from test_decoding import (
     Recorder,
     decode,

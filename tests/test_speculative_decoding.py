@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from milr.models.decoding.decoder import Decoded, Decoder
-from milr.models.decoding.draft import Drafts
+from milr.models.decoding.engine import Decoded, Decoder
+from milr.models.decoding.draft_cache import Drafts
 from test_decoding import (
     VOCAB,
     Recorder,

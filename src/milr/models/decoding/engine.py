@@ -21,7 +21,7 @@ from torch import Tensor
 
 from milr.models.decoding.batch import LARGE_GROWTH, Batch, Stream
 from milr.models.decoding.cuda_graphs import Capture, StepGraphs
-from milr.models.decoding.draft import Drafts
+from milr.models.decoding.draft_cache import Drafts
 from milr.models.decoding.llama import Stack
 from milr.models.decoding.prefix_cache import Key, Prefixes
 from milr.randomness import NEAR_TIE, NoiseStream, choose, noise_of
