@@ -23,7 +23,7 @@ from milr.methods.latent_reasoning import Settings
 from milr.models.janus import JanusModel
 from milr.models.pictures import to_pictures
 from milr.policy import free_tokens, guided_logits
-from milr.randomness import NEAR_TIE, NoiseStream, choose
+from milr.randomness import NEAR_TIE, NoiseStream, sample_tokens
 from milr.templates import drawing
 from milr.types import ImageTrace, Key, TextTrace
 
@@ -58,7 +58,7 @@ class PlainLoop:
         while len(ids) < self.text_tokens and (not ids or ids[-1] != end):
             hidden = self._read([prompt_ids + ids])[0]
             logits = network.lm_head(hidden[-1:]).float()
-            token, lead = choose(logits, torch.zeros(1, device=logits.device))
+            token, lead = sample_tokens(logits, torch.zeros(1, device=logits.device))
             ties += [len(ids)] if float(lead) < NEAR_TIE else []
             ids.append(int(token))
         if hidden is None:
@@ -88,7 +88,7 @@ class PlainLoop:
             pair = network.model.generation_head(latents[-1]).float()
             logits = guided_logits(pair[:1], pair[1:], guidance)
             temperature = torch.tensor([settings.temperature], device=logits.device)
-            token, lead = choose(logits, temperature, noise.at(len(ids))[None].to(logits.device))
+            token, lead = sample_tokens(logits, temperature, noise.at(len(ids))[None].to(logits.device))
             ties += [len(ids)] if float(lead) < NEAR_TIE else []
             ids.append(int(token))
         kept = torch.stack(latents[: len(ids)]).float()

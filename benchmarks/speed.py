@@ -131,7 +131,7 @@ def main(
     torch.set_num_threads(1)  # a main thread that has opened a parallel region slows all others down
     measured = subject(size, device=device, dtype=dtype, steps=steps, learning_rate=learning_rate,
                        text_tokens=text_tokens, seed=seed)  # fmt: skip
-    measured.model.use_threads(threads)
+    measured.model.set_num_threads(threads)
     network = measured.model.network
     settings = {"size": size, "dtype": str(network.dtype).removeprefix("torch."), "text_tokens": measured.text_tokens,
                 "image_tokens": measured.model.image_tokens, "steps": steps, "plain_steps": plain_steps,

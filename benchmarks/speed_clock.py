@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from milr.engine.process_pool import own_bytes
+from milr.engine.process_pool import private_bytes
 
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -41,7 +41,7 @@ def timed(device: torch.device, processes: Sequence[int] = ()) -> Iterator[Timed
     yield found
     wait(device)
     found.seconds, found.cpu_seconds = time.perf_counter() - began, _cpu_seconds(processes) - worked
-    found.peak_bytes = _peak(device) + sum(map(own_bytes, processes))
+    found.peak_bytes = _peak(device) + sum(map(private_bytes, processes))
 
 
 def _cpu_seconds(processes: Sequence[int]) -> float:

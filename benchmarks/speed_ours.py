@@ -19,7 +19,7 @@ from speed_rows import OURS, Row, share_equal
 from speed_subject import Subject
 
 from milr.base import Services
-from milr.engine.process_pool import MANY, Apart
+from milr.engine.process_pool import MIN_PICTURES, ModelProcessPool
 from milr.engine.search import search
 from milr.engine.studio import Studio
 from milr.methods.latent_reasoning import latent_reasoning
@@ -48,7 +48,7 @@ class BoundedStudio(Studio):
 
     async def reason(self, request: ReasonRequest) -> TextTrace:
         """As the studio does, bounded."""
-        return await super().reason(replace(request, max_tokens=min(request.max_tokens, self.text_tokens)))
+        return await super().reason(replace(request, max_new_tokens=min(request.max_new_tokens, self.text_tokens)))
 
 
 class Ours:
@@ -70,7 +70,8 @@ class Ours:
     async def _ready(self, level: int, work: Callable[[BoundedStudio], Awaitable[list[Row]]]) -> list[Row]:
         self.subject.model.free_memory()
         parts: Counter[str] = Counter()
-        studio = BoundedStudio(self.subject.model, Zero(), searches=level, pictures=MANY, largest_batch=max(64, level),
+        studio = BoundedStudio(self.subject.model, Zero(), searches=level, pictures=MIN_PICTURES,
+                               max_batch_size=max(64, level),
                                on_batch=lambda kind, rows, seconds: parts.update({kind: seconds}))  # fmt: skip
         studio.text_tokens = self.subject.text_tokens
         try:
@@ -86,8 +87,8 @@ class Ours:
         short = 2 if self.device.type == "cpu" else None
         prompts = self.subject.unseen(level)
         with self._timed(studio) as clock:
-            if isinstance(studio.model, Apart):
-                await asyncio.to_thread(studio.model.wait)
+            if isinstance(studio.model, ModelProcessPool):
+                await asyncio.to_thread(studio.model.wait_until_ready)
             texts = await _each(studio, studio.reason, self._writing(prompts, short))
             images = await _each(studio, studio.draw, self._drawing(prompts, texts, short))
             if short is None:
@@ -96,7 +97,8 @@ class Ours:
 
     def _timed(self, studio: Studio) -> AbstractContextManager[Timed]:
         model = studio.model
-        return timed(self.device, [each.number for each in model.processes] if isinstance(model, Apart) else ())
+        workers = model.workers if isinstance(model, ModelProcessPool) else ()
+        return timed(self.device, [worker.pid for worker in workers])
 
     async def _alone(self, studio: BoundedStudio, level: int) -> list[Row]:
         prompts, network = self.subject.take(level), self.subject.model.network
@@ -147,12 +149,12 @@ class Ours:
 
     def _writing(self, prompts: Sequence[Prompt], tokens: int | None = None) -> list[ReasonRequest]:
         limit = tokens or self.subject.text_tokens
-        return [ReasonRequest(prompt.text, self.subject.key(prompt), max_tokens=limit) for prompt in prompts]
+        return [ReasonRequest(prompt.text, self.subject.key(prompt), max_new_tokens=limit) for prompt in prompts]
 
     def _drawing(self, prompts: Sequence[Prompt], texts: Sequence[TextTrace],
                  count: int | None = None) -> list[DrawRequest]:  # fmt: skip
         scale = self.subject.model.guidance_scale
-        return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, count=count)
+        return [DrawRequest(drawing(prompt.text, text.text), self.subject.key(prompt), scale, max_new_tokens=count)
                 for prompt, text in zip(prompts, texts, strict=True)]  # fmt: skip
 
     def _divergence(self, modality: str, ours: TextTrace | ImageTrace, plain: TextTrace | ImageTrace) -> float:
@@ -170,7 +172,7 @@ class Ours:
 
 def _keeping(requests: list[T]) -> list[T]:
     """With all latents of the first, which are compared."""
-    return [replace(requests[0], keep=None), *requests[1:]]  # type: ignore[type-var]
+    return [replace(requests[0], num_latents=None), *requests[1:]]  # type: ignore[type-var]
 
 
 async def _each(studio: Studio, ask: Callable[..., Awaitable[T]], requests: Iterable[object]) -> list[T]:

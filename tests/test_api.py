@@ -88,7 +88,7 @@ def test_how_many_batches_are_decoded_at_once_changes_nothing_but_speed(settings
 
 
 def test_in_flight_limits_how_many_searches_run(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milr.models.janus.MOST_WORKERS", 1)
+    monkeypatch.setattr("milr.models.janus.MAX_WORKERS", 1)
     rows: list[int] = []
     quick = settings | {"steps": 0}
     many(PROMPTS, in_flight=2, on_batch=lambda kind, count, seconds: rows.append(count), **quick)

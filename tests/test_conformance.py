@@ -88,8 +88,10 @@ def test_a_model_satisfies_its_contract(models: Models, name: str) -> None:
 
 
 def traces(model: UnifiedModel) -> tuple[list[TextTrace], list[ImageTrace]]:
-    texts = model.reason([ReasonRequest(text, KEY, max_tokens=6, keep=None, temperature=1.0) for text in TEXTS])
-    draws = [DrawRequest(text, KEY, model.guidance_scale, keep=2) for text in TEXTS]
+    texts = model.reason(
+        [ReasonRequest(text, KEY, max_new_tokens=6, num_latents=None, temperature=1.0) for text in TEXTS]
+    )
+    draws = [DrawRequest(text, KEY, model.guidance_scale, num_latents=2) for text in TEXTS]
     return texts, model.draw(draws)
 
 
@@ -132,8 +134,10 @@ def weights_of(model: Any) -> float:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Models, name: str) -> None:
     model = models(name)
-    (text,) = model.reason([ReasonRequest(TEXTS[0], KEY, max_tokens=6, keep=None)])
-    (image,) = model.draw([DrawRequest(TEXTS[0], KEY, model.guidance_scale, keep=4, count=4, temperature=0.0)])
+    (text,) = model.reason([ReasonRequest(TEXTS[0], KEY, max_new_tokens=6, num_latents=None)])
+    (image,) = model.draw(
+        [DrawRequest(TEXTS[0], KEY, model.guidance_scale, num_latents=4, max_new_tokens=4, temperature=0.0)]
+    )
     assert text.latents is not None and image.latents is not None
     kept = text.latents.clone(), image.latents.clone()
     z, pair = text.latents.requires_grad_(), image.latents.requires_grad_()

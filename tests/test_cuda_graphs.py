@@ -1,4 +1,4 @@
-"""Steps by graph, with Python standing in for CUDA: what is captured is only ever run again on its own buffers."""
+"""Decode steps by graph, with Python in place of CUDA: captured work only ever runs again on its own buffers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from milr.models.decoding.cuda_graphs import StepGraphs
-from milr.models.decoding.engine import Decoded, Decoder
+from milr.models.decoding.cuda_graphs import CudaGraphRunner
+from milr.models.decoding.engine import DecodeEngine
+from milr.models.decoding.request import DecodeResult
 from test_decoding import (
-    Recorder,
-    decode,
+    RecordingDecoder,
+    decoder,  # noqa: F401
+    generate,
     head_of_table,
-    keyed,
+    ids_request,
     one_thread,  # noqa: F401
     pair_head,
-    pair_row,
+    pair_request,
     text_head,
-    text_row,
-    transformer,  # noqa: F401
+    text_request,
 )
 
 
@@ -32,106 +33,112 @@ class Tape:
         work()
 
 
-def by_graph(layers: Recorder, capture: Callable[[Callable[[], None]], Any] = Tape) -> Decoder:
-    decoder = Decoder(layers.inner)
-    decoder.stack = layers
-    decoder._graphs = StepGraphs(layers, capture)
-    return decoder
+def graph_engine(recording: RecordingDecoder, capture: Callable[[Callable[[], None]], Any] = Tape) -> DecodeEngine:
+    engine = DecodeEngine(recording.inner)
+    engine.decoder = recording
+    engine._graph_runner = CudaGraphRunner(recording, capture)
+    return engine
 
 
-def same(one: list[Decoded], other: list[Decoded]) -> None:
+def assert_same(one: list[DecodeResult], other: list[DecodeResult]) -> None:
     for left, right in zip(one, other, strict=True):
-        assert left.ids == right.ids
+        assert left.token_ids == right.token_ids
         assert (left.latents is None) == (right.latents is None)
         if left.latents is not None and right.latents is not None:
             torch.testing.assert_close(left.latents, right.latents, atol=1e-5, rtol=1e-5)
 
 
-def test_pictures_and_texts_are_the_same(transformer: Recorder) -> None:  # noqa: F811
-    decoder = by_graph(transformer)
+def test_pictures_and_texts_are_the_same(decoder: RecordingDecoder) -> None:  # noqa: F811
+    engine = graph_engine(decoder)
 
     def pictures() -> list[Any]:
-        return [pair_row(length, seed=length, keep=3, prefix=(1, 2)[: length % 3], count=9) for length in (3, 7, 5)]
+        return [
+            pair_request(length, seed=length, num_latents=3, prefix=(1, 2)[: length % 3], max_new_tokens=9)
+            for length in (3, 7, 5)
+        ]
 
     def texts() -> list[Any]:
-        return [text_row(length, keep=2, count=count) for length, count in ((3, 4), (6, 150), (4, 1), (5, 9))]
+        return [
+            text_request(length, num_latents=2, max_new_tokens=count)
+            for length, count in ((3, 4), (6, 150), (4, 1), (5, 9))
+        ]
 
     for _ in range(2):  # the second time every graph is there already
-        same(decoder.decode(pair_head(), pictures()), decode(transformer, pair_head(), pictures()))
-        same(decoder.decode(text_head(), texts()), decode(transformer, text_head(), texts()))
+        assert_same(engine.generate(pair_head(), pictures()), generate(decoder, pair_head(), pictures()))
+        assert_same(engine.generate(text_head(), texts()), generate(decoder, text_head(), texts()))
 
 
-def test_shapes_are_rounded_so_that_few_graphs_serve(transformer: Recorder) -> None:  # noqa: F811
-    made: list[int] = []
+def test_shapes_are_rounded_so_that_few_graphs_serve(decoder: RecordingDecoder) -> None:  # noqa: F811
+    captures: list[int] = []
 
     def counted(work: Callable[[], None]) -> Tape:
-        made.append(1)
+        captures.append(1)
         return Tape(work)
 
-    decoder = by_graph(transformer, counted)
+    engine = graph_engine(decoder, counted)
     for count in (3, 4, 3):
-        transformer.forwards.clear()
-        decoder.decode(text_head(), [text_row(3 + row, count=6) for row in range(count)])
-        assert set(transformer.forwards[1:]) == {(4, 1)}, "three are decoded as four, and idle ones go on"
-    assert len(made) == 1
-    decoder.decode(text_head(), [text_row(3, count=140)])
-    assert len(made) == 3, "one stream, in two stretches"
-    decoder.forget()
-    decoder.decode(text_head(), [text_row(3)])
-    assert len(made) == 4
+        decoder.forwards.clear()
+        engine.generate(text_head(), [text_request(3 + index, max_new_tokens=6) for index in range(count)])
+        assert set(decoder.forwards[1:]) == {(4, 1)}, "three are decoded as four, and idle sequences stay"
+    assert len(captures) == 1
+    engine.generate(text_head(), [text_request(3, max_new_tokens=140)])
+    assert len(captures) == 3, "one sequence, with two lengths of the cache"
+    engine.free_memory()
+    engine.generate(text_head(), [text_request(3)])
+    assert len(captures) == 4
 
 
-def test_beginnings_are_shared_from_caches_of_graphs(transformer: Recorder) -> None:  # noqa: F811
-    decoder = by_graph(transformer)
-    rows = [keyed(20, 21, 22, 23, keep=6), keyed(24, 25, count=3)]
-    first = decoder.decode(head_of_table(), rows)
-    transformer.forwards.clear()
-    same(decoder.decode(head_of_table(), rows), first)
-    assert transformer.forwards == [(2, 6)], "nothing but the prompts' last tokens and the drafts"
-    decoder._drafts.clear()
-    transformer.forwards.clear()
-    same(decoder.decode(head_of_table(), rows), first)
-    assert transformer.forwards[0] == (2, 1)
+def test_prefixes_are_shared_from_caches_of_graphs(decoder: RecordingDecoder) -> None:  # noqa: F811
+    engine = graph_engine(decoder)
+    requests = [ids_request(20, 21, 22, 23, num_latents=6), ids_request(24, 25, max_new_tokens=3)]
+    first = engine.generate(head_of_table(), requests)
+    decoder.forwards.clear()
+    assert_same(engine.generate(head_of_table(), requests), first)
+    assert decoder.forwards == [(2, 6)], "only the prompts' last tokens and the drafts are computed"
+    engine._draft_cache.clear()
+    decoder.forwards.clear()
+    assert_same(engine.generate(head_of_table(), requests), first)
+    assert decoder.forwards[0] == (2, 1)
 
 
-def test_where_graphs_do_not_work_steps_are_taken_without_and_that_is_said_once(
-    transformer: Recorder,  # noqa: F811
+def test_where_graphs_do_not_work_steps_run_eagerly_and_one_warning_is_logged(
+    decoder: RecordingDecoder,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(work: Callable[[], None]) -> Tape:
         raise RuntimeError("operation not permitted when stream is capturing\nand so on")
 
-    decoder = by_graph(transformer, broken)
+    engine = graph_engine(decoder, broken)
     for _ in range(2):
-        same(decoder.decode(pair_head(), [pair_row(3), pair_row(4)]), decode(transformer, pair_head(), [pair_row(3),
-             pair_row(4)]))  # fmt: skip
+        by_graph, eager = ([pair_request(3), pair_request(4)] for _ in range(2))  # each has noise of its own
+        assert_same(engine.generate(pair_head(), by_graph), generate(decoder, pair_head(), eager))
     assert len(caplog.messages) == 1
     assert "do not work here (operation not permitted when stream is capturing)" in caplog.messages[0]
 
 
-def test_caches_of_one_shape_have_graphs_of_their_own(transformer: Recorder) -> None:  # noqa: F811
-    graphs, given = StepGraphs(transformer, Tape), torch.randn(2, 1, 16)
-    caches = [transformer.cache(2, 128) for _ in range(2)]
+def test_caches_of_one_shape_have_graphs_of_their_own(decoder: RecordingDecoder) -> None:  # noqa: F811
+    runner, inputs_embeds = CudaGraphRunner(decoder, Tape), torch.randn(2, 1, 16)
+    caches = [decoder.allocate_cache(2, 128) for _ in range(2)]
     bias = torch.full((2, 1, 1, 128), -torch.inf)
     bias[..., 0] = 0.0
-    places = torch.zeros(2, 1, dtype=torch.long)
+    position_ids = torch.zeros(2, 1, dtype=torch.long)
     for _ in range(2):
-        for number, cache in enumerate(caches):
-            graphs(given * (number + 1), places, cache, 0, bias)
+        for index, cache in enumerate(caches):
+            runner(inputs_embeds * (index + 1), position_ids, cache, 0, bias)
     assert not torch.equal(caches[0].keys[..., 0, :], caches[1].keys[..., 0, :])
-    assert len(graphs._steps) == 2
+    assert len(runner._graphs) == 2
 
 
-def test_no_more_graphs_are_held_than_said(transformer: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr("milr.models.decoding.cuda_graphs.MOST", 2)
-    decoder = by_graph(transformer)
+def test_at_most_max_graphs_are_held(decoder: RecordingDecoder, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("milr.models.decoding.cuda_graphs.MAX_GRAPHS", 2)
+    engine = graph_engine(decoder)
     for count in (1, 2, 4, 8):
-        rows = [text_row(3 + row, count=4) for row in range(count)]
-        same(decoder.decode(text_head(), rows), decode(transformer, text_head(), rows))
-    assert decoder._graphs is not None and len(decoder._graphs._steps) == 2
+        requests = [text_request(3 + index, max_new_tokens=4) for index in range(count)]
+        assert_same(engine.generate(text_head(), requests), generate(decoder, text_head(), requests))
+    assert engine._graph_runner is not None and len(engine._graph_runner._graphs) == 2
 
 
-def test_a_full_memory_while_capturing_is_no_reason_to_go_without_graphs(transformer: Recorder) -> None:  # noqa: F811
+def test_a_full_memory_while_capturing_is_no_reason_to_go_without_graphs(decoder: RecordingDecoder) -> None:  # noqa: F811
     full = [True]
 
     def capture(work: Callable[[], None]) -> Tape:
@@ -139,8 +146,8 @@ def test_a_full_memory_while_capturing_is_no_reason_to_go_without_graphs(transfo
             raise torch.OutOfMemoryError("CUDA out of memory")
         return Tape(work)
 
-    decoder = by_graph(transformer, capture)
+    engine = graph_engine(decoder, capture)
     with pytest.raises(torch.OutOfMemoryError):
-        decoder.decode(text_head(), [text_row(3)])
-    same(decoder.decode(text_head(), [text_row(3)]), decode(transformer, text_head(), [text_row(3)]))
-    assert decoder._graphs is not None and len(decoder._graphs._steps) == 1
+        engine.generate(text_head(), [text_request(3)])
+    assert_same(engine.generate(text_head(), [text_request(3)]), generate(decoder, text_head(), [text_request(3)]))
+    assert engine._graph_runner is not None and len(engine._graph_runner._graphs) == 1

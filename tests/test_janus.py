@@ -20,7 +20,7 @@ from torch import Tensor
 import tiny_janus
 from milr.base import UnifiedModel
 from milr.models import nano
-from milr.models.decoding.engine import Decoded
+from milr.models.decoding.request import DecodeResult
 from milr.models.janus import JanusModel
 from milr.models.loading import SPECIAL_TOKENS, Checkpoint
 from milr.models.pictures import Preprocessing, to_pictures
@@ -82,7 +82,7 @@ def draws(contents: Sequence[str], guidance_scale: float = 5.0, **settings: Any)
 
 
 def reasons(prompts: Sequence[str], **settings: Any) -> list[ReasonRequest]:
-    return [ReasonRequest(prompt, Key(0, prompt), **{"max_tokens": 12, **settings}) for prompt in prompts]
+    return [ReasonRequest(prompt, Key(0, prompt), **{"max_new_tokens": 12, **settings}) for prompt in prompts]
 
 
 # Writing
@@ -102,7 +102,7 @@ def test_greedy_text_and_its_latents_equal_generate(model: JanusModel, prompts: 
     )
     states = torch.stack([step[-1][:, -1] for step in expected.hidden_states], dim=1)
     start = inputs["input_ids"].shape[1]
-    for index, trace in enumerate(model.reason(reasons(prompts, keep=None))):
+    for index, trace in enumerate(model.reason(reasons(prompts, num_latents=None))):
         assert trace.latents is not None and trace.latents.shape == (len(trace.ids), tiny_janus.WIDTH)
         assert list(trace.ids) == expected.sequences[index, start : start + len(trace.ids)].tolist()
         assert len(trace.ids) == 12 or trace.ids[-1] == model.end_of_text
@@ -110,8 +110,10 @@ def test_greedy_text_and_its_latents_equal_generate(model: JanusModel, prompts: 
 
 
 def test_text_latents_predict_their_tokens_forced_ones_included(model: JanusModel) -> None:
-    free = model.reason(reasons(PROMPTS, keep=None))
-    again = model.reason([ReasonRequest(p, KEY, t.ids[:4], 12, keep=6) for p, t in zip(PROMPTS, free, strict=True)])
+    free = model.reason(reasons(PROMPTS, num_latents=None))
+    again = model.reason(
+        [ReasonRequest(p, KEY, t.ids[:4], 12, num_latents=6) for p, t in zip(PROMPTS, free, strict=True)]
+    )
     for first, second in zip(free, again, strict=True):
         assert_same(first, second)
         assert second.latents is not None
@@ -125,12 +127,12 @@ def test_text_is_decoded_without_special_tokens(model: JanusModel) -> None:
     trace = model.reason([ReasonRequest("a", KEY, prefix=(*ids, model.end_of_text, 9))])[0]
     assert trace.text == "a red star ."
     assert trace.ids == (*ids, model.end_of_text)
-    assert trace.decoded == 0
+    assert trace.num_decoded == 0
 
 
 def test_text_can_be_sampled_with_keyed_noise(model: JanusModel) -> None:
     def write(seed: int) -> tuple[int, ...]:
-        request = ReasonRequest("a red star", Key(seed, "a red star"), max_tokens=12, temperature=1.0)
+        request = ReasonRequest("a red star", Key(seed, "a red star"), max_new_tokens=12, temperature=1.0)
         return model.reason([request])[0].ids
 
     assert write(0) == write(0)
@@ -167,8 +169,8 @@ def test_sampled_pictures_equal_generate_with_the_same_draws(
 def test_batched_pictures_equal_single_ones_whatever_the_order(model: JanusModel) -> None:
     requests = [
         *draws(PROMPTS),
-        *draws(PROMPTS[:2], 1.5, temperature=0.8, keep=5),
-        *draws(PROMPTS[1:], temperature=0.0, count=7),
+        *draws(PROMPTS[:2], 1.5, temperature=0.8, num_latents=5),
+        *draws(PROMPTS[1:], temperature=0.0, max_new_tokens=7),
     ]
     alone = [model.draw([request])[0] for request in requests]
     for one, other in zip(alone, model.draw(requests), strict=True):
@@ -178,24 +180,24 @@ def test_batched_pictures_equal_single_ones_whatever_the_order(model: JanusModel
 
 
 def test_a_forced_prefix_goes_on_as_the_free_run_did(model: JanusModel) -> None:
-    free = model.draw(draws(PROMPTS, keep=None))
+    free = model.draw(draws(PROMPTS, num_latents=None))
     for forced in (1, 5, 16):
         requests = [
-            DrawRequest(content, Key(0, content), 5.0, prefix=trace.ids[:forced], keep=None)
+            DrawRequest(content, Key(0, content), 5.0, prefix=trace.ids[:forced], num_latents=None)
             for content, trace in zip(PROMPTS, free, strict=True)
         ]
         for one, other in zip(free, model.draw(requests), strict=True):
             assert_same(one, other)
-            assert other.decoded == 16 - forced
+            assert other.num_decoded == 16 - forced
             assert one.latents is not None and other.latents is not None
             assert torch.allclose(one.latents, other.latents, atol=1e-4)
 
 
 def test_the_first_tokens_only(model: JanusModel) -> None:
     whole = model.draw(draws(PROMPTS))
-    for one, first in zip(whole, model.draw(draws(PROMPTS, count=5)), strict=True):
+    for one, first in zip(whole, model.draw(draws(PROMPTS, max_new_tokens=5)), strict=True):
         assert first.ids == one.ids[:5]
-        assert first.decoded == 5
+        assert first.num_decoded == 5
 
 
 def test_noise_belongs_to_the_request(model: JanusModel) -> None:
@@ -214,7 +216,7 @@ def test_injected_noise_covers_the_first_positions_only(model: JanusModel) -> No
 
 
 def test_image_latents_are_pairs_that_predict_greedy_tokens(model: JanusModel) -> None:
-    trace = model.draw(draws(["a red star"], 2.0, temperature=0.0, keep=None))[0]
+    trace = model.draw(draws(["a red star"], 2.0, temperature=0.0, num_latents=None))[0]
     assert trace.latents is not None and trace.latents.shape == (16, 2, tiny_janus.WIDTH)
     assert model.image_logits(trace, trace.latents, 2.0).argmax(-1).tolist() == list(trace.ids)
     swapped = model.image_logits(trace, trace.latents.flip(1), 2.0).argmax(-1)
@@ -224,14 +226,15 @@ def test_image_latents_are_pairs_that_predict_greedy_tokens(model: JanusModel) -
 def test_conditional_latents_do_not_depend_on_guidance_and_unconditional_ones_not_on_the_words(
     model: JanusModel,
 ) -> None:
-    one, other = model.draw([DrawRequest(words, KEY, 5.0, keep=1) for words in ("a red star", "a blue circle")])
+    one, other = model.draw([DrawRequest(words, KEY, 5.0, num_latents=1) for words in ("a red star", "a blue circle")])
     assert one.latents is not None and other.latents is not None
     assert torch.allclose(one.latents[0, 1], other.latents[0, 1], atol=1e-5)
     assert not torch.allclose(one.latents[0, 0], other.latents[0, 0], atol=1e-2)
 
 
 def test_gradients_reach_the_latents_and_no_parameter(model: JanusModel) -> None:
-    written, drawn = model.reason(reasons(PROMPTS[:1], keep=3))[0], model.draw(draws(PROMPTS[:1], keep=3))[0]
+    (written,) = model.reason(reasons(PROMPTS[:1], num_latents=3))
+    (drawn,) = model.draw(draws(PROMPTS[:1], num_latents=3))
     assert written.latents is not None and drawn.latents is not None
     text, image = written.latents.clone().requires_grad_(), drawn.latents.clone().requires_grad_()
     logits = model.text_logits(written, text)
@@ -248,10 +251,11 @@ def test_gradients_reach_the_latents_and_no_parameter(model: JanusModel) -> None
 
 def test_both_role_tag_styles_reach_the_tokens(model: JanusModel, folder: Path) -> None:
     plain = JanusModel.load(folder, device="cpu", role_tags="plain")
-    ids = plain._encode(plain.templates.draw("a star"))
+    ids = plain.prompts.encode(plain.templates.draw("a star"))
     read = " ".join(plain.tokenizer.convert_ids_to_tokens(ids))
     assert read == SPECIAL_TOKENS["begin"] + " User : a star Assistant :"
-    assert plain.draw(draws(["a star"], count=4))[0].ids != model.draw(draws(["a star"], count=4))[0].ids
+    requests = draws(["a star"], max_new_tokens=4)
+    assert plain.draw(requests)[0].ids != model.draw(requests)[0].ids
 
 
 def test_render_decodes_every_row(model: JanusModel) -> None:
@@ -283,9 +287,9 @@ def test_preprocessing_equals_transformers(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_preprocessing_is_read_from_the_processor_file(tmp_path: Path, nested: bool) -> None:
-    told = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "size": {"height": 8, "width": 8}, "resample": 2}
+    settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "size": {"height": 8, "width": 8}, "resample": 2}
     name = "processor_config.json" if nested else "preprocessor_config.json"
-    (tmp_path / name).write_text(json.dumps({"image_processor": told} if nested else told))
+    (tmp_path / name).write_text(json.dumps({"image_processor": settings} if nested else settings))
     assert Preprocessing.of(tmp_path, 32) == Preprocessing(8, (0.1, 0.2, 0.3), (1, 1, 1), resample=2)
     assert Preprocessing.of(tmp_path / "nothing", 32) == Preprocessing(32)
 
@@ -301,7 +305,7 @@ def test_answers_equal_a_forward_of_transformers_model(model: JanusModel) -> Non
         logits = model.network(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
-            pixel_values=model._preprocess([picture]),
+            pixel_values=model._requests._preprocess([picture]),
         ).logits[0, -1]
         probabilities = logits.softmax(-1)
         yes, no = (sum(probabilities[vocabulary[word]] for word in words) for words in (("yes", "Yes"), ("no", "No")))
@@ -320,7 +324,7 @@ def test_the_answer_depends_on_the_picture(model: JanusModel) -> None:
 
 def test_a_comparison_made_aloud_is_a_yes_where_every_part_of_it_is(model: JanusModel, folder: Path) -> None:
     thinking = JanusModel.load(folder, device="cpu", templates=replace(NANO, answer_tokens=30), name="tiny")
-    yes, no = thinking._spellings("yes"), thinking._spellings("no")
+    yes, no = thinking.prompts.ids_of_word("yes"), thinking.prompts.ids_of_word("no")
     latents = torch.randn(5, 1, thinking.network.config.text_config.hidden_size)
     with torch.no_grad():
         spoken = thinking.network.lm_head(latents[:, 0]).softmax(-1)
@@ -328,10 +332,10 @@ def test_a_comparison_made_aloud_is_a_yes_where_every_part_of_it_is(model: Janus
     end = thinking.ids.end
     other = next(token for token in range(60) if token not in (*yes, *no, end))
     for ids, places in (((other, no[0], other, yes[0], end), [1, 3]), ((yes[0], no[0], yes[0], no[0], end), range(4))):
-        found = thinking._chance_of_yes(Decoded(ids, latents, (), 5), yes, no)
-        assert found == pytest.approx(float(likely[list(places)].prod()), abs=1e-6)
+        probability = thinking._probability_of_yes(DecodeResult(ids, latents, (), 5))
+        assert probability == pytest.approx(float(likely[list(places)].prod()), abs=1e-6)
     for nothing in ((other, other, other, yes[0], end), (yes[0], other, yes[0], other, other)):
-        assert thinking._chance_of_yes(Decoded(nothing, latents, (), 5), yes, no) is None
+        assert thinking._probability_of_yes(DecodeResult(nothing, latents, (), 5)) is None
 
 
 # What it refuses
@@ -353,12 +357,12 @@ def test_prompts_that_cannot_be_read_are_refused(model: JanusModel, text: str, s
 
 
 def test_the_longest_prompt_leaves_room_for_everything(model: JanusModel) -> None:
-    limit = model._longest_prompt()
+    limit = model.prompts.max_prompt_tokens
     model.check("star " * limit)
     with pytest.raises(UsageError, match=str(limit)):
         model.check("star " * (limit + 1))
-    content = "star " * limit + ". " + "star " * model._room()
-    drawing = len(model._encode(model.templates.draw(content))) + 1 + model.image_tokens
+    content = "star " * limit + ". " + "star " * model.prompts.max_text_tokens
+    drawing = len(model.prompts.encode(model.templates.draw(content))) + 1 + model.image_tokens
     assert drawing <= model.network.config.text_config.max_position_embeddings
 
 
@@ -398,7 +402,7 @@ def test_hub_blobs_are_known_by_their_name(folder: Path, tmp_path: Path, monkeyp
 
 def test_bfloat16_weights_keep_float32_latents(folder: Path) -> None:
     model = JanusModel.load(folder, dtype="bfloat16", device="cpu", templates=tiny_janus.TEMPLATES)
-    trace = model.draw(draws(["a red star"], temperature=0.0, keep=None))[0]
+    trace = model.draw(draws(["a red star"], temperature=0.0, num_latents=None))[0]
     assert model.network.dtype == torch.bfloat16 and model.identity()["dtype"] == "bfloat16"
     assert trace.latents is not None and trace.latents.dtype == torch.float32
     assert model.image_logits(trace, trace.latents, 5.0).dtype == torch.float32

@@ -219,9 +219,9 @@ class Answering:
         self.text, self.error = text, error
         self.asked: list[str] = []
 
-    async def answer(self, picture: Image.Image, question: str, room: int | None = None) -> Answer:
+    async def answer(self, picture: Image.Image, question: str, max_new_tokens: int | None = None) -> Answer:
         self.asked.append(question)
-        assert room == SelfVerdict.answer_tokens
+        assert max_new_tokens == SelfVerdict.answer_tokens
         if self.error:
             raise self.error
         return Answer(self.text, None, seconds=0.25)

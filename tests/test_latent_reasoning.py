@@ -265,7 +265,7 @@ def test_alt_forces_an_image_prefix_from_unchanged_latents_where_only_the_text_m
 def test_text_only_forces_no_image_prefix(tiny: JanusModel) -> None:
     made = walk(tiny, settings("text"), 0.25)
     assert [draw.prefix for draw in made.studio.draws] == [()] * 5
-    assert [draw.keep for draw in made.studio.draws] == [0] * 5
+    assert [draw.num_latents for draw in made.studio.draws] == [0] * 5
 
 
 def test_image_only_keeps_the_first_text(tiny: JanusModel) -> None:

@@ -40,18 +40,18 @@ def assert_same(ours: TextTrace | ImageTrace, plain: TextTrace | ImageTrace, *, 
 
 @pytest.mark.parametrize("text", PROMPTS)
 def test_a_free_text(tiny: JanusModel, text: str) -> None:
-    (ours,) = tiny.reason([ReasonRequest(text, Key(0, text), max_tokens=TOKENS, keep=None)])
+    (ours,) = tiny.reason([ReasonRequest(text, Key(0, text), max_new_tokens=TOKENS, num_latents=None)])
     plain = PlainLoop(tiny, TOKENS).write(text)
     assert_same(ours, plain, kept=len(ours.ids))
-    assert plain.text == ours.text and plain.decoded == len(plain.ids)
+    assert plain.text == ours.text and plain.num_decoded == len(plain.ids)
 
 
 @pytest.mark.parametrize("length", [1, 3, TOKENS])
 def test_a_text_with_a_forced_prefix(tiny: JanusModel, length: int) -> None:
     prefix = tiny.encode_text(" ".join(["blue circle below a plan"] * 5))[:length]
-    (ours,) = tiny.reason([ReasonRequest(PROMPTS[0], Key(0, "p"), prefix, max_tokens=TOKENS, keep=None)])
+    (ours,) = tiny.reason([ReasonRequest(PROMPTS[0], Key(0, "p"), prefix, max_new_tokens=TOKENS, num_latents=None)])
     plain = PlainLoop(tiny, TOKENS).write(PROMPTS[0], prefix)
-    assert plain.ids[:length] == prefix and plain.decoded == len(plain.ids) - length
+    assert plain.ids[:length] == prefix and plain.num_decoded == len(plain.ids) - length
     assert_same(ours, plain, kept=len(ours.ids))
 
 
@@ -65,10 +65,10 @@ def test_an_end_of_text_inside_the_prefix_ends_the_text(tiny: JanusModel) -> Non
 @pytest.mark.parametrize("length", [0, 5, 16])
 def test_a_picture_free_and_with_a_forced_prefix(tiny: JanusModel, text: str, length: int) -> None:
     key, prefix = Key(7, text), tuple(range(3, 3 + length))
-    request = DrawRequest(text, key, 2.0, prefix=prefix, keep=None, temperature=0.9)
+    request = DrawRequest(text, key, 2.0, prefix=prefix, num_latents=None, temperature=0.9)
     (ours,) = tiny.draw([request])
     plain = PlainLoop(tiny).draw(text, key, SETTINGS, prefix)
-    assert plain.ids[:length] == prefix and plain.decoded == 16 - length
+    assert plain.ids[:length] == prefix and plain.num_decoded == 16 - length
     assert_same(ours, plain, kept=16)
 
 

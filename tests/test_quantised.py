@@ -23,7 +23,7 @@ from transformers import (
 import tiny_janus
 from milr.models import quantised
 from milr.models.janus import JanusModel
-from milr.models.quantised import KINDS, PACKAGES, quantisation
+from milr.models.quantised import KINDS, PACKAGES, quantisation_config
 from milr.options import Options
 from milr.runs.config import RunConfig, differences
 from milr.types import DrawRequest, ImageTrace, Key, MissingError, ReasonRequest, TextTrace, UsageError
@@ -80,11 +80,11 @@ def fresh(folder: Path, kind: str | None) -> JanusModel:
 
 
 def drawn(model: JanusModel, *texts: str) -> list[ImageTrace]:
-    return model.draw([DrawRequest(text, key=Key(0, text), guidance_scale=2.0, keep=1) for text in texts])
+    return model.draw([DrawRequest(text, key=Key(0, text), guidance_scale=2.0, num_latents=1) for text in texts])
 
 
 def written(model: JanusModel, *texts: str) -> list[TextTrace]:
-    return model.reason([ReasonRequest(text, key=Key(0, text), max_tokens=12, keep=1) for text in texts])
+    return model.reason([ReasonRequest(text, key=Key(0, text), max_new_tokens=12, num_latents=1) for text in texts])
 
 
 def first_logits(model: JanusModel) -> list[Tensor]:
@@ -283,14 +283,14 @@ def test_an_absent_package_is_named_before_any_checkpoint_is_looked_for(
     monkeypatch.setattr(quantised, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(MissingError, match=rf"need the package {package}: pip install 'milr\[quantised\]'\.$"):
         JanusModel.load("nobody/nothing", device="cpu", quantise="4bit")
-    assert quantisation(None, torch.float32, "cpu") is None
+    assert quantisation_config(None, torch.float32, "cpu") is None
 
 
 def test_a_device_without_kernels_and_an_unknown_kind_are_refused() -> None:
     with pytest.raises(UsageError, match="run on cuda and on the CPU, not on mps:0; leave --quantise out"):
-        quantisation("8bit", torch.float32, "mps:0")
+        quantisation_config("8bit", torch.float32, "mps:0")
     with pytest.raises(UsageError, match="the quantisation '3bit' is unknown; use 8bit or 4bit, or leave it out"):
-        quantisation("3bit", torch.float32, "cpu")
+        quantisation_config("3bit", torch.float32, "cpu")
 
 
 def test_widths_that_are_no_whole_blocks_go_into_8_bits_only(tiny_folder: Path) -> None:

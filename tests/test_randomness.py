@@ -9,7 +9,7 @@ from hashlib import blake2b
 import pytest
 import torch
 
-from milr.randomness import NEAR_TIE, NoiseStream, choose, exponentials, generator, noise_of, race
+from milr.randomness import NEAR_TIE, NoiseStream, batch_noise, exponential_race, exponentials, generator, sample_tokens
 from milr.types import Key
 
 KEY = Key(seed=0, prompt="a red star")
@@ -55,7 +55,7 @@ def test_the_noise_of_many_streams_is_that_of_each() -> None:
     asked = [list(zip(streams(), places, strict=True)) for places in ((3, 3, 1), (0, 0, 4))]
     alone = [[torch.ones(8) if stream is None else stream.at(place) for stream, place in one] for one in asked]
     for places, wanted in zip(((3, 3, 1), (0, 0, 4)), alone, strict=True):
-        assert torch.equal(noise_of(list(zip(streams(), places, strict=True)), 8), torch.stack(wanted))
+        assert torch.equal(batch_noise(list(zip(streams(), places, strict=True)), 8), torch.stack(wanted))
     assert alone[0][2].eq(8).all() and alone[1][2].ne(8).all()
 
 
@@ -63,13 +63,13 @@ def test_the_race_makes_the_draws_of_multinomial() -> None:
     probabilities = torch.softmax(torch.randn(500, 40, generator=torch.Generator().manual_seed(1)), dim=-1)
     drawn = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(7))[:, 0]
     noise = torch.empty(500, 40).exponential_(generator=torch.Generator().manual_seed(7))
-    assert torch.equal(race(probabilities, noise), drawn)
+    assert torch.equal(exponential_race(probabilities, noise), drawn)
 
 
 def test_the_race_follows_the_probabilities() -> None:
     probabilities = torch.tensor([0.1, 0.2, 0.7])
     noise = torch.stack([exponentials(generator(KEY.at(step), "image"), 3) for step in range(4000)])
-    share = race(probabilities.expand(4000, 3), noise).bincount(minlength=3) / 4000
+    share = exponential_race(probabilities.expand(4000, 3), noise).bincount(minlength=3) / 4000
     assert torch.allclose(share, probabilities, atol=0.03)  # four standard errors
 
 
@@ -92,10 +92,10 @@ def test_overridden_noise_replaces_the_first_draws_only() -> None:
     assert torch.equal(stream.at(2), plain.at(2))
 
 
-def test_choose_by_hand_greedy_and_race_in_one_batch() -> None:
+def test_sample_tokens_by_hand_greedy_and_race_in_one_batch() -> None:
     logits = torch.log(torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]]))
     noise = torch.tensor([[1.0, 1.0, 1.0], [0.1, 1.0, 0.2]])
-    tokens, leads = choose(logits, torch.tensor([0.0, 1.0]), noise)
+    tokens, leads = sample_tokens(logits, torch.tensor([0.0, 1.0]), noise)
     assert tokens.tolist() == [1, 0]  # greedy: 0.5 leads 0.3; race: 2.0 leads 1.5
     assert leads.tolist() == pytest.approx([math.log(0.5 / 0.3), math.log(2.0 / 1.5)], abs=1e-5)
 
@@ -103,13 +103,13 @@ def test_choose_by_hand_greedy_and_race_in_one_batch() -> None:
 def test_temperature_divides_the_logits() -> None:
     logits = torch.log(torch.tensor([[0.2, 0.8]]))
     noise = torch.tensor([[0.3, 1.0]])  # p / E at 1: 0.67 < 0.8; at 2: p is 1/3, 2/3, so 1.11 > 0.67
-    assert choose(logits, torch.tensor([1.0]), noise)[0].tolist() == [1]
-    tokens, leads = choose(logits, torch.tensor([2.0]), noise)
+    assert sample_tokens(logits, torch.tensor([1.0]), noise)[0].tolist() == [1]
+    tokens, leads = sample_tokens(logits, torch.tensor([2.0]), noise)
     assert tokens.tolist() == [0]
     assert leads.item() == pytest.approx(math.log((1 / 3) / 0.3 / (2 / 3)), abs=1e-5)
 
 
 @pytest.mark.parametrize(("gap", "near"), [(NEAR_TIE / 2, True), (NEAR_TIE * 2, False)])
 def test_a_near_tie_is_a_small_lead(gap: float, near: bool) -> None:
-    lead = choose(torch.tensor([[1.0 + gap, 1.0, 0.0]]), torch.zeros(1))[1]
+    lead = sample_tokens(torch.tensor([[1.0 + gap, 1.0, 0.0]]), torch.zeros(1))[1]
     assert (lead.item() < NEAR_TIE) is near

@@ -29,17 +29,17 @@ class Scripted:
 
     def __init__(self, *values: float | None) -> None:
         self.values = values
-        self.made = 0
+        self.num_made = 0
         self.closed = False
 
     def __call__(self, studio: Any, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
         self.called_with = (prompt, key)
-        return self._walk()
+        return self._steps()
 
-    async def _walk(self) -> AsyncIterator[Step]:
+    async def _steps(self) -> AsyncIterator[Step]:
         try:
             for index, value in enumerate(self.values):
-                self.made += 1
+                self.num_made += 1
                 await asyncio.sleep(0)
                 yield step(index, value)
         finally:
@@ -51,9 +51,9 @@ def run(method: Any, **settings: Any) -> Outcome:
     async def go() -> Outcome:
         studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
         try:
-            found = await search(studio, PROMPT, KEY, method, **({"threshold": 0.9} | settings))
-            assert studio._methods == 0
-            return found
+            outcome = await search(studio, PROMPT, KEY, method, **({"threshold": 0.9} | settings))
+            assert studio._num_methods == 0
+            return outcome
         finally:
             studio.close()
 
@@ -85,9 +85,9 @@ def run(method: Any, **settings: Any) -> Outcome:
 )
 def test_when_a_search_stops(values: tuple[Any, ...], settings: dict[str, Any], count: int, stop: str) -> None:
     method = Scripted(*values)
-    found = run(method, **settings)
-    assert (len(found.steps), found.stop) == (count, stop)
-    assert method.made == count  # and no further picture was begun
+    outcome = run(method, **settings)
+    assert (len(outcome.steps), outcome.stop) == (count, stop)
+    assert method.num_made == count  # and no further picture was begun
     assert method.closed
 
 
@@ -97,45 +97,45 @@ def test_when_a_search_stops(values: tuple[Any, ...], settings: dict[str, Any], 
 )
 def test_the_best_is_the_first_highest_and_never_unscored(values: tuple[Any, ...], best: int | None) -> None:
     assert best_step([step(index, value) for index, value in enumerate(values)]) == best
-    found = run(Scripted(*values))
-    assert found.best == best
-    assert found.returned == (len(values) - 1 if best is None else best)
-    assert found.picture is found.steps[found.returned].rollout.picture
+    outcome = run(Scripted(*values))
+    assert outcome.best == best
+    assert outcome.returned == (len(values) - 1 if best is None else best)
+    assert outcome.picture is outcome.steps[outcome.returned].rollout.picture
 
 
 @pytest.mark.parametrize(
-    ("values", "places"),
+    ("values", "indices"),
     [((0.5, 0.5, 0.7, 0.6, 0.9), [0, 2, 4]), ((None, None, 0.0, None, 0.1), [0, 1, 2, 4]), ((1.0, 0.5), [0])],
 )
-def test_what_a_smaller_budget_would_have_returned(values: tuple[Any, ...], places: list[int]) -> None:
-    found = run(Scripted(*values), threshold=None)
-    assert returnable(found) == places
+def test_what_a_smaller_budget_would_have_returned(values: tuple[Any, ...], indices: list[int]) -> None:
+    outcome = run(Scripted(*values), threshold=None)
+    assert returnable(outcome) == indices
     by_budget = [run(Scripted(*values), threshold=None, budget=Budget(pictures=n)) for n in range(1, len(values) + 1)]
     unscored = [len(one.steps) - 1 for one in by_budget if one.best is None]
-    assert {one.best for one in by_budget if one.best is not None} | set(unscored) == set(places)
-    assert returnable(found, "last") == list(range(len(values)))
+    assert {one.best for one in by_budget if one.best is not None} | set(unscored) == set(indices)
+    assert returnable(outcome, "last") == list(range(len(values)))
 
 
 def test_the_last_is_returned_where_asked_and_the_best_is_still_known() -> None:
-    found = run(Scripted(0.5, 0.7, 0.6), returns="last")
-    assert (found.best, found.returned) == (1, 2)
-    assert found.score.value == 0.6 and found.first_score.value == 0.5
+    outcome = run(Scripted(0.5, 0.7, 0.6), returns="last")
+    assert (outcome.best, outcome.returned) == (1, 2)
+    assert outcome.score.value == 0.6 and outcome.first_score.value == 0.5
 
 
 def test_costs_add_up_and_the_outcome_says_whose_it_is() -> None:
     method = Scripted(0.5, None, 0.6)
-    found = run(method)
-    assert found.cost == Cost(3, 60, 6, 1.5, 0.75)
-    assert (found.prompt, found.key) == (PROMPT, KEY) == method.called_with
-    assert [made.index for made in found.steps] == [0, 1, 2]
-    assert not found.judged
+    outcome = run(method)
+    assert outcome.cost == Cost(3, 60, 6, 1.5, 0.75)
+    assert (outcome.prompt, outcome.key) == (PROMPT, KEY) == method.called_with
+    assert [step.index for step in outcome.steps] == [0, 1, 2]
+    assert not outcome.judged
 
 
-def test_every_step_is_told_before_the_next_is_made() -> None:
+def test_on_step_is_called_before_the_next_step_is_made() -> None:
     method = Scripted(0.5, 0.6, 0.7)
-    told: list[tuple[Prompt, Key, int, int]] = []
-    run(method, on_step=lambda prompt, key, made: told.append((prompt, key, made.index, method.made)))
-    assert told == [(PROMPT, KEY, index, index + 1) for index in range(3)]
+    calls: list[tuple[Prompt, Key, int, int]] = []
+    run(method, on_step=lambda prompt, key, step: calls.append((prompt, key, step.index, method.num_made)))
+    assert calls == [(PROMPT, KEY, index, index + 1) for index in range(3)]
 
 
 def stop_listening(*_: Any) -> None:
@@ -149,13 +149,13 @@ def test_the_method_is_closed_when_a_listener_raises() -> None:
         studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
         with pytest.raises(UsageError):
             await search(studio, PROMPT, KEY, method, threshold=None, on_step=stop_listening)
-        assert method.closed and studio._methods == 0  # at once, not when the garbage is collected
+        assert method.closed and studio._num_methods == 0  # at once, not when the garbage is collected
         studio.close()
 
     asyncio.run(asyncio.wait_for(go(), 5))
 
 
-def test_an_error_of_the_method_is_raised_and_the_studio_forgets_it() -> None:
+def test_an_error_of_the_method_is_raised_and_the_studio_unregisters_it() -> None:
     async def broken(studio: Studio, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
         yield step(0, 0.5)
         raise ZeroDivisionError("mine")
@@ -164,7 +164,7 @@ def test_an_error_of_the_method_is_raised_and_the_studio_forgets_it() -> None:
         studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
         with pytest.raises(ZeroDivisionError):
             await search(studio, PROMPT, KEY, cast(Any, broken), threshold=None)
-        assert studio._methods == 0
+        assert studio._num_methods == 0
         studio.close()
 
     asyncio.run(asyncio.wait_for(go(), 5))
@@ -186,7 +186,7 @@ def test_a_cancelled_search_closes_its_method() -> None:
         await asyncio.sleep(0.02)
         task.cancel()
         await asyncio.wait([task])
-        assert task.cancelled() and closed == [True] and studio._methods == 0
+        assert task.cancelled() and closed == [True] and studio._num_methods == 0
         studio.close()
 
     asyncio.run(asyncio.wait_for(go(), 5))
@@ -201,7 +201,7 @@ def test_a_budget_is_spent_when_it_is_reached(limit: int | None) -> None:
 def test_updates_and_rendering_count_as_the_models_time_of_their_own_step() -> None:
     """Two methods share the studio: one computes 0.05 s before its second step, the other nothing."""
 
-    async def walk(studio: Any, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
+    async def method(studio: Any, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
         yield step(0, 0.1)
         if key.sample == 2:
             await studio.compute(lambda: time.sleep(0.05))
@@ -213,7 +213,7 @@ def test_updates_and_rendering_count_as_the_models_time_of_their_own_step() -> N
         try:
             return list(
                 await asyncio.gather(
-                    *(asyncio.ensure_future(search(studio, PROMPT, key, walk, threshold=None)) for key in keys)
+                    *(asyncio.ensure_future(search(studio, PROMPT, key, method, threshold=None)) for key in keys)
                 )
             )
         finally:

@@ -109,7 +109,7 @@ def test_a_random_model_writes_texts_of_the_length_asked_and_reads_them_back() -
     model, again = (random_janus.make("tiny", device="cpu", seed=4) for _ in range(2))
     prompts = random_janus.prompts("tiny", 3, seed=4)
     size = random_janus.SIZES["tiny"]
-    requests = [ReasonRequest(prompt.text, Key(0, prompt.text), max_tokens=20) for prompt in prompts]
+    requests = [ReasonRequest(prompt.text, Key(0, prompt.text), max_new_tokens=20) for prompt in prompts]
     texts = model.reason(requests)
     assert [len(text.ids) for text in texts] == [20] * 3
     assert [model.encode_text(text.text) for text in texts] == [text.ids for text in texts]

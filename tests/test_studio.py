@@ -1,6 +1,6 @@
 """The studio on a model that only echoes: what is gathered, who gets what, and that nobody ever hangs.
 
-Where PATIENCE is an hour, no timer can save a miscounted batch: such a test fails by its timeout.
+Where MAX_WAIT is an hour, no timer can save a miscounted batch: such a test fails by its timeout.
 """
 
 from __future__ import annotations
@@ -87,21 +87,21 @@ def echo() -> Echo:
 
 @pytest.fixture
 def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour of patience: only the counting of waiting methods starts a batch."""
-    monkeypatch.setattr(studio_file, "LINGER", 3600.0)
+    """A MAX_WAIT of an hour: only the counting of waiting methods starts a batch."""
+    monkeypatch.setattr(studio_file, "MAX_WAIT", 3600.0)
 
 
 @pytest.fixture
 def make(echo: Echo) -> Iterator[Callable[..., Studio]]:
-    made: list[Studio] = []
+    studios: list[Studio] = []
 
     def studio(judging: Any = half, **settings: Any) -> Studio:
-        made.append(Studio(cast(UnifiedModel, echo), cast(Reward, Judge(judging)), **settings))
-        return made[-1]
+        studios.append(Studio(cast(UnifiedModel, echo), cast(Reward, Judge(judging)), **settings))
+        return studios[-1]
 
     yield studio
-    for one in made:
-        one.close()
+    for open_studio in studios:
+        open_studio.close()
 
 
 Make = Callable[..., Studio]
@@ -129,9 +129,9 @@ def asks(request: Any) -> Callable[[Studio], Awaitable[Any]]:
     return method
 
 
-async def nobody_is_counted(studio: Studio) -> None:
+async def nothing_is_left(studio: Studio) -> None:
     """After everything: nothing counted as waiting, nothing queued, and the studio still works without a timer."""
-    assert (studio._waiting, studio._methods) == (0, 0)
+    assert (studio._num_waiting, studio._num_methods) == (0, 0)
     assert not any(studio._queues.values())
     assert await all_of(studio, asks("after"), asks("all")) == [("reason", "after"), ("reason", "all")]
 
@@ -140,31 +140,31 @@ async def nobody_is_counted(studio: Studio) -> None:
 
 
 def test_like_requests_of_all_methods_are_one_batch(make: Make, echo: Echo, no_timer: None) -> None:
-    found = within(5, all_of(make(), *(asks(number) for number in range(7))))
-    assert found == [("reason", number) for number in range(7)]
+    results = within(5, all_of(make(), *(asks(number) for number in range(7))))
+    assert results == [("reason", number) for number in range(7)]
     assert echo.batches == [("reason", [0, 1, 2, 3, 4, 5, 6])]
 
 
 def test_methods_in_several_stages_get_their_own_results(make: Make, echo: Echo, no_timer: None) -> None:
     async def method(studio: Studio, name: int) -> list[Any]:
-        found: list[Any] = []
+        results: list[Any] = []
         for turn in range(4):
             if (name + turn) % 3:
-                found.append(await studio.reason(cast(Any, (name, turn, "text"))))
-            found.append(await studio.draw(cast(Any, (name, turn))))
-            found.append(await studio.compute(partial(tuple, (name, turn))))
-            found.append(await studio.render(ImageTrace((name, turn))))
-            found.append((await studio.answer(cast(Any, name), str(turn))).text)
-            found.append((await studio.score(cast(Any, name), PROMPT)).value)
-        return found
+                results.append(await studio.reason(cast(Any, (name, turn, "text"))))
+            results.append(await studio.draw(cast(Any, (name, turn))))
+            results.append(await studio.compute(partial(tuple, (name, turn))))
+            results.append(await studio.render(ImageTrace((name, turn))))
+            results.append((await studio.answer(cast(Any, name), str(turn))).text)
+            results.append((await studio.score(cast(Any, name), PROMPT)).value)
+        return results
 
     def expected(name: int) -> list[Any]:
-        found: list[Any] = []
+        results: list[Any] = []
         for turn in range(4):
             if (name + turn) % 3:
-                found.append(("reason", (name, turn, "text")))
-            found += [("draw", (name, turn)), (name, turn), ("render", (name, turn)), f"{name} {turn}", 0.5]
-        return found
+                results.append(("reason", (name, turn, "text")))
+            results += [("draw", (name, turn)), (name, turn), ("render", (name, turn)), f"{name} {turn}", 0.5]
+        return results
 
     for seed in range(3):
         names = list(range(6))
@@ -185,14 +185,14 @@ def test_a_late_starter_joins_the_others(make: Make, echo: Echo, no_timer: None)
 
 
 def test_no_batch_is_larger_than_the_largest(make: Make, echo: Echo, no_timer: None) -> None:
-    found = within(5, all_of(make(largest_batch=4), *(asks(number) for number in range(10))))
-    assert found == [("reason", number) for number in range(10)]
+    results = within(5, all_of(make(max_batch_size=4), *(asks(number) for number in range(10))))
+    assert results == [("reason", number) for number in range(10)]
     assert echo.sizes("reason") == [4, 4, 2]
 
 
 def test_a_full_queue_does_not_wait_for_the_others(make: Make, echo: Echo, no_timer: None) -> None:
     async def go() -> None:
-        studio = make(largest_batch=2)
+        studio = make(max_batch_size=2)
         async with studio.method():  # somebody who never asks
             assert await all_of(studio, asks(1), asks(2)) == [("reason", 1), ("reason", 2)]
 
@@ -214,13 +214,13 @@ def test_a_dawdling_method_holds_nobody_up_for_long(make: Make, echo: Echo) -> N
             await all_of(studio, asks(1), asks(2))
         return time.perf_counter() - began
 
-    assert within(5, go()) < 10 * studio_file.LINGER
+    assert within(5, go()) < 10 * studio_file.MAX_WAIT
     assert echo.sizes("reason") == [2]
 
 
-def test_patience_is_counted_anew_for_every_batch(make: Make, echo: Echo, monkeypatch: Any) -> None:
+def test_the_wait_is_counted_anew_for_every_batch(make: Make, echo: Echo, monkeypatch: Any) -> None:
     """A timer left over from the first batch must not cut the second one short."""
-    monkeypatch.setattr(studio_file, "LINGER", 0.3)
+    monkeypatch.setattr(studio_file, "MAX_WAIT", 0.3)
     echo.seconds = 0.25
 
     async def method(studio: Studio, dawdle: float) -> None:
@@ -244,26 +244,26 @@ def test_a_request_without_company_is_not_starved(make: Make, echo: Echo, no_tim
         await studio.reason(cast(Any, "text"))
         return len(echo.sizes("draw"))
 
-    found = within(5, all_of(make(), draws, draws, writes_first))
-    assert found[2] <= 2
+    results = within(5, all_of(make(), draws, draws, writes_first))
+    assert results[2] <= 2
 
 
-def test_every_batch_is_told(make: Make, echo: Echo, no_timer: None) -> None:
-    told: list[tuple[str, int, float]] = []
+def test_on_batch_is_called_for_every_batch(make: Make, echo: Echo, no_timer: None) -> None:
+    batches: list[tuple[str, int, float]] = []
     echo.seconds = 0.01
-    studio = make(on_batch=lambda kind, rows, seconds: told.append((kind, rows, seconds)))
+    studio = make(on_batch=lambda kind, size, seconds: batches.append((kind, size, seconds)))
     within(5, all_of(studio, asks(1), asks(2)))
-    assert [(kind, rows) for kind, rows, _ in told] == [("reason", 2)]
-    assert 0.01 <= told[0][2] < 1
+    assert [(kind, size) for kind, size, _ in batches] == [("reason", 2)]
+    assert 0.01 <= batches[0][2] < 1
 
 
 def test_a_listener_that_raises_hangs_nobody(make: Make, echo: Echo, no_timer: None) -> None:
-    def broken(kind: str, rows: int, seconds: float) -> None:
+    def broken(kind: str, size: int, seconds: float) -> None:
         raise RuntimeError("the page is gone")
 
     async def go() -> list[Any]:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        return await all_of(make(largest_batch=1, on_batch=broken), asks(1), asks(2), asks(3))
+        return await all_of(make(max_batch_size=1, on_batch=broken), asks(1), asks(2), asks(3))
 
     assert within(5, go()) == [("reason", 1), ("reason", 2), ("reason", 3)]
 
@@ -277,36 +277,36 @@ def test_a_broken_batch_reaches_every_waiter(make: Make, echo: Echo, no_timer: N
 
     async def go() -> list[Any]:
         studio = make()
-        found = await all_of(studio, asks(1), asks("boom"), asks(3))
-        await nobody_is_counted(studio)
-        return found
+        results = await all_of(studio, asks(1), asks("boom"), asks(3))
+        await nothing_is_left(studio)
+        return results
 
-    found = within(5, go())
-    assert all(isinstance(one, Exception) and "broke" in str(one) for one in found)
+    results = within(5, go())
+    assert all(isinstance(one, Exception) and "broke" in str(one) for one in results)
     if not isinstance(error, StopIteration):  # which no future can hold
-        assert {type(one) for one in found} == {type(error)}
+        assert {type(one) for one in results} == {type(error)}
 
 
 def test_a_model_that_loses_a_request_hangs_nobody(make: Make, echo: Echo, no_timer: None) -> None:
     async def go() -> list[Any]:
         studio = make()
-        found = await all_of(studio, asks(1), asks("lost"), asks(3))
-        await nobody_is_counted(studio)
-        return found
+        results = await all_of(studio, asks(1), asks("lost"), asks(3))
+        await nothing_is_left(studio)
+        return results
 
     assert all(isinstance(one, Exception) for one in within(5, go()))
 
 
-def test_a_full_memory_is_told_in_one_sentence(make: Make, echo: Echo, no_timer: None) -> None:
+def test_a_full_memory_is_one_sentence(make: Make, echo: Echo, no_timer: None) -> None:
     echo.error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB")
 
     async def go() -> list[Any]:
         return await all_of(make(), asks("boom"), asks(2))
 
-    lost, found = within(5, go())
-    assert found == ("reason", 2), "what fits alone is not lost with what does not"
-    assert isinstance(lost, JudgeError) and "one request (reason)" in str(lost)
-    assert "--quantise" in str(lost) and "\n" not in str(lost)
+    error, result = within(5, go())
+    assert result == ("reason", 2), "what fits alone is not lost with what does not"
+    assert isinstance(error, JudgeError) and "one request (reason)" in str(error)
+    assert "--quantise" in str(error) and "\n" not in str(error)
 
 
 def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, echo: Echo, no_timer: None) -> None:
@@ -331,7 +331,7 @@ def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, ech
     assert tried == [8, 4, 2, *[1] * 8]
 
 
-def test_what_does_not_fit_is_halved_remembered_and_told(make: Make, echo: Echo, no_timer: None,
+def test_a_batch_that_does_not_fit_is_halved_and_a_warning_logged(make: Make, echo: Echo, no_timer: None,
                                                           caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
     freed: list[int] = []
     run = echo._run
@@ -352,8 +352,8 @@ def test_what_does_not_fit_is_halved_remembered_and_told(make: Make, echo: Echo,
         freed.append(0)
         return [first, await all_of(studio, *map(asks, range(4)))]
 
-    found = within(5, go())
-    assert found == [[("reason", number) for number in range(5)], [("reason", number) for number in range(4)]]
+    results = within(5, go())
+    assert results == [[("reason", number) for number in range(5)], [("reason", number) for number in range(4)]]
     assert echo.sizes("reason") == [2, 2] and freed[-1] == 0 and 1 in freed, "it is not tried again"
     assert "does not hold 5 requests at once (reason); from now on at most 2" in caplog.text
 
@@ -365,22 +365,22 @@ def test_one_failing_computation_fails_only_its_method(make: Make, no_timer: Non
 
     async def go() -> list[Any]:
         studio = make()
-        found = await all_of(
+        results = await all_of(
             studio,
             lambda studio: studio.compute(lambda: 1),
             lambda studio: studio.compute(fails),
             lambda studio: studio.compute(lambda: 3),
         )
-        await nobody_is_counted(studio)
-        return found
+        await nothing_is_left(studio)
+        return results
 
     one, broken, three = within(5, go())
     assert (one, three) == (1, 3) and "mine" in str(broken) and isinstance(broken, Exception)
 
 
 def test_a_computation_may_return_nothing(make: Make, no_timer: None) -> None:
-    found = within(5, all_of(make(), lambda studio: studio.compute(lambda: None)))
-    assert found == [None]
+    results = within(5, all_of(make(), lambda studio: studio.compute(lambda: None)))
+    assert results == [None]
 
 
 def test_computations_run_on_the_models_thread(make: Make, no_timer: None) -> None:
@@ -400,11 +400,11 @@ def test_a_cancelled_waiter_is_taken_out_of_the_queue(make: Make, echo: Echo, no
             tasks[1].cancel()
             await asyncio.sleep(0.02)
             assert not echo.batches
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert found[0] == [("reason", "one")] and found[2] == [("reason", "three")]
-        assert isinstance(found[1], asyncio.CancelledError)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[0] == [("reason", "one")] and results[2] == [("reason", "three")]
+        assert isinstance(results[1], asyncio.CancelledError)
         assert echo.batches == [("reason", ["one", "three"])]
-        await nobody_is_counted(studio)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -422,7 +422,7 @@ def test_a_cancel_lets_the_others_go_on_at_once(make: Make, echo: Echo, no_timer
         await asyncio.sleep(0.02)
         dawdler.cancel()
         assert await waiting == [("reason", 1), ("reason", 2)]
-        await nobody_is_counted(studio)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -436,10 +436,10 @@ def test_a_cancel_during_the_batch(make: Make, echo: Echo, no_timer: None) -> No
         tasks[1].cancel()
         await asyncio.sleep(0.02)
         echo.gate.set()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert found[0] == [("reason", "one")] and found[2] == [("reason", "three")]
-        assert isinstance(found[1], asyncio.CancelledError)
-        await nobody_is_counted(studio)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[0] == [("reason", "one")] and results[2] == [("reason", "three")]
+        assert isinstance(results[1], asyncio.CancelledError)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -447,13 +447,13 @@ def test_a_cancel_during_the_batch(make: Make, echo: Echo, no_timer: None) -> No
 def test_a_cancel_after_the_batch_came_back_and_before_its_method_woke(make: Make, echo: Echo, no_timer: None) -> None:
     async def go() -> None:
         tasks: list[asyncio.Task[Any]] = []
-        studio = make(on_batch=lambda kind, rows, seconds: tasks and tasks.pop().cancel())
+        studio = make(on_batch=lambda kind, size, seconds: tasks and tasks.pop().cancel())
         tasks.append(asyncio.create_task(all_of(studio, asks("gone"))))
         task = tasks[0]
         other = asyncio.create_task(all_of(studio, asks("one")))
         assert await other == [("reason", "one")]
         await asyncio.wait([task])
-        await nobody_is_counted(studio)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -469,7 +469,7 @@ def test_a_cancelled_judgement(make: Make, echo: Echo, no_timer: None) -> None:
         await asyncio.sleep(0.02)
         judged.cancel()
         await asyncio.wait([judged])
-        await nobody_is_counted(studio)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -524,10 +524,10 @@ def test_a_judge_that_asks_the_model_does_not_deadlock(
     make: Make, echo: Echo, no_timer: None, judging: Any, largest: int
 ) -> None:
     async def go() -> None:
-        studio = make(judging, largest_batch=largest)
-        found = await all_of(studio, *(scores(name) for name in range(5)))
-        assert [score.value for score in found] == [0.75] * 5
-        await nobody_is_counted(studio)
+        studio = make(judging, max_batch_size=largest)
+        results = await all_of(studio, *(scores(name) for name in range(5)))
+        assert [score.value for score in results] == [0.75] * 5
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -543,9 +543,9 @@ def test_questions_are_gathered_beside_drawing(make: Make, echo: Echo, no_timer:
 
     async def go() -> None:
         studio = make(asks_three_times)
-        found = await all_of(studio, scores(0), draws, scores(1), draws)
-        assert [found[0].value, found[2].value] == [0.75, 0.75] and found[1] == found[3] == ("draw", "x")
-        await nobody_is_counted(studio)
+        results = await all_of(studio, scores(0), draws, scores(1), draws)
+        assert [results[0].value, results[2].value] == [0.75, 0.75] and results[1] == results[3] == ("draw", "x")
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -553,13 +553,13 @@ def test_questions_are_gathered_beside_drawing(make: Make, echo: Echo, no_timer:
 def test_a_judge_that_breaks_leaves_the_picture_unscored_and_nobody_hanging(make: Make, no_timer: None) -> None:
     async def go() -> list[Any]:
         studio = make(asks_and_breaks)
-        found = await all_of(studio, *(scores(name) for name in range(3)))
-        await nobody_is_counted(studio)
-        return found
+        results = await all_of(studio, *(scores(name) for name in range(3)))
+        await nothing_is_left(studio)
+        return results
 
-    found = within(5, go())
-    assert [(score.value, score.reason) for score in found] == [(None, "no word")] * 3
-    assert all(score.calls == 1 for score in found)
+    results = within(5, go())
+    assert [(score.value, score.reason) for score in results] == [(None, "no word")] * 3
+    assert all(score.calls == 1 for score in results)
 
 
 def test_a_broken_model_reaches_the_judge_that_asked(make: Make, echo: Echo, no_timer: None) -> None:
@@ -576,10 +576,10 @@ def test_a_broken_model_reaches_the_judge_that_asked(make: Make, echo: Echo, no_
 
     async def go() -> list[Any]:
         studio = make(careful)
-        found = await all_of(studio, scores(1), scores(2))
+        results = await all_of(studio, scores(1), scores(2))
         await asyncio.sleep(0)
-        await nobody_is_counted(studio)
-        return found
+        await nothing_is_left(studio)
+        return results
 
     assert [score.reason for score in within(5, go())] == ["the model broke"] * 2
 
@@ -595,9 +595,9 @@ def test_other_errors_of_a_judge_are_raised(
 
     async def go() -> None:
         studio = make(wrong)
-        (found,) = await all_of(studio, scores(1))
-        assert isinstance(found, raised) and "use another judge" in str(found)
-        await nobody_is_counted(studio)
+        (error,) = await all_of(studio, scores(1))
+        assert isinstance(error, raised) and "use another judge" in str(error)
+        await nothing_is_left(studio)
 
     within(5, go())
 
@@ -607,8 +607,8 @@ def test_a_score_outside_its_range_is_unscored(make: Make, no_timer: None, value
     async def odd(picture: Any, services: Services) -> Score:
         return Score(value)
 
-    (found,) = within(5, all_of(make(odd), scores(1)))
-    assert found.value is None and str(value) in found.reason
+    (score,) = within(5, all_of(make(odd), scores(1)))
+    assert score.value is None and str(value) in score.reason
 
 
 def test_a_judgement_is_timed_unless_it_timed_itself(make: Make, no_timer: None) -> None:
@@ -648,7 +648,7 @@ def test_a_closed_studio_fails_and_does_not_hang(make: Make, echo: Echo, no_time
 
 
 def test_several_workers_share_the_methods(make: Make, echo: Echo, no_timer: None) -> None:
-    echo.workers = 2  # type: ignore[attr-defined]
+    echo.num_workers = 2  # type: ignore[attr-defined]
     echo.gate.clear()
     threads: set[str] = set()
 
@@ -672,7 +672,7 @@ def test_several_workers_share_the_methods(make: Make, echo: Echo, no_timer: Non
 
 def test_each_worker_is_prepared_once(make: Make, echo: Echo, no_timer: None) -> None:
     seen: list[str] = []
-    echo.on_worker = lambda: seen.append(threading.current_thread().name)  # type: ignore[attr-defined]
+    echo.init_worker_thread = lambda: seen.append(threading.current_thread().name)  # type: ignore[attr-defined]
 
     async def go() -> None:
         studio = make()

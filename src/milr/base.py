@@ -30,7 +30,7 @@ class UnifiedModel(Protocol):
         """Raise UsageError, naming the reason, when this model cannot read `text`."""
 
     def reason(self, requests: Sequence[ReasonRequest]) -> list[TextTrace]:
-        """Write visualisations; the latents kept are those of the first `keep` tokens, forced ones included."""
+        """Write visualisations; forced tokens count among the first `num_latents`, whose latents are returned."""
 
     def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
         """Draw image tokens under classifier-free guidance."""
@@ -38,8 +38,9 @@ class UnifiedModel(Protocol):
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
         """Image tokens, N per row, to pictures."""
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Answer]:
-        """Answer one question about each picture, in at most `room` tokens (None: as many as its verdict takes)."""
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
+               ) -> list[Answer]:  # fmt: skip
+        """Answer one question about each picture, in at most `max_new_tokens` (None: as many as its verdict takes)."""
 
     def decode_text(self, ids: Sequence[int]) -> str:
         """Token ids to text, special tokens left out."""
@@ -83,8 +84,8 @@ class World(Protocol):
 class Services(Protocol):
     """The studio's narrow face towards rewards."""
 
-    async def answer(self, picture: Image, question: str, room: int | None = None) -> Answer:
-        """Ask the generating model about a picture; it may use `room` tokens (None: as many as its verdict takes)."""
+    async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
+        """Ask the generating model about a picture; `max_new_tokens` None: as many as its verdict takes."""
 
 
 @runtime_checkable

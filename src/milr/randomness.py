@@ -1,4 +1,4 @@
-"""Randomness that belongs to a request: keyed generators, and the race that turns their noise into tokens."""
+"""Randomness that belongs to a request: keyed generators, and sampling tokens with their noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from milr.types import Key
 
 NEAR_TIE = 1e-4
-"""A lead below this is not to be trusted: batched and single fp32 logits differ by 1e-6, and guidance amplifies it."""
+"""A smaller margin is not to be trusted: batched and single fp32 logits differ by 1e-6, and guidance amplifies it."""
 
 
 def generator(key: Key, role: str) -> torch.Generator:
@@ -38,66 +38,73 @@ class NoiseStream:
     `override` (n, V) replaces the draws of the first n positions. Positions must be asked for in rising order.
     """
 
-    def __init__(self, key: Key, role: str, vocab: int, *, override: Tensor | None = None) -> None:
+    def __init__(self, key: Key, role: str, vocab_size: int, *, override: Tensor | None = None) -> None:
         self._generator = generator(key, role)
-        self._vocab = vocab
+        self._vocab_size = vocab_size
         self._override = override
-        self._drawn = 0
+        self._num_drawn = 0
 
     def at(self, position: int) -> Tensor:
         """(V,) noise of `position`."""
-        return noise_of([(self, position)], self._vocab)[0]
+        return batch_noise([(self, position)], self._vocab_size)[0]
 
-    def first(self, count: int) -> Tensor:
-        """(count, V) noise of the first positions."""
-        return noise_of([(self, position) for position in range(count)], self._vocab)
+    def first(self, num_positions: int) -> Tensor:
+        """(num_positions, V) noise of the first positions."""
+        return batch_noise([(self, position) for position in range(num_positions)], self._vocab_size)
 
     def overridden(self, position: int) -> Tensor | None:
-        """What was given for `position`, if anything was."""
-        given = self._override is not None and position < len(self._override)
-        return self._override[position] if given and self._override is not None else None
+        """The noise (V,) that replaces the draw of `position`, if any does."""
+        if self._override is None or position >= len(self._override):
+            return None
+        return self._override[position]
 
-    def uniform(self, position: int, out: Tensor) -> None:
-        """Draw what the noise of `position` is made from, (V,) in double precision."""
-        if position < self._drawn:
+    def draw_uniform(self, position: int, out: Tensor) -> None:
+        """Fill `out` (V,), in double precision, with the uniform draws that the noise of `position` is computed from.
+
+        ValueError when the position was drawn before.
+        """
+        if position < self._num_drawn:
             raise ValueError(f"position {position} of this stream was already drawn")
-        for _ in range(position - self._drawn + 1):
+        for _ in range(position - self._num_drawn + 1):
             out.uniform_(generator=self._generator)
-        self._drawn = position + 1
+        self._num_drawn = position + 1
 
 
-def noise_of(asked: Sequence[tuple[NoiseStream | None, int]], vocab: int) -> Tensor:
+def batch_noise(positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
     """Each stream's noise at its position, ones where there is no stream. (B, V)"""
-    uniform = torch.empty(len(asked), vocab, dtype=torch.float64)
-    given = [stream.overridden(position) if stream else torch.ones(vocab) for stream, position in asked]
-    for (stream, position), replaced, row in zip(asked, given, uniform, strict=True):
-        if stream and replaced is None:
-            stream.uniform(position, row)
+    uniform = torch.empty(len(positions), vocab_size, dtype=torch.float64)
+    overrides = [stream.overridden(position) if stream else torch.ones(vocab_size) for stream, position in positions]
+    for (stream, position), override, row in zip(positions, overrides, uniform, strict=True):
+        if stream and override is None:
+            stream.draw_uniform(position, row)
         else:
             row.zero_()
     noise = _from_uniform(uniform)
-    for replaced, row in zip(given, noise, strict=True):
-        if replaced is not None:
-            row.copy_(replaced)
+    for override, row in zip(overrides, noise, strict=True):
+        if override is not None:
+            row.copy_(override)
     return noise
 
 
-def race(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """The winner of each row, argmax p / E: what torch.multinomial draws from the same noise. (B, V), (B, V) -> (B,)"""
+def exponential_race(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """The first arrival of each row, argmax p / E: what torch.multinomial draws from the same noise.
+
+    (B, V), (B, V) -> (B,)
+    """
     return (probabilities / noise).argmax(-1)
 
 
-def choose(logits: Tensor, temperatures: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """One token a row and its lead over the second best; temperature 0 is greedy. (B, V), (B,), (B, V) -> (B,), (B,)
+def sample_tokens(logits: Tensor, temperatures: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """One token a row and its margin over the second best; temperature 0 is greedy. (B, V), (B,), (B, V) -> (B,), (B,)
 
-    The lead is a difference of logits for greedy rows, and of log (p / E) for rows that race.
+    The margin is a difference of logits for greedy rows, and of log (p / E) for sampled rows.
     """
     greedy = temperatures == 0
     scores = logits
     if noise is not None:
         probabilities = torch.softmax(logits / temperatures.masked_fill(greedy, 1.0)[:, None], dim=-1)
         scores = torch.where(greedy[:, None], logits, probabilities.div_(noise))
-    best, winner = scores.max(-1, keepdim=True)
-    second = scores.scatter(-1, winner, -torch.inf).amax(-1)
+    best, tokens = scores.max(-1, keepdim=True)
+    second = scores.scatter(-1, tokens, -torch.inf).amax(-1)
     best = best[:, 0]
-    return winner[:, 0], torch.where(greedy, best - second, best.log() - second.log())
+    return tokens[:, 0], torch.where(greedy, best - second, best.log() - second.log())

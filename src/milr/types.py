@@ -70,16 +70,17 @@ class Key:
 
 @dataclass(frozen=True)
 class ReasonRequest:
-    """One visualisation to write: `prefix` ids are forced, `keep` latents are returned (None: all of them).
+    """One visualisation to write, of at most `max_new_tokens` with the forced ids of `prefix`.
 
+    The first `num_latents` latents are returned (None: all of them).
     `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
     """
 
     prompt: str
     key: Key
     prefix: tuple[int, ...] = ()
-    max_tokens: int = 512
-    keep: int | None = 0
+    max_new_tokens: int = 512
+    num_latents: int | None = 0
     temperature: float = 0.0
     noise: Tensor | None = None
 
@@ -88,7 +89,8 @@ class ReasonRequest:
 class DrawRequest:
     """One picture to draw from `text` (the whole drawing content, "c. t").
 
-    `prefix` ids are forced, `count` asks for the first tokens only (None: all N), `keep` latents are returned.
+    `prefix` ids are forced. `max_new_tokens` asks for the first tokens only, forced ones included (None: all N).
+    The first `num_latents` latents are returned (None: all of them).
     `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
     """
 
@@ -96,37 +98,37 @@ class DrawRequest:
     key: Key
     guidance_scale: float
     prefix: tuple[int, ...] = ()
-    count: int | None = None
-    keep: int | None = 0
+    max_new_tokens: int | None = None
+    num_latents: int | None = 0
     temperature: float = 1.0
     noise: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class TextTrace:
-    """A written visualisation: ids (M,) with the end-of-text token if it was reached, latents (kept, d) in fp32.
+    """A written visualisation: ids (M,) with the end-of-text token if it was reached, latents (num_latents, d) in fp32.
 
     `near_ties` lists positions whose two best tokens were closer than rounding can be trusted with.
-    `decoded` counts token-steps spent, `seconds` this row's share of its batch. `context` is the model's own.
+    `num_decoded` counts token-steps spent, `seconds` this request's share of its batch. `context` is the model's own.
     """
 
     text: str
     ids: tuple[int, ...]
     latents: Tensor | None = None
     near_ties: tuple[int, ...] = ()
-    decoded: int = 0
+    num_decoded: int = 0
     seconds: float = 0.0
     context: Any = None
 
 
 @dataclass(frozen=True)
 class ImageTrace:
-    """A drawn picture as tokens: ids (N,), latents (kept, 2, d) in fp32, pair order (conditional, unconditional)."""
+    """A drawn picture: ids (N,), latents (num_latents, 2, d) in fp32, pair order (conditional, unconditional)."""
 
     ids: tuple[int, ...]
     latents: Tensor | None = None
     near_ties: tuple[int, ...] = ()
-    decoded: int = 0
+    num_decoded: int = 0
     seconds: float = 0.0
     context: Any = None
 

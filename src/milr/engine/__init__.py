@@ -1,1 +1,1 @@
-"""Many searches at once: the studio that makes batches of their requests, the run loop, processes for small models."""
+"""Many searches at once: the studio that batches their requests, the run loop, worker processes for small models."""

@@ -1,9 +1,9 @@
-"""A small model on a CPU in processes of its own, one for each worker, so that Python's lock holds up none of them.
+"""A pool of processes for a small model on a CPU, one for each worker, so that Python's lock holds up none of them.
 
-Each process loads the model from the same folder, shows that it has the same weights and wording, and works off one
-batch at a time. It remembers prefixes and drafts of its own, so a batch goes to the process that had its prompts
-before, if that one is free. Until the processes are there, and where one has ended, batches are worked off here: what
-comes out is the same, near ties aside.
+Each process loads the model from the same folder, shows by its fingerprint that it has the same weights and wording,
+and runs one batch at a time. Its prefix and draft caches are its own, so a batch goes to the process that had its
+prompts before, if that one is idle. Until the processes are ready, and in place of one that has ended, batches run in
+this process: the results are the same, near ties aside.
 """
 
 from __future__ import annotations
@@ -27,35 +27,39 @@ if TYPE_CHECKING:
 
     from milr.base import UnifiedModel
 
-MANY = 3000  # pictures at most, a third of which searches draw: for fewer the start takes longer than it saves
+MIN_PICTURES = 3000  # that searches may draw; they draw a third. With fewer, the start takes longer than it saves
 PROGRAM = "from milr.engine.process_pool import serve; serve()"
 
 
-def apart(model: UnifiedModel, searches: int, pictures: int) -> UnifiedModel:
-    """The model in processes of its own, where that pays: it has several workers and can be loaded again, several
-    searches go on at once, and they make many pictures. Else the model."""
-    workers = min(getattr(model, "workers", 1), searches)
-    return cast("UnifiedModel", Apart(model, workers)) if pays(model, searches, pictures) else model
+def pool_if_faster(model: UnifiedModel, searches: int, pictures: int) -> UnifiedModel:
+    """A `ModelProcessPool` of the model where that is faster, else the model."""
+    if not is_pool_faster(model, searches, pictures):
+        return model
+    return cast("UnifiedModel", ModelProcessPool(model, _num_workers(model, searches)))
 
 
-def pays(model: UnifiedModel, searches: int, pictures: int) -> bool:
-    """Whether processes are worth their start."""
-    known = getattr(model, "recipe", None) is not None and type(model).__module__.startswith("milr.")
-    return min(getattr(model, "workers", 1), searches) > 1 and pictures >= MANY and known
+def is_pool_faster(model: UnifiedModel, searches: int, pictures: int) -> bool:
+    """Whether the model has several workers and can be loaded again, and several searches make many pictures."""
+    is_loadable = getattr(model, "load_arguments", None) is not None and type(model).__module__.startswith("milr.")
+    return _num_workers(model, searches) > 1 and pictures >= MIN_PICTURES and is_loadable
 
 
-class Apart:
-    """A `UnifiedModel` whose batches are worked off by processes. What is no batch is asked of the model here."""
+def _num_workers(model: UnifiedModel, searches: int) -> int:
+    return min(getattr(model, "num_workers", 1), searches)
 
-    def __init__(self, model: UnifiedModel, workers: int) -> None:
+
+class ModelProcessPool:
+    """A `UnifiedModel` whose batches run in worker processes. Everything else is asked of the model in this process."""
+
+    def __init__(self, model: UnifiedModel, num_workers: int) -> None:
         self._model = model
         self._closing = False
-        self.processes: list[_Process] = []
+        self.workers: list[_WorkerProcess] = []
         try:
-            self.processes += [_Process(model, workers) for _ in range(workers)]
+            self.workers += [_WorkerProcess(model, num_workers) for _ in range(num_workers)]
         except OSError as error:  # no more processes may be started
             logging.getLogger(__name__).warning("%s: processes of its own do not start (%s)", model.name, error)
-        self._owners: dict[str, _Process] = {}  # of every prompt, who had it last
+        self._last_worker: dict[str, _WorkerProcess] = {}  # of each prompt: the one whose caches know it
         self._lock = Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -63,79 +67,80 @@ class Apart:
 
     def reason(self, requests: Sequence[ReasonRequest]) -> list[TextTrace]:
         """As the model does."""
-        return self._ask([request.prompt for request in requests], "reason", requests)  # type: ignore[no-any-return]
+        return self._call([request.prompt for request in requests], "reason", requests)  # type: ignore[no-any-return]
 
     def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
         """As the model does."""
-        return self._ask([request.key.prompt for request in requests], "draw", requests)  # type: ignore[no-any-return]
+        return self._call([request.key.prompt for request in requests], "draw", requests)  # type: ignore[no-any-return]
 
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
         """As the model does."""
-        return self._ask([], "render", image_ids)  # type: ignore[no-any-return]
+        return self._call([], "render", image_ids)  # type: ignore[no-any-return]
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Answer]:
+    def answer(self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
+               ) -> list[Answer]:  # fmt: skip
         """As the model does."""
-        return self._ask([], "answer", pictures, questions, room)  # type: ignore[no-any-return]
+        return self._call([], "answer", pictures, questions, max_new_tokens)  # type: ignore[no-any-return]
 
     def free_memory(self) -> None:
-        """Let go of what is only held to be quick, here and in processes that are at nothing."""
+        """Free the caches here and in the workers that are idle."""
         self._model.free_memory()  # type: ignore[attr-defined]
-        for process in filter(_Process.take, self.processes):
+        for worker in filter(_WorkerProcess.try_acquire, self.workers):
             try:
-                with suppress(_EndedError):
-                    process.ask("free_memory")
+                with suppress(_WorkerEndedError):
+                    worker.call("free_memory")
             finally:
-                process.lock.release()
+                worker.lock.release()
 
-    def wait(self) -> None:
-        """Until every process is there, or has ended."""
-        for process in self.processes:
-            process.settled.wait()
+    def wait_until_ready(self) -> None:
+        """Block until every worker is ready, or has ended."""
+        for worker in self.workers:
+            worker.started.wait()
 
-    def memory(self) -> int:
-        """Bytes that the processes hold alone."""
-        return sum(own_bytes(process.number) for process in self.processes)
+    def memory_bytes(self) -> int:
+        """The bytes that the workers share with no other process."""
+        return sum(private_bytes(worker.pid) for worker in self.workers)
 
     def close(self) -> None:
-        """End the processes, whatever they are at; no more batches are worked off."""
+        """End the workers, whatever they are doing; no more batches run."""
         self._closing = True
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.close()
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.close()
 
-    def _ask(self, prompts: Sequence[str], name: str, *arguments: Any) -> Any:
-        if process := self._free(prompts):
+    def _call(self, prompts: Sequence[str], method: str, *arguments: Any) -> Any:
+        if worker := self._acquire(prompts):
             try:
-                return process.ask(name, *arguments)
-            except _EndedError:
+                return worker.call(method, *arguments)
+            except _WorkerEndedError:
                 pass
             finally:
-                process.lock.release()
+                worker.lock.release()
         if self._closing:
-            raise _EndedError
-        return getattr(self._model, name)(*arguments)
+            raise _WorkerEndedError
+        return getattr(self._model, method)(*arguments)
 
-    def _free(self, prompts: Sequence[str]) -> _Process | None:
-        """Of the processes that are free the one that had most of these prompts, taken; None where none is."""
+    def _acquire(self, prompts: Sequence[str]) -> _WorkerProcess | None:
+        """Acquire the idle worker that had most of these prompts before; None where none is idle."""
         with self._lock:
-            had = Counter(self._owners.get(prompt) for prompt in prompts)
-            liked = sorted(self.processes, key=lambda process: -had[process])
-            chosen = next((process for process in liked if process.take()), None)
-            if chosen:
-                self._owners |= dict.fromkeys(prompts, chosen)
-            return chosen
+            num_known = Counter(self._last_worker.get(prompt) for prompt in prompts)
+            by_preference = sorted(self.workers, key=lambda worker: -num_known[worker])
+            acquired = next((worker for worker in by_preference if worker.try_acquire()), None)
+            if acquired:
+                self._last_worker |= dict.fromkeys(prompts, acquired)
+            return acquired
 
 
-class _EndedError(Exception):
-    """The process has ended before its time."""
+class _WorkerEndedError(Exception):
+    """The process has ended before it replied."""
 
 
-class _Process:
-    """One process, and the lines to and from it. It ends when its line does, so also when this process is killed."""
+class _WorkerProcess:
+    """One process and the pipes to and from it. It ends when its pipe does, so also when this process is killed."""
 
-    def __init__(self, model: Any, workers: int) -> None:
-        self.lock, self.settled = Lock(), Event()
+    def __init__(self, model: Any, num_workers: int) -> None:
+        self.lock, self.started = Lock(), Event()
         self._ready = self._closing = False
         self._name = model.name
         paths = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
@@ -143,108 +148,109 @@ class _Process:
             [sys.executable, "-P", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}, start_new_session=True,
         )  # fmt: skip
-        Thread(target=self._greet, args=(model, workers), daemon=True).start()
+        Thread(target=self._load, args=(model, num_workers), daemon=True).start()
 
     @property
-    def number(self) -> int:
-        """Its id."""
+    def pid(self) -> int:
+        """The process id."""
         return self._process.pid
 
-    def take(self) -> bool:
-        """Take its lock, if it is there and at nothing."""
+    def try_acquire(self) -> bool:
+        """Acquire its lock, if it is ready and idle."""
         return self._ready and self.lock.acquire(blocking=False)
 
-    def ask(self, name: str, *arguments: Any) -> Any:
-        """What the model's method gives there; what it raises there is raised here."""
-        found, error = self._exchange((name, arguments))
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of its model; errors that it raises there are raised here."""
+        result, error = self._exchange((method, arguments))
         if error is not None:
             raise error
-        return found
+        return result
 
     def kill(self) -> None:
-        """End it; whoever waits for it hears that it has ended."""
+        """End it; a call that waits for it raises `_WorkerEndedError`."""
         self._closing, self._ready = True, False
         self._process.kill()
 
     def close(self) -> None:
-        """Let go of what is left of it."""
+        """Wait for its end and close the pipes."""
         self._process.wait()
-        self.settled.wait()
+        self.started.wait()
         with self.lock, suppress(OSError):
             cast(BinaryIO, self._process.stdout).close()
             cast(BinaryIO, self._process.stdin).close()
 
-    def _greet(self, model: Any, workers: int) -> None:
-        """Tell it what to load, and wait until it is there with the same model."""
+    def _load(self, model: Any, num_workers: int) -> None:
+        """Let it load the model, and wait until it is ready with the same one."""
         try:
-            found = self._exchange((type(model), model.recipe, workers))
-            if found != model.fingerprint():
+            fingerprint = self._exchange((type(model), model.load_arguments, num_workers))
+            if fingerprint != model.fingerprint():
                 self._end("it found another model: weights or wording have changed since this one was loaded")
             else:
                 self._ready = not self._closing
-        except _EndedError:
+        except _WorkerEndedError:
             pass
-        except Exception as error:  # a recipe that cannot travel
+        except Exception as error:  # arguments that cannot be pickled
             self._end(str(error))
         finally:
-            self.settled.set()
+            self.started.set()
 
     def _exchange(self, message: Any) -> Any:
+        """Send a message and wait for the reply."""
         try:
             _send(cast(BinaryIO, self._process.stdin), message)
             return pickle.load(cast(BinaryIO, self._process.stdout))
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             self._end()
-            raise _EndedError from error
+            raise _WorkerEndedError from error
 
-    def _end(self, why: str = "") -> None:
-        """It is of no use any more; that is told."""
+    def _end(self, reason: str = "") -> None:
+        """Use it no more, and log a warning."""
         self._ready = False
         if not self._closing:
-            with suppress(subprocess.TimeoutExpired):  # of itself, or it says what it should not
+            with suppress(subprocess.TimeoutExpired):  # it may end of itself, with an exit code to report
                 self._process.wait(timeout=1)
             self._process.kill()
             logging.getLogger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
-                                                self._name, why or self._process.wait())  # fmt: skip
+                                                self._name, reason or self._process.wait())  # fmt: skip
 
 
 def serve() -> None:
-    """The process: loads the model, and works off one batch after the other until its line ends."""
+    """The program of a worker process: load the model, then run one batch after the other until the pipe ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anybody prints is no reply
+    os.dup2(2, 1)  # what any library prints goes to stderr, not among the replies
     try:
-        kind, recipe, workers = pickle.load(requests)
-        model = kind.load(**recipe)
-        model.work_apart(workers)
+        model_type, load_arguments, num_workers = pickle.load(requests)
+        model = model_type.load(**load_arguments)
+        model.init_worker_process(num_workers)
         _send(replies, model.fingerprint())
         while True:
-            name, arguments = pickle.load(requests)
-            _send(replies, _reply(model, name, arguments))
+            method, arguments = pickle.load(requests)
+            _send(replies, _reply(model, method, arguments))
     except (EOFError, BrokenPipeError, pickle.UnpicklingError):
         os._exit(0)
 
 
-def _reply(model: Any, name: str, arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+def _reply(model: Any, method: str, arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
     """(result, None), or (None, error)."""
     try:
-        return getattr(model, name)(*arguments), None
+        return getattr(model, method)(*arguments), None
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # an error that cannot travel
+        except Exception:  # an error that cannot be pickled
             return None, RuntimeError(f"{type(error).__name__}: {error}")
         return None, error
 
 
-def _send(line: BinaryIO, message: Any) -> None:
-    line.write(pickle.dumps(message))
-    line.flush()
+def _send(pipe: BinaryIO, message: Any) -> None:
+    pipe.write(pickle.dumps(message))
+    pipe.flush()
 
 
-def own_bytes(process: int) -> int:
-    """What a process holds alone, as Linux tells it."""
+def private_bytes(pid: int) -> int:
+    """The bytes that a process shares with no other, from Linux's /proc; 0 elsewhere."""
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

@@ -12,7 +12,7 @@ from milr.base import Method
 from milr.engine.studio import Studio
 from milr.types import Cost, Key, Outcome, Prompt, Step, StopReason
 
-PATIENCE = 3  # pictures in a row that could not be judged
+MAX_UNSCORED = 3  # pictures in a row, after which the search stops as `judge_failed`
 OnStep = Callable[[Prompt, Key, Step], None]
 
 
@@ -27,27 +27,27 @@ class Budget:
 
     def spent(self, cost: Cost, seconds: float) -> bool:
         """Whether any limit is reached."""
-        pairs = ((self.pictures, cost.pictures), (self.token_steps, cost.token_steps),
-                 (self.reward_calls, cost.reward_calls), (self.seconds, seconds))  # fmt: skip
-        return any(limit is not None and used >= limit for limit, used in pairs)
+        limits = ((self.pictures, cost.pictures), (self.token_steps, cost.token_steps),
+                  (self.reward_calls, cost.reward_calls), (self.seconds, seconds))  # fmt: skip
+        return any(limit is not None and spent >= limit for limit, spent in limits)
 
 
 async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, threshold: float | None,
                  budget: Budget = Budget(), returns: Literal["best", "last"] = "best",
                  on_step: OnStep | None = None) -> Outcome:  # fmt: skip
     """Run a method until a score is above `threshold` (strictly; None: never), the budget is spent, or it ends."""
-    began = time.monotonic()
+    start = time.monotonic()
     steps: list[Step] = []
     stop: StopReason = "steps"
     cost = Cost()
-    async with studio.method() as meter, aclosing(method(studio, prompt, key)) as walk:  # type: ignore[type-var]
-        async for made in walk:
-            step = replace(made, cost=made.cost + Cost(model_seconds=meter.take()))
+    async with studio.method() as meter, aclosing(method(studio, prompt, key)) as iterator:  # type: ignore[type-var]
+        async for step in iterator:
+            step = replace(step, cost=step.cost + Cost(model_seconds=meter.take()))
             steps.append(step)
             cost += step.cost
             if on_step:
                 on_step(prompt, key, step)
-            reason = _reason_to_stop(steps, threshold, budget.spent(cost, time.monotonic() - began))
+            reason = _reason_to_stop(steps, threshold, budget.spent(cost, time.monotonic() - start))
             if reason:
                 stop = reason
                 break
@@ -65,19 +65,20 @@ def best_step(steps: list[Step]) -> int | None:
 
 
 def returnable(outcome: Outcome, returns: Literal["best", "last"] = "best") -> list[int]:
-    """Positions of the pictures that the same search would have returned had its budget ended earlier."""
+    """Indices of the steps whose pictures the same search would have returned with a smaller budget."""
     values = [step.score.value for step in outcome.steps]
     if returns == "last":
         return list(range(len(values)))
-    best = [max((value for value in values[:place] if value is not None), default=None) for place in range(len(values))]
-    return [place for place, (value, before) in enumerate(zip(values, best, strict=True))
-            if before is None or (value is not None and value > before)]  # fmt: skip
+    best_before = [max((value for value in values[:index] if value is not None), default=None)
+                   for index in range(len(values))]  # fmt: skip
+    return [index for index, (value, best) in enumerate(zip(values, best_before, strict=True))
+            if best is None or (value is not None and value > best)]  # fmt: skip
 
 
 def _reason_to_stop(steps: list[Step], threshold: float | None, spent: bool) -> StopReason | None:
     value = steps[-1].score.value
     if threshold is not None and value is not None and value > threshold:
         return "threshold"
-    if len(steps) >= PATIENCE and all(step.score.value is None for step in steps[-PATIENCE:]):
+    if len(steps) >= MAX_UNSCORED and all(step.score.value is None for step in steps[-MAX_UNSCORED:]):
         return "judge_failed"
     return "budget" if spent else None

@@ -99,9 +99,9 @@ class _Run:
 
     async def first(self) -> tuple[_State, Step]:
         """The untouched rollout (equations 1 and 4) and the latents that it frees."""
-        request = ReasonRequest(self.prompt.text, self.key, prefix=self._supplied(), keep=None)
+        request = ReasonRequest(self.prompt.text, self.key, prefix=self._supplied(), num_latents=None)
         text = await self.studio.reason(request)
-        draw = replace(self._draw_request(text, 0, ()), keep=self._free_image())
+        draw = replace(self._draw_request(text, 0, ()), num_latents=self._free_image())
         rollout, score = await draw_and_score(self.studio, self.prompt, text, draw)
         state = _State(text, rollout.image, self._free(text, rollout.image), score)
         return state, make_step(0, rollout, score, written=text)

@@ -25,7 +25,7 @@ def make_step(index: int, rollout: Rollout, score: Score, *, written: TextTrace 
     text, image = rollout.visualisation, rollout.image
     cost = Cost(
         pictures=1,
-        token_steps=image.decoded + (written.decoded if written else 0),
+        token_steps=image.num_decoded + (written.num_decoded if written else 0),
         reward_calls=score.calls,
         model_seconds=image.seconds + (written.seconds if written else 0.0),
         reward_seconds=score.seconds,

@@ -14,7 +14,7 @@ import torch
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from milr.models.checkpoint_errors import reading
-from milr.models.quantised import settle
+from milr.models.quantised import warm_up_layers
 from milr.types import MissingError, UsageError
 
 SPECIAL_TOKENS = {
@@ -105,7 +105,7 @@ class Checkpoint:
                 )
         network = network.requires_grad_(False).eval().to(device)
         if quantisation:
-            settle(network)
+            warm_up_layers(network)
         return network
 
     def _check_config(self) -> None:

@@ -22,34 +22,34 @@ class Preprocessing:
 
     size: int
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
-    minimum: int = 14
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    min_size: int = 14
     resample: int = Image.Resampling.BICUBIC
 
     @staticmethod
     def of(folder: Path, size: int) -> Preprocessing:
-        """What the folder's processor file says; `size` and Janus's own values where it says nothing."""
-        told = _settings(folder)
-        plain = Preprocessing(size)
+        """The settings in the folder's processor file; `size` and Janus's own values where it has none."""
+        settings = _settings(folder)
+        defaults = Preprocessing(size)
         return Preprocessing(
-            size=told.get("size", {}).get("height", size),
-            mean=tuple(told.get("image_mean", plain.mean)),
-            deviation=tuple(told.get("image_std", plain.deviation)),
-            minimum=told.get("min_size", plain.minimum),
-            resample=told.get("resample", plain.resample),
+            size=settings.get("size", {}).get("height", size),
+            mean=tuple(settings.get("image_mean", defaults.mean)),
+            std=tuple(settings.get("image_std", defaults.std)),
+            min_size=settings.get("min_size", defaults.min_size),
+            resample=settings.get("resample", defaults.resample),
         )
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures to pixel values. (B, 3, size, size), fp32"""
         pixels = numpy.stack([numpy.asarray(self._square(picture)) for picture in pictures]).astype(numpy.float32)
         scaled = torch.from_numpy(pixels * numpy.float32(1 / 255))
-        normalised = (scaled - torch.tensor(self.mean)) / torch.tensor(self.deviation)
+        normalised = (scaled - torch.tensor(self.mean)) / torch.tensor(self.std)
         return normalised.permute(0, 3, 1, 2).contiguous()
 
     def _square(self, picture: Image.Image) -> Image.Image:
         """Resized and padded to (size, size)."""
         scale = self.size / max(picture.size)
-        width, height = (max(round(side * scale), self.minimum) for side in picture.size)
+        width, height = (max(round(side * scale), self.min_size) for side in picture.size)
         resized = picture.convert("RGB").resize((width, height), self.resample)
         if width == height:
             return resized
@@ -62,9 +62,9 @@ class Preprocessing:
 def _settings(folder: Path) -> dict[str, Any]:
     for name in _FILES:
         if (folder / name).is_file():
-            told: dict[str, Any] = json.loads((folder / name).read_text())
-            nested: dict[str, Any] = told.get("image_processor", told)
-            return nested
+            settings: dict[str, Any] = json.loads((folder / name).read_text())
+            image_settings: dict[str, Any] = settings.get("image_processor", settings)
+            return image_settings
     return {}
 
 

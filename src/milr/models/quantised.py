@@ -29,10 +29,10 @@ LAYERS = "model.language_model.layers"
 _ALL_BUT_THE_LAYERS = rf"(?!{LAYERS.replace('.', '[.]')}[.]).*"
 
 
-def quantisation(kind: str | None, dtype: torch.dtype, device: str) -> Any:
-    """What transformers is told for "8bit" or "4bit" (a `BitsAndBytesConfig`); None for None.
+def quantisation_config(kind: str | None, dtype: torch.dtype, device: str) -> Any:
+    """The `BitsAndBytesConfig` with which transformers loads "8bit" or "4bit" weights; None for None.
 
-    UsageError for another kind or a device that the kernels are not for; MissingError without the extra.
+    UsageError for another kind or a device without kernels; MissingError without the extra.
     """
     if kind is None:
         return None
@@ -45,7 +45,7 @@ def quantisation(kind: str | None, dtype: torch.dtype, device: str) -> Any:
             raise MissingError(f"quantised weights need the package {package}: pip install 'milr[quantised]'.")
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says at every product that it casts
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs a cast at every product
     return BitsAndBytesConfig(
         load_in_8bit=kind == "8bit",
         load_in_4bit=kind == "4bit",
@@ -57,20 +57,20 @@ def quantisation(kind: str | None, dtype: torch.dtype, device: str) -> Any:
 
 
 @torch.no_grad()
-def settle(network: Any) -> None:
+def warm_up_layers(network: Any) -> None:
     """Call each quantised layer once: at its first call it rearranges its weights, which only one worker may do.
 
     UsageError where the layers' widths do not divide into blocks.
     """
-    for module in _quantised(network):
+    for module in _quantised_layers(network):
         if network.config.quantization_config.load_in_4bit and module.in_features % BLOCK:
             raise UsageError(f"4bit is for layers whose width is a multiple of {BLOCK}, not {module.in_features}; "
                              "use --quantise 8bit.")  # fmt: skip
         module(torch.zeros(1, module.in_features, dtype=network.dtype, device=network.device))
 
 
-def quantised_as(network: Any) -> dict[str, str]:
-    """What a run's identity says of quantised weights; nothing where they are as they were."""
+def quantisation_identity(network: Any) -> dict[str, str]:
+    """What a run's identity says of quantised weights; {} where the weights are not quantised."""
     config = getattr(network.config, "quantization_config", None)
     if config is None:
         return {}
@@ -78,8 +78,8 @@ def quantised_as(network: Any) -> dict[str, str]:
     return {"quantised": f"{'4bit' if config.load_in_4bit else '8bit'} ({PACKAGES[0]} {library})"}
 
 
-def _quantised(network: Any) -> Iterator[Any]:
-    """The layers' linear modules that are no longer torch's own."""
+def _quantised_layers(network: Any) -> Iterator[Any]:
+    """The linear modules of the layers that are no longer torch's own class."""
     for module in network.get_submodule(LAYERS).modules():
         if isinstance(module, nn.Linear) and type(module) is not nn.Linear:
             yield module

@@ -41,7 +41,7 @@ def forecast(prepared: PreparedRun, found: int, probed: tuple[int, float]) -> Fo
 
 def probe(prepared: PreparedRun) -> tuple[int, float]:
     """How long a visualisation is, and the seconds of a token-step in a batch of this run."""
-    with ThreadPoolExecutor(1, initializer=getattr(prepared.model, "on_worker", None)) as worker:
+    with ThreadPoolExecutor(1, initializer=getattr(prepared.model, "init_worker_thread", None)) as worker:
         return worker.submit(_probed, prepared).result()
 
 
@@ -50,10 +50,11 @@ def _probed(prepared: PreparedRun) -> tuple[int, float]:
     prompts = (prepared.prompts * options.samples)[: options.in_flight]
     keys = [Key(options.seed, prompt.text, sample) for sample, prompt in enumerate(prompts)]
     scale = model.guidance_scale
-    draws = [DrawRequest(prompt.text, key, scale, count=PROBED) for prompt, key in zip(prompts, keys, strict=True)]
+    draws = [DrawRequest(prompt.text, key, scale, max_new_tokens=PROBED)
+             for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
     (text,) = model.reason([ReasonRequest(prompts[0].text, keys[0])])
     model.draw(draws)  # warm
-    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws) * getattr(model, "workers", 1))
+    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws) * getattr(model, "num_workers", 1))
 
 
 def _seconds(work: Callable[[], Any]) -> float:

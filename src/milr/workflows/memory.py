@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from milr.engine.process_pool import Apart
+from milr.engine.process_pool import ModelProcessPool
 
 if TYPE_CHECKING:
     from milr.base import UnifiedModel
@@ -24,7 +24,7 @@ def peak_memory(device: str, model: UnifiedModel) -> int:
     options."""
     import torch
 
-    elsewhere = model.memory() if isinstance(model, Apart) else 0
+    elsewhere = model.memory_bytes() if isinstance(model, ModelProcessPool) else 0
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated()) + elsewhere
     try:

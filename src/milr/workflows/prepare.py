@@ -156,7 +156,7 @@ def load_model(options: Options) -> UnifiedModel:
     packing = {"quantise": options.quantise} if options.quantise else {}  # a model of one's own need not know it
     model = catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
                                reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
-    if options.threads and callable(use := getattr(model, "use_threads", None)):
+    if options.threads and callable(use := getattr(model, "set_num_threads", None)):
         use(options.threads)
     return model
 

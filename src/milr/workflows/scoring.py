@@ -66,7 +66,9 @@ class _NoModel:
     name = MODEL
     asked = False
 
-    def answer(self, pictures: Sequence[Image], questions: Sequence[str], room: int | None = None) -> list[Any]:
+    def answer(
+        self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
+    ) -> list[Any]:
         """Remembers that it was asked: a reward may take the error for a failed judgement."""
         self.asked = True
         raise UsageError("there is no model to ask")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
 from milr import catalog
 from milr.engine.judged import JudgedStudio
-from milr.engine.process_pool import pays
+from milr.engine.process_pool import is_pool_faster
 from milr.engine.studio import Studio
 from milr.options import Options, OptionsDict
 from milr.report.html import write_report
@@ -245,7 +245,7 @@ class Session:
     async def _engine(self, prepared: PreparedRun, listeners: Listeners) -> AsyncIterator[Studio]:
         """The session's studio with the call's judge; a studio of its own for a call that wants processes, or to hear
         of its batches."""
-        if listeners.on_batch or pays(self.model, prepared.searches, prepared.pictures):
+        if listeners.on_batch or is_pool_faster(self.model, prepared.searches, prepared.pictures):
             async with studio_for(prepared, listeners.on_batch) as studio:
                 yield studio
             return

@@ -1,1 +1,1 @@
-"""The decode engine: batches of sequences over one key-value cache, shared prefixes, drafts, CUDA graphs."""
+"""The decode engine: batches over one key-value cache, prefix cache, speculative drafts, CUDA graphs."""

@@ -1,7 +1,7 @@
-"""Sequences that are decoded together over one cache: padded on the left, so that all end, and go on, at one place.
+"""A batch of sequences over one key-value cache, padded on the left, so that all end at the same cache position.
 
-What a sequence shares with an earlier one is copied from `Prefixes`; the rest is read in groups of like length, each in
-one forward. Streams are sorted by how much of them has to be read; `Batch` knows which stream is whose.
+A prefix that is cached is copied from the `PrefixCache`; the rest is prefilled in groups of sequences of like length,
+one forward each. Sequences are sorted by how many tokens have to be computed; `Batch` knows which request owns which.
 """
 
 from __future__ import annotations
@@ -13,218 +13,235 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from milr.models.decoding.cuda_graphs import StepGraphs
-from milr.models.decoding.llama import KeyValues, Stack
-from milr.models.decoding.prefix_cache import Key, Prefixes
+from milr.models.decoding.cuda_graphs import CudaGraphRunner
+from milr.models.decoding.kv_cache import KVCache
+from milr.models.decoding.llama import LlamaDecoder
+from milr.models.decoding.prefix_cache import PrefixCache, TokenIds
 
-GROWTH = 16  # places by which a full cache grows on a CPU, whose products want it without gaps
-LARGE_GROWTH = 128  # places by which the others grow
-ROUND = 128  # places to which a cache for graphs is rounded up
-SHAPES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)  # streams for which there are graphs
-READ = 2**13  # inputs of one forward: the conditional and the unconditional streams need not be read at once
-GAPLESS = 2**30  # bytes; no larger cache grows in small steps
+SMALL_GROWTH = 16  # cache positions by which a full contiguous cache grows
+GROWTH = 128  # cache positions by which the others grow
+GRAPH_CAPACITY_STEP = 128  # the capacity of a cache for CUDA graphs is rounded up to a multiple of this
+GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)  # and the number of its sequences to one of these
+MAX_BATCHED_TOKENS = 2**13  # of one prefill forward: conditional and unconditional sequences need not share one
+MAX_CONTIGUOUS_BYTES = 2**30  # larger caches do not grow in small steps
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One sequence to be read: embedded (L, d), and by ids where it may be shared (`key`, L of them).
+class PromptSequence:
+    """One sequence to prefill: embeddings (L, d), and its `token_ids` (L,) where its prefix may be shared.
 
-    The hidden states of the last `fresh` inputs, at least one, are wanted. `known` is what a cache held of its
-    beginning, where that is at hand.
+    The hidden states of the last `num_outputs` inputs, at least one, are returned. `cached` holds the keys and values
+    of its first tokens, where the caller has them.
     """
 
-    inputs: Tensor
-    key: Key | None
-    fresh: int
-    known: Tensor | None = None
+    inputs_embeds: Tensor
+    token_ids: TokenIds | None
+    num_outputs: int
+    cached: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A stream in the batch: whose it is, which of the row's it is, and what the cache knows of it already."""
+class _BatchedSequence:
+    """A sequence in the batch: its request, its branch of the guidance pair, and its cached prefix."""
 
-    row: int
-    part: int
-    stream: Stream
-    known: Tensor | None
-
-    @property
-    def length(self) -> int:
-        return len(self.stream.inputs)
+    request: int
+    branch: int
+    prompt: PromptSequence
+    cached: Tensor | None
 
     @property
-    def unread(self) -> int:
-        return self.length - (0 if self.known is None else self.known.shape[3])
+    def seq_len(self) -> int:
+        return len(self.prompt.inputs_embeds)
+
+    @property
+    def num_uncached(self) -> int:
+        return self.seq_len - (0 if self.cached is None else self.cached.shape[3])
 
 
 class Batch:
-    """Rows of G streams each. `places` (B, G) says where the streams of every row lie.
+    """B requests of G sequences each. `sequence_indices` (B, G) are the positions of their sequences in the cache.
 
-    With `graphs`, steps are taken by them: shapes are rounded up, so that few graphs serve, and the streams of rows
-    that have left go on as idle ones.
+    With `graph_runner`, decode steps run as CUDA graphs: shapes are rounded up, so that few graphs are enough, and the
+    sequences of requests that are removed stay as idle ones.
     """
 
-    def __init__(self, stack: Stack, prefixes: Prefixes, rows: Sequence[Sequence[Stream]], room: int,
-                 graphs: StepGraphs | None = None) -> None:  # fmt: skip
-        placed = [_Placed(row, part, stream, _known(prefixes, stream))
-                  for row, streams in enumerate(rows) for part, stream in enumerate(streams)]  # fmt: skip
-        self._placed = sorted(placed, key=lambda one: -one.unread)
-        self._stack, self._prefixes, self._graphs = stack, prefixes, graphs
-        self._width = self._end = max(one.length for one in placed)
-        whole = len(placed) * (self._width + room) * stack.bytes_of_a_place
-        self._gapless = placed[0].stream.inputs.device.type == "cpu" and graphs is None and whole < GAPLESS
-        places = self._width + (min(room, GROWTH) if self._gapless else room)
-        self._cache = stack.cache(self._spaces(len(placed)), places if graphs is None else _rounded(places, ROUND))
-        self._sum = torch.zeros((), device=self._cache.values.device)  # no number once any hidden state is none
-        self._index(list(range(len(rows))))
+    def __init__(self, decoder: LlamaDecoder, prefix_cache: PrefixCache, prompts: Sequence[Sequence[PromptSequence]],
+                 max_new_tokens: int, graph_runner: CudaGraphRunner | None = None) -> None:  # fmt: skip
+        sequences = [_BatchedSequence(request, branch, prompt, _cached_prefix(prefix_cache, prompt))
+                     for request, pair in enumerate(prompts) for branch, prompt in enumerate(pair)]  # fmt: skip
+        self._sequences = sorted(sequences, key=lambda sequence: -sequence.num_uncached)
+        self._decoder, self._prefix_cache, self._graph_runner = decoder, prefix_cache, graph_runner
+        self._prompt_len = self._seq_len = max(sequence.seq_len for sequence in sequences)
+        num_bytes = len(sequences) * (self._prompt_len + max_new_tokens) * decoder.cache_bytes_per_token
+        is_cpu = sequences[0].prompt.inputs_embeds.device.type == "cpu"
+        # A CPU's products want the whole cache without gaps, so a small one has hardly more capacity than it needs.
+        self._contiguous = is_cpu and graph_runner is None and num_bytes < MAX_CONTIGUOUS_BYTES
+        capacity = self._prompt_len + (min(max_new_tokens, SMALL_GROWTH) if self._contiguous else max_new_tokens)
+        capacity = capacity if graph_runner is None else _round_up(capacity, GRAPH_CAPACITY_STEP)
+        self._cache = decoder.allocate_cache(self._padded_batch_size(len(sequences)), capacity)
+        self._sum = torch.zeros((), device=self._cache.values.device)  # not finite once a hidden state is not
+        self._assign_indices(list(range(len(prompts))))
 
-    def _spaces(self, streams: int) -> int:
-        """For how many streams there is to be space."""
-        return streams if self._graphs is None else next((n for n in SHAPES if n >= streams), _rounded(streams, 64))
+    def _padded_batch_size(self, num_sequences: int) -> int:
+        """The number of sequences to allocate the cache for."""
+        if self._graph_runner is None:
+            return num_sequences
+        return next((size for size in GRAPH_BATCH_SIZES if size >= num_sequences), _round_up(num_sequences, 64))
 
-    def _index(self, rows: Sequence[int]) -> None:
-        """Say anew where everything lies, for `rows` in this order; idle streams do as the first row does."""
-        order = {(one.row, one.part): place for place, one in enumerate(self._placed)}
-        parts = 1 + max(one.part for one in self._placed)
-        device, idle = self._cache.values.device, self._cache.streams - len(self._placed)
-        self._rows = list(rows)
-        self.places = torch.tensor([[order[row, part] for part in range(parts)] for row in rows], device=device)
-        number = {row: place for place, row in enumerate(rows)}
-        owners = [number.get(one.row, 0) for one in self._placed]
-        lengths = [one.length for one in self._placed]
-        self._owner = torch.tensor([*owners, *[0] * idle], device=device)
-        self._padding = self._width - torch.tensor([*lengths, *[0] * idle], device=device)
+    def _assign_indices(self, requests: Sequence[int]) -> None:
+        """Set who owns which sequence, for `requests` in this order; idle sequences are fed as the first request is."""
+        indices = {(sequence.request, sequence.branch): index for index, sequence in enumerate(self._sequences)}
+        branches = range(1 + max(sequence.branch for sequence in self._sequences))
+        device, num_idle = self._cache.values.device, self._cache.batch_size - len(self._sequences)
+        self._requests = list(requests)
+        self.sequence_indices = torch.tensor(
+            [[indices[request, branch] for branch in branches] for request in requests], device=device
+        )
+        rank = {request: index for index, request in enumerate(requests)}
+        owners = [rank.get(sequence.request, 0) for sequence in self._sequences]
+        lengths = [sequence.seq_len for sequence in self._sequences]
+        self._owners = torch.tensor([*owners, *[0] * num_idle], device=device)
+        self._padding = self._prompt_len - torch.tensor([*lengths, *[0] * num_idle], device=device)
         self._bias: Tensor | None = None
 
-    def read(self) -> list[Tensor]:
-        """Read all sequences; for each row the hidden states of its last `fresh` inputs, (G, fresh, d)."""
-        found: dict[tuple[int, int], Tensor] = {}
-        for first, last in self._groups():
-            states = self._read(first, last)
-            for one, hidden in zip(self._placed[first:last], states, strict=True):
-                found[one.row, one.part] = hidden[-one.stream.fresh :]
-        self._placed = [replace(one, known=None, stream=replace(one.stream, known=None)) for one in self._placed]
-        parts = self.places.shape[1]
-        return [torch.stack([found[row, part] for part in range(parts)]) for row in self._rows]
+    def prefill(self) -> list[Tensor]:
+        """Forward all prompts; for each request the hidden states of its last `num_outputs` inputs, (G, n, d)."""
+        outputs: dict[tuple[int, int], Tensor] = {}
+        for first, last in self._prefill_groups():
+            hidden_states = self._prefill_group(first, last)
+            for sequence, states in zip(self._sequences[first:last], hidden_states, strict=True):
+                outputs[sequence.request, sequence.branch] = states[-sequence.prompt.num_outputs :]
+        self._sequences = [replace(sequence, cached=None, prompt=replace(sequence.prompt, cached=None))
+                           for sequence in self._sequences]  # fmt: skip
+        branches = range(self.sequence_indices.shape[1])
+        return [torch.stack([outputs[request, branch] for branch in branches]) for request in self._requests]
 
-    def _groups(self) -> Iterator[tuple[int, int]]:
-        """Neighbours of which none has less than half as much to read as the first, and no more than READ together."""
+    def _prefill_groups(self) -> Iterator[tuple[int, int]]:
+        """Ranges of sequences of which none has less than half as many uncached tokens as the first, and that have at
+        most MAX_BATCHED_TOKENS together."""
         first = 0
-        for place, one in enumerate(self._placed):
-            most = self._placed[first].unread
-            if 2 * one.unread < most or (place - first + 1) * most > max(READ, most):
-                yield first, place
-                first = place
-        yield first, len(self._placed)
+        for index, sequence in enumerate(self._sequences):
+            longest = self._sequences[first].num_uncached
+            num_tokens = (index - first + 1) * longest
+            if 2 * sequence.num_uncached < longest or num_tokens > max(MAX_BATCHED_TOKENS, longest):
+                yield first, index
+                first = index
+        yield first, len(self._sequences)
 
-    def _read(self, first: int, last: int) -> Tensor:
-        """One forward over a group: as many inputs of each as the first has unread. -> (S, W, d)"""
-        group = self._placed[first:last]
-        width, longest = group[0].unread, max(one.length for one in group)
-        start = self._width - longest
-        cache = self._cache.of(first, last, start)
-        for stream, one in enumerate(group):
-            self._restore(cache, stream, one, longest, one.length - width)
-        inputs = torch.stack([pad(one.stream.inputs[-width:], (0, 0, max(0, width - one.length), 0)) for one in group])
-        columns = torch.arange(longest - width, longest, device=inputs.device)
+    def _prefill_group(self, first: int, last: int) -> Tensor:
+        """One forward over a group: as many inputs of each sequence as the first has uncached. -> (S, L, d)"""
+        group = self._sequences[first:last]
+        length, longest = group[0].num_uncached, max(sequence.seq_len for sequence in group)
+        start = self._prompt_len - longest
+        cache = self._cache.view(first, last, start)
+        for index, sequence in enumerate(group):
+            _insert_cached(cache, index, sequence, longest, sequence.seq_len - length)
+        inputs_embeds = torch.stack([
+            pad(sequence.prompt.inputs_embeds[-length:], (0, 0, max(0, length - sequence.seq_len), 0))
+            for sequence in group
+        ])  # fmt: skip
+        columns = torch.arange(longest - length, longest, device=inputs_embeds.device)
         padding = (self._padding[first:last] - start)[:, None]
-        positions = (columns - padding).clamp(min=0)
+        position_ids = (columns - padding).clamp(min=0)
         bias = None
-        if longest > width or any(one.length < width for one in group):
-            bias = _bias(padding, columns, longest, inputs.dtype)
-        states = self._stack(inputs, positions, cache, longest - width, bias)
-        self._sum = self._sum + states.sum(dtype=torch.float32)
-        return states
+        if longest > length or any(sequence.seq_len < length for sequence in group):
+            bias = _prefill_bias(padding, columns, longest, inputs_embeds.dtype)
+        hidden_states = self._decoder(inputs_embeds, position_ids, cache, longest - length, bias)
+        self._sum = self._sum + hidden_states.sum(dtype=torch.float32)
+        return hidden_states
 
-    @staticmethod
-    def _restore(cache: KeyValues, stream: int, one: _Placed, longest: int, count: int) -> None:
-        """Copy the first `count` places of what is known of a stream."""
-        padding = longest - one.length
-        if count > 0 and one.known is not None:
-            cache.restore(stream, padding, one.known[:, :, :, :count])
-
-    def step(self, inputs: Tensor) -> Tensor:
-        """Feed one input to every stream of every row. (B, d) -> (B, G, d)"""
-        if self._end == self._cache.places:
-            self._grow()
+    def decode_step(self, inputs_embeds: Tensor) -> Tensor:
+        """Feed one input to all sequences of each request. (B, d) -> hidden states (B, G, d)"""
+        if self._seq_len == self._cache.capacity:
+            self._grow_cache()
         if self._bias is None:
-            self._bias = self._seen()
-        self._bias[..., self._end] = 0.0
-        positions, fed = (self._end - self._padding)[:, None], inputs[self._owner][:, None]
-        if self._graphs:
-            hidden = self._graphs(fed, positions, self._cache, self._end, self._bias)
+            self._bias = self._decode_bias()
+        self._bias[..., self._seq_len] = 0.0
+        position_ids, inputs_embeds = (self._seq_len - self._padding)[:, None], inputs_embeds[self._owners][:, None]
+        if self._graph_runner:
+            hidden_states = self._graph_runner(inputs_embeds, position_ids, self._cache, self._seq_len, self._bias)
         else:
-            bias = self._bias if self._gapless else self._bias[..., : self._end + 1]
-            hidden = self._stack(fed, positions, self._cache, self._end, bias)
-        self._end += 1
-        self._sum = self._sum + hidden.sum(dtype=torch.float32)
-        return hidden[:, 0][self.places]
+            bias = self._bias if self._contiguous else self._bias[..., : self._seq_len + 1]
+            hidden_states = self._decoder(inputs_embeds, position_ids, self._cache, self._seq_len, bias)
+        self._seq_len += 1
+        self._sum = self._sum + hidden_states.sum(dtype=torch.float32)
+        return hidden_states[:, 0][self.sequence_indices]
 
-    def _seen(self) -> Tensor:
-        """0 at the places of each stream that are written, -inf at padding and at what is to come. (S, 1, 1, M)"""
-        columns = torch.arange(self._cache.places, device=self._padding.device)
-        hidden = (columns < self._padding[:, None]) | (columns >= self._end)
-        bias = torch.zeros(hidden.shape, dtype=self._cache.values.dtype, device=hidden.device)
-        return bias.masked_fill(hidden, -torch.inf)[:, None, None]
+    def _decode_bias(self) -> Tensor:
+        """0 at the written cache positions of each sequence, -inf at padding and after them. (S, 1, 1, capacity)"""
+        columns = torch.arange(self._cache.capacity, device=self._padding.device)
+        masked = (columns < self._padding[:, None]) | (columns >= self._seq_len)
+        bias = torch.zeros(masked.shape, dtype=self._cache.values.dtype, device=masked.device)
+        return bias.masked_fill(masked, -torch.inf)[:, None, None]
 
-    def _grow(self) -> None:
-        growth = GROWTH if self._gapless else LARGE_GROWTH
-        larger = self._stack.cache(self._cache.streams, self._end + growth)
-        larger.take(self._cache)
-        self._let_go()
-        self._cache, self._bias = larger, None
+    def _grow_cache(self) -> None:
+        growth = SMALL_GROWTH if self._contiguous else GROWTH
+        cache = self._decoder.allocate_cache(self._cache.batch_size, self._seq_len + growth)
+        cache.copy_from(self._cache)
+        self._free_cache()
+        self._cache, self._bias = cache, None
 
     def close(self) -> None:
-        """Nothing is decoded any more."""
-        self._let_go()
+        """Free the cache; nothing is decoded any more."""
+        self._free_cache()
 
-    def _let_go(self) -> None:
-        """Give the cache's memory back, unless what was read may have left something in it that is no number."""
+    def _free_cache(self) -> None:
+        """Give the cache's memory back, unless a hidden state that was not finite may have left such values in it."""
         if bool(self._sum.isfinite()):
-            self._stack.give_back(self._cache)
+            self._decoder.free_cache(self._cache)
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these of the rows, counted as they are now."""
-        left = [self._rows[row] for row in rows]
-        if self._graphs is None:
-            streams = [place for place, one in enumerate(self._placed) if one.row in left]
-            fewer = self._stack.cache(len(streams), self._cache.places)
-            fewer.take(self._cache, torch.tensor(streams, device=fewer.values.device))
-            self._let_go()
-            self._cache = fewer
-            self._placed = [self._placed[place] for place in streams]
-        self._index(left)
+    def select(self, requests: Sequence[int]) -> None:
+        """Keep these requests, given by their current indices, and remove the others."""
+        requests = [self._requests[index] for index in requests]
+        if self._graph_runner is None:
+            indices = [index for index, sequence in enumerate(self._sequences) if sequence.request in requests]
+            cache = self._decoder.allocate_cache(len(indices), self._cache.capacity)
+            cache.copy_from(self._cache, torch.tensor(indices, device=cache.values.device))
+            self._free_cache()
+            self._cache = cache
+            self._sequences = [self._sequences[index] for index in indices]
+        self._assign_indices(requests)
 
-    def held(self, row: int, count: int) -> tuple[Tensor, ...]:
-        """A copy of what the cache holds of the first `count` places of each of a row's sequences."""
-        starts = [(place, self._width - self._placed[place].length) for place in self.places[row].tolist()]
-        return tuple(self._cache.held(place, start, start + count) for place, start in starts)
+    def extract(self, request: int, num_tokens: int) -> tuple[Tensor, ...]:
+        """A copy of the keys and values of the first `num_tokens` tokens of each sequence of a request."""
+        starts = [(index, self._prompt_len - self._sequences[index].seq_len)
+                  for index in self.sequence_indices[request].tolist()]  # fmt: skip
+        return tuple(self._cache.extract(index, start, start + num_tokens) for index, start in starts)
 
-    def keep(self, row: int, more: Key = ()) -> None:
-        """Let later batches share what the cache holds of a row: its sequences, and the ids `more` read since."""
-        for place in self.places[row].tolist():
-            one = self._placed[place]
-            if one.stream.key is None or self._prefixes.knows(whole := one.stream.key + more):
+    def cache_prefix(self, request: int, new_token_ids: TokenIds = ()) -> None:
+        """Let later batches share a request's sequences: the prompt, and `new_token_ids` that were fed since."""
+        for index in self.sequence_indices[request].tolist():
+            sequence = self._sequences[index]
+            prompt_ids = sequence.prompt.token_ids
+            if prompt_ids is None or (token_ids := prompt_ids + new_token_ids) in self._prefix_cache:
                 continue
-            start = self._width - one.length
-            self._prefixes.keep(whole, self._cache.held(place, start, start + len(whole)))
+            start = self._prompt_len - sequence.seq_len
+            self._prefix_cache.insert(token_ids, self._cache.extract(index, start, start + len(token_ids)))
 
 
-def _known(prefixes: Prefixes, stream: Stream) -> Tensor | None:
-    if stream.known is not None:
-        return stream.known
-    return None if stream.key is None else prefixes.longest(stream.key, len(stream.key) - stream.fresh)
+def _cached_prefix(prefix_cache: PrefixCache, prompt: PromptSequence) -> Tensor | None:
+    if prompt.cached is not None or prompt.token_ids is None:
+        return prompt.cached
+    return prefix_cache.match(prompt.token_ids, len(prompt.token_ids) - prompt.num_outputs)
 
 
-def _bias(padding: Tensor, columns: Tensor, end: int, dtype: torch.dtype) -> Tensor:
-    """0 where the input at a column may look, -inf elsewhere: not ahead and not at padding; padding sees itself, or its
-    attention would be no number. (S, 1), (W,) -> (S, 1, W, end)"""
-    seen = torch.arange(end, device=columns.device)
-    allowed = (seen <= columns[:, None]) & (seen >= padding[:, None])
-    allowed = allowed | (seen == columns[:, None])
+def _insert_cached(cache: KVCache, index: int, sequence: _BatchedSequence, longest: int, num_tokens: int) -> None:
+    """Write the first `num_tokens` cached tokens of a sequence into a cache whose sequences end at `longest`."""
+    if num_tokens > 0 and sequence.cached is not None:
+        cache.insert(index, longest - sequence.seq_len, sequence.cached[:, :, :, :num_tokens])
+
+
+def _prefill_bias(padding: Tensor, columns: Tensor, seq_len: int, dtype: torch.dtype) -> Tensor:
+    """0 where the input at a column may attend, -inf elsewhere: not ahead of it and not at padding.
+
+    Padding attends to itself, or its attention would not be finite. (S, 1), (L,) -> (S, 1, L, seq_len)
+    """
+    attended = torch.arange(seq_len, device=columns.device)
+    allowed = (attended <= columns[:, None]) & (attended >= padding[:, None])
+    allowed = allowed | (attended == columns[:, None])
     bias = torch.zeros(allowed.shape, dtype=dtype, device=columns.device)
     return bias.masked_fill(~allowed, -torch.inf)[:, None]
 
 
-def _rounded(count: int, step: int) -> int:
+def _round_up(count: int, step: int) -> int:
     return -(-count // step) * step

@@ -1,7 +1,8 @@
-"""The decode step on CUDA, captured once for each shape and replayed: Python's part of a step is one launch.
+"""The decode step on CUDA, captured as a graph once for each shape and replayed: a step is then one launch.
 
-What a graph reads and writes stays where it was captured: the step's inputs are copied into buffers of its own, and the
-cache lies in memory that the stack keeps. The kernels are those of the eager step, and so are the numbers.
+A graph reads and writes the memory that it was captured with: the step's inputs are copied into buffers of the graph,
+and the key-value cache lies in memory that the `LlamaDecoder` holds on to. The kernels, and so the numbers, are those
+of the eager step.
 """
 
 from __future__ import annotations
@@ -15,105 +16,113 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from milr.models.decoding.llama import KeyValues, Stack
+from milr.models.decoding.kv_cache import KVCache
+from milr.models.decoding.llama import LlamaDecoder
 
-MOST = 64  # graphs held; the one longest unused goes first
-STRETCH = 128  # places: a graph looks at whole stretches of the cache, masked
+MAX_GRAPHS = 64  # the least recently used is evicted first
+SEQ_LEN_STEP = 128  # a graph attends to a multiple of this many cache positions, masked
+WARM_UP_RUNS = 3  # before a capture, so that the libraries have allocated what they need
 
 
-class Replay(Protocol):
-    """Work that was captured."""
+class Graph(Protocol):
+    """Captured work."""
 
     def replay(self) -> None:
-        """Do it again, with what its buffers hold now."""
+        """Run it again on the current contents of its buffers."""
 
 
-class Capture:
-    """Captures work on one device as CUDA graphs, which share a pool of memory: nothing outlives a replay."""
+class GraphCapture:
+    """Captures work on one device as CUDA graphs that share a memory pool: nothing in it outlives a replay."""
 
     def __init__(self, device: torch.device) -> None:
-        self._aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._capture_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool: Any = None
 
-    def __call__(self, work: Callable[[], None]) -> Replay:
-        """Capture `work`, after it has run often enough for the libraries to have settled."""
-        before = torch.cuda.current_stream()
+    def __call__(self, work: Callable[[], None]) -> Graph:
+        """Capture `work` after some warm-up runs."""
+        stream = torch.cuda.current_stream()
         try:
-            self._aside.wait_stream(before)
-            with torch.cuda.stream(self._aside):
-                for _ in range(3):
+            self._capture_stream.wait_stream(stream)
+            with torch.cuda.stream(self._capture_stream):
+                for _ in range(WARM_UP_RUNS):
                     work()
-            before.wait_stream(self._aside)
+            stream.wait_stream(self._capture_stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside, capture_error_mode="thread_local"):
-                work()  # judges go on with theirs on other threads
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._capture_stream,
+                                  capture_error_mode="thread_local"):  # fmt: skip
+                work()  # "thread_local": judges may use CUDA on other threads meanwhile
             self._pool = graph.pool()
             return graph
         finally:
-            torch.cuda.set_stream(before)  # a capture that fails leaves its own behind
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream current
 
 
 @dataclass(frozen=True)
 class _Buffers:
-    """What the graph of one shape reads, and where it puts what it finds."""
+    """The inputs and outputs of the graph of one shape."""
 
-    inputs: Tensor
-    positions: Tensor
-    place: Tensor
-    bias: Tensor
-    found: Tensor
+    inputs_embeds: Tensor
+    position_ids: Tensor
+    cache_position: Tensor
+    attention_bias: Tensor
+    hidden_states: Tensor
 
 
-class StepGraphs:
-    """Decode steps of a stack by graph. Where that fails the steps are run as they are, and that is said once."""
+class CudaGraphRunner:
+    """Runs decode steps by graph. Where capturing fails, steps run eagerly, and one warning is logged."""
 
-    def __init__(self, stack: Stack, capture: Callable[[Callable[[], None]], Replay]) -> None:
-        self._stack, self._capture = stack, capture
-        self._steps: OrderedDict[tuple[Any, ...], tuple[_Buffers, Replay]] = OrderedDict()
-        self._broken = False
+    def __init__(self, decoder: LlamaDecoder, capture: Callable[[Callable[[], None]], Graph]) -> None:
+        self._decoder, self._capture = decoder, capture
+        self._graphs: OrderedDict[tuple[Any, ...], tuple[_Buffers, Graph]] = OrderedDict()
+        self._capture_failed = False
 
-    def __call__(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor) -> Tensor:
-        """What the stack gives for one input a stream, (S, 1, d) -> (S, 1, d); valid until the next call."""
-        seen = min(cache.places, -(-(place + 1) // STRETCH) * STRETCH)
-        known = None if self._broken else self._known(inputs, positions, cache, place, bias[..., :seen])
-        if known is None:
-            return self._stack(inputs, positions, cache, place, bias[..., : place + 1])
-        own, graph = known
-        own.inputs.copy_(inputs)
-        own.positions.copy_(positions)
-        own.place.fill_(place)
-        own.bias.copy_(bias[..., :seen])
+    def __call__(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache, cache_position: int,
+                 attention_bias: Tensor) -> Tensor:  # fmt: skip
+        """The decoder's hidden states for one input a sequence, (S, 1, d) -> (S, 1, d); valid until the next call."""
+        seq_len = min(cache.capacity, -(-(cache_position + 1) // SEQ_LEN_STEP) * SEQ_LEN_STEP)
+        bias = attention_bias[..., :seq_len]
+        entry = None if self._capture_failed else self._graph(inputs_embeds, position_ids, cache, cache_position, bias)
+        if entry is None:
+            bias = attention_bias[..., : cache_position + 1]
+            return self._decoder(inputs_embeds, position_ids, cache, cache_position, bias)
+        buffers, graph = entry
+        buffers.inputs_embeds.copy_(inputs_embeds)
+        buffers.position_ids.copy_(position_ids)
+        buffers.cache_position.fill_(cache_position)
+        buffers.attention_bias.copy_(bias)
         graph.replay()
-        return own.found
+        return buffers.hidden_states
 
-    def forget(self) -> None:
-        """Let all graphs go."""
-        self._steps.clear()
+    def clear(self) -> None:
+        """Remove all graphs."""
+        self._graphs.clear()
 
-    def _known(self, inputs: Tensor, positions: Tensor, cache: KeyValues, place: int, bias: Tensor
-               ) -> tuple[_Buffers, Replay] | None:  # fmt: skip
+    def _graph(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache, cache_position: int, bias: Tensor
+               ) -> tuple[_Buffers, Graph] | None:  # fmt: skip
         """The graph of this shape, captured now if it is new; None where that fails."""
         shape = (cache.values.data_ptr(), tuple(cache.values.shape), bias.shape[-1])
-        if shape in self._steps:
-            self._steps.move_to_end(shape)
-            return self._steps[shape]
-        where = torch.full((1,), place, device=inputs.device)
-        own = _Buffers(inputs.clone(), positions.clone(), where, bias.clone(), torch.empty_like(inputs))
+        if shape in self._graphs:
+            self._graphs.move_to_end(shape)
+            return self._graphs[shape]
+        position = torch.full((1,), cache_position, device=inputs_embeds.device)
+        buffers = _Buffers(inputs_embeds.clone(), position_ids.clone(), position, bias.clone(),
+                           torch.empty_like(inputs_embeds))  # fmt: skip
         try:
-            graph = self._capture(lambda: _run(self._stack, cache, own))
+            graph = self._capture(lambda: _run(self._decoder, cache, buffers))
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # an older driver, a device without them
-            self._broken = True
-            why = str(error).partition("\n")[0]
+        except RuntimeError as error:  # an older driver, a device without graphs
+            self._capture_failed = True
+            reason = str(error).partition("\n")[0]
             logging.getLogger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, "
-                                                "slower", why)  # fmt: skip
+                                                "slower", reason)  # fmt: skip
             return None
-        self._steps[shape] = own, graph
-        if len(self._steps) > MOST:
-            self._steps.popitem(last=False)
-        return own, graph
+        self._graphs[shape] = buffers, graph
+        if len(self._graphs) > MAX_GRAPHS:
+            self._graphs.popitem(last=False)
+        return buffers, graph
 
 
-def _run(stack: Stack, cache: KeyValues, own: _Buffers) -> None:
-    own.found.copy_(stack(own.inputs, own.positions, cache, own.place, own.bias))
+def _run(decoder: LlamaDecoder, cache: KVCache, buffers: _Buffers) -> None:
+    buffers.hidden_states.copy_(decoder(buffers.inputs_embeds, buffers.position_ids, cache, buffers.cache_position,
+                                        buffers.attention_bias))  # fmt: skip

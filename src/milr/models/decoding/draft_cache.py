@@ -1,9 +1,9 @@
-"""What was written last after a prompt: a guess at what will be written next.
+"""Draft tokens for speculative decoding: the text that was generated last after a prompt.
 
-When MILR moves a text's first tokens, most of what follows stays. A guess is read in one forward and kept up to the
-first token that the model itself would not have written (greedy speculative decoding, Leviathan et al. 2022, without a
-second model): the tokens are those of a decode step by step, near ties aside (which bf16 has more of), and only the
-number of forwards is another.
+When MILR moves the first tokens of a text, most of what follows stays. A draft is read in one forward and accepted up
+to the first token that the model itself would not have generated (greedy speculative decoding, Leviathan et al. 2022,
+without a second model). The tokens are those of decoding step by step, near ties aside (bf16 has more of them); only
+the number of forwards differs.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
-from milr.models.decoding.prefix_cache import Key
+from milr.models.decoding.prefix_cache import TokenIds
 
-PROMPTS = 2**12  # remembered; the one longest unused goes first
+MAX_PROMPTS = 2**12
 
 
-class Drafts:
-    """The last text after each prompt, by the prompt's ids."""
+class DraftCache:
+    """The last text after each prompt, by the prompt's ids; the least recently written prompt is evicted first."""
 
-    def __init__(self, prompts: int = PROMPTS) -> None:
-        self._most = prompts
-        self._texts: OrderedDict[Key, tuple[int, ...]] = OrderedDict()
+    def __init__(self, max_prompts: int = MAX_PROMPTS) -> None:
+        self._max_prompts = max_prompts
+        self._drafts: OrderedDict[TokenIds, TokenIds] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, prompt: Key) -> tuple[int, ...]:
-        """What was written last after this prompt, or nothing."""
+    def get(self, prompt_ids: TokenIds) -> TokenIds:
+        """The text that was generated last after this prompt, or ()."""
         with self._lock:
-            return self._texts.get(prompt, ())
+            return self._drafts.get(prompt_ids, ())
 
-    def keep(self, prompt: Key, text: tuple[int, ...]) -> None:
-        """This was written after the prompt."""
+    def put(self, prompt_ids: TokenIds, token_ids: TokenIds) -> None:
+        """Store the text that was generated after this prompt."""
         with self._lock:
-            self._texts[prompt] = text
-            self._texts.move_to_end(prompt)
-            if len(self._texts) > self._most:
-                self._texts.popitem(last=False)
+            self._drafts[prompt_ids] = token_ids
+            self._drafts.move_to_end(prompt_ids)
+            if len(self._drafts) > self._max_prompts:
+                self._drafts.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all drafts."""
         with self._lock:
-            self._texts.clear()
+            self._drafts.clear()

@@ -1,74 +1,74 @@
-"""What the cache held of earlier sequences, so that whoever begins alike does not compute it again.
+"""Keys and values of sequences decoded before, so that a prefix that sequences share is computed once.
 
-A sequence is a tuple of ids; its keys and values at a place depend on the ids up to that place alone.
+The keys and values at a position depend on the token ids up to that position alone.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from threading import Lock
 
 from torch import Tensor
 
-Key = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
-class Prefixes:
-    """Keys and values by sequence, at most `room` bytes of them; the one longest unused goes first."""
+class PrefixCache:
+    """Keys and values by token ids, at most `max_bytes` of them; the least recently used sequence is evicted first."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._held = 0
-        self._kept: OrderedDict[Key, Tensor] = OrderedDict()
-        self._owners: dict[int, Key] = {}  # of every beginning, by its hash
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._entries: OrderedDict[TokenIds, Tensor] = OrderedDict()
+        self._by_hash: dict[int, TokenIds] = {}  # a sequence that has a prefix of this hash
         self._lock = Lock()
 
-    def longest(self, sequence: Key, most: int) -> Tensor | None:
-        """Keys and values (layers, 2, heads, n, head width) of the longest known beginning, n <= `most`; or None."""
-        beginnings = list(_hashes(sequence[:most]))
+    def match(self, token_ids: TokenIds, max_tokens: int) -> Tensor | None:
+        """Keys and values (layers, 2, KV heads, n, head dim) of the longest cached prefix; n <= `max_tokens`."""
+        hashes = list(_prefix_hashes(token_ids[:max_tokens]))
         with self._lock:
-            for length in range(len(beginnings), 0, -1):
-                owner = self._owners.get(beginnings[length - 1])
-                if owner is not None and owner[:length] == sequence[:length]:
-                    self._kept.move_to_end(owner)
-                    return self._kept[owner][:, :, :, :length]
+            for length in range(len(hashes), 0, -1):
+                entry = self._by_hash.get(hashes[length - 1])
+                if entry is not None and entry[:length] == token_ids[:length]:
+                    self._entries.move_to_end(entry)
+                    return self._entries[entry][:, :, :, :length]
         return None
 
-    def keep(self, sequence: Key, held: Tensor) -> None:
-        """Keep the keys and values of a whole sequence, (layers, 2, heads, len(sequence), head width)."""
-        size = held.numel() * held.element_size()
+    def insert(self, token_ids: TokenIds, keys_and_values: Tensor) -> None:
+        """Cache the keys and values of all of `token_ids`, (layers, 2, KV heads, len(token_ids), head dim)."""
+        size = keys_and_values.numel() * keys_and_values.element_size()
         with self._lock:
-            if sequence in self._kept or size > self._room:
+            if token_ids in self._entries or size > self._max_bytes:
                 return
-            self._held += size
-            self._kept[sequence] = held
-            self._owners |= dict.fromkeys(_hashes(sequence), sequence)
-            while self._held > self._room:
-                self._drop_oldest()
+            self._num_bytes += size
+            self._entries[token_ids] = keys_and_values
+            self._by_hash |= dict.fromkeys(_prefix_hashes(token_ids), token_ids)
+            while self._num_bytes > self._max_bytes:
+                self._evict_oldest()
 
-    def knows(self, sequence: Key) -> bool:
-        """Whether the whole sequence is kept."""
-        return sequence in self._kept
+    def __contains__(self, token_ids: TokenIds) -> bool:
+        """Whether all of `token_ids` is an entry of its own."""
+        return token_ids in self._entries
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         with self._lock:
-            self._kept.clear()
-            self._owners.clear()
-            self._held = 0
+            self._entries.clear()
+            self._by_hash.clear()
+            self._num_bytes = 0
 
-    def _drop_oldest(self) -> None:
-        sequence, held = self._kept.popitem(last=False)
-        self._held -= held.numel() * held.element_size()
-        for name in _hashes(sequence):
-            if self._owners.get(name) == sequence:
-                del self._owners[name]
+    def _evict_oldest(self) -> None:
+        token_ids, keys_and_values = self._entries.popitem(last=False)
+        self._num_bytes -= keys_and_values.numel() * keys_and_values.element_size()
+        for prefix_hash in _prefix_hashes(token_ids):
+            if self._by_hash.get(prefix_hash) == token_ids:
+                del self._by_hash[prefix_hash]
 
 
-def _hashes(sequence: Sequence[int]) -> Iterator[int]:
-    """A name for each beginning of the sequence, one id longer each time."""
-    name = 0
-    for one in sequence:
-        name = hash((name, one))
-        yield name
+def _prefix_hashes(token_ids: TokenIds) -> Iterator[int]:
+    """The hash of each prefix, one id longer each time."""
+    prefix_hash = 0
+    for token_id in token_ids:
+        prefix_hash = hash((prefix_hash, token_id))
+        yield prefix_hash

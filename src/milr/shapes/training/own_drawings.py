@@ -44,7 +44,7 @@ def own_drawings(model: JanusModel, count: int, seed: int) -> list[OwnDrawing]:
 def _batch(model: JanusModel, asked: Sequence[tuple[Request, str]], seed: int, number: int) -> list[OwnDrawing]:
     keys = [Key(seed, text, number * BATCH + row) for row, (_, text) in enumerate(asked)]
     half = len(asked) // 2
-    thoughts = model.reason([ReasonRequest(key.prompt, key, max_tokens=LONGEST) for key in keys[:half]])
+    thoughts = model.reason([ReasonRequest(key.prompt, key, max_new_tokens=LONGEST) for key in keys[:half]])
     texts = [*(trace.text for trace in thoughts), *[None] * (len(asked) - half)]
     requests = [DrawRequest(drawing(key.prompt, text), key, SCALES[row % len(SCALES)])
                 for row, (key, text) in enumerate(zip(keys, texts, strict=True))]  # fmt: skip
