@@ -16,8 +16,8 @@ import typer
 from milr.options import Options
 from milr.shapes.splits import prompts
 from milr.types import Outcome
-from milr.workflows.running import run
 from milr.workflows.prepare import PreparedRun, prepare
+from milr.workflows.running import run
 
 
 def timed(prepared: PreparedRun, in_flight: int) -> tuple[list[Outcome], float]:

@@ -30,8 +30,8 @@ from milr.shapes.planning import imagine
 from milr.shapes.splits import prompts
 from milr.shapes.training.vq import encode, nearest, to_pixels
 from milr.types import Prompt
-from milr.workflows.running import run
 from milr.workflows.prepare import prepare
+from milr.workflows.running import run
 
 COLUMNS = (
     "category",

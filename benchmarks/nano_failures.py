@@ -25,8 +25,8 @@ from milr.shapes.judge import judge
 from milr.shapes.planning import is_plan
 from milr.shapes.splits import prompts
 from milr.types import Modality
-from milr.workflows.running import run
 from milr.workflows.prepare import prepare
+from milr.workflows.running import run
 
 BAD = Path(__file__).with_name("weak_judge.py")
 NEVER, WEAK = f"{BAD}:never", f"{BAD}:coloured"

@@ -20,8 +20,8 @@ from milr.base import Services
 from milr.options import Options
 from milr.shapes.splits import prompts
 from milr.types import Prompt, Score
-from milr.workflows.running import run
 from milr.workflows.prepare import prepare
+from milr.workflows.running import run
 
 
 class Slow:
