@@ -1,4 +1,4 @@
-"""One studio for searches that have judges of their own."""
+"""One studio shared by searches with different rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class JudgedStudio:
-    """The `studio` in everything, but for whose `reward` judges its pictures."""
+    """A studio that judges by another `reward`; everything else is the given studio's."""
 
     def __init__(self, studio: Studio, reward: Reward) -> None:
         self._studio, self.reward = studio, reward
@@ -22,5 +22,5 @@ class JudgedStudio:
         return getattr(self._studio, name)
 
     async def score(self, picture: Image, prompt: Prompt, reward: Reward | None = None) -> Score:
-        """Judge a picture by this reward, or by another one."""
+        """Judge a picture by this studio's reward, or by `reward`."""
         return await self._studio.score(picture, prompt, reward or self.reward)

@@ -1,4 +1,4 @@
-"""How checkpoints of any kind are read with transformers: in silence, and every failure one sentence."""
+"""Reading checkpoints of any kind with transformers: without its output, and every failure is one sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeErro
 
 @contextmanager
 def reading(subject: str) -> Iterator[None]:
-    """MissingError, in one sentence about `subject`, for whatever absent or damaged files raise; quiet."""
+    """Raise MissingError, in one sentence about `subject`, for all that missing or damaged files raise; `quiet`."""
     try:
         with quiet():
             yield
@@ -27,7 +27,7 @@ def reading(subject: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bar and no report from transformers; its settings are put back."""
+    """No progress bars and log messages of transformers inside the block; its settings are restored."""
     settings: Any = logging
     verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

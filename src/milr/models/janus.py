@@ -165,7 +165,7 @@ class JanusModel:
         self._engine.set_cache_bytes(CACHE_BYTES // num_processes)
 
     def free_memory(self) -> None:
-        """Free all that is only held to be fast: cached prefixes, drafts, buffers, graphs."""
+        """Free what only serves speed: cached prefixes, drafts, buffers, graphs."""
         self._engine.free_memory()
         if self.network.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -44,12 +44,12 @@ class SpecialIds:
 
     @staticmethod
     def of(tokenizer: Any) -> SpecialIds:
-        """The ids that this tokenizer gives Janus's special strings; MissingError when it lacks one."""
-        known = tokenizer.get_vocab()
-        absent = [token for token in SPECIAL_TOKENS.values() if token not in known]
-        if absent:
-            raise MissingError(f"the tokenizer has no {', '.join(absent)}; use the tokenizer of a Janus checkpoint.")
-        return SpecialIds(**{name: known[token] for name, token in SPECIAL_TOKENS.items()})
+        """The ids of Janus's special tokens in this tokenizer; MissingError where it has not all of them."""
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in SPECIAL_TOKENS.values() if token not in vocabulary]
+        if missing:
+            raise MissingError(f"the tokenizer has no {', '.join(missing)}; use the tokenizer of a Janus checkpoint.")
+        return SpecialIds(**{name: vocabulary[token] for name, token in SPECIAL_TOKENS.items()})
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ class Checkpoint:
     def network(self, *, dtype: torch.dtype, device: str, quantisation: Any = None) -> Any:
         """The frozen network in evaluation mode; with a `quantisation`, weights go to the device in fewer bits."""
         self._check_config()
-        packed = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
+        quantised = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
         with reading(f"the weights of {self.name}"):
-            loaded: Any = JanusForConditionalGeneration.from_pretrained(
+            network_and_info: Any = JanusForConditionalGeneration.from_pretrained(
                 self.folder,
                 dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
-                **packed,
+                **quantised,
             )
-        network, info = loaded
+        network, info = network_and_info
         for kind in ("missing", "unexpected"):
             if keys := sorted(map(str, info[f"{kind}_keys"])):
                 raise MissingError(
@@ -130,10 +130,10 @@ def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """`auto` is bfloat16 on cuda and float32 elsewhere."""
     if dtype == "auto":
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in known:
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in dtypes:
         raise UsageError(f"the dtype {dtype!r} is unknown; use auto, float32, bfloat16 or float16.")
-    return known[dtype]
+    return dtypes[dtype]
 
 
 def _from_hub(name: str) -> Path:
@@ -151,12 +151,12 @@ def _from_hub(name: str) -> Path:
 
 
 def _file_digest(path: Path) -> str:
-    """The hub names a blob by its sha256; a file over 1 GB that is no blob is known by size, time and header."""
-    real = path.resolve()
-    if _HUB_BLOB.fullmatch(real.name):
-        return real.name
-    status = real.stat()
-    with real.open("rb") as file:
+    """The file's sha256, which is the name of a hub blob; for other files over 1 GB their size, time and header."""
+    file_path = path.resolve()
+    if _HUB_BLOB.fullmatch(file_path.name):
+        return file_path.name
+    status = file_path.stat()
+    with file_path.open("rb") as file:
         if status.st_size <= _GIGABYTE:
             return sha256(file.read()).hexdigest()
         header = file.read(int.from_bytes(file.read(8), "little"))

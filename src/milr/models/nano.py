@@ -26,7 +26,7 @@ def load_nano(
     question: str | None = None,
     guidance_scale: float = GUIDANCE,
 ) -> JanusModel:
-    """The embedded model; "auto" is float32 on the CPU, where it is fast enough and its published numbers come from."""
+    """The embedded model; "auto" is float32 on the CPU: fast enough, and how the published numbers were measured."""
     if not (folder() / "config.json").is_file():
         raise MissingError("nano's weights are not in this installation; install the milr package again.")
     return JanusModel.load(

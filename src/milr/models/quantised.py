@@ -1,4 +1,4 @@
-"""Weights in fewer bits (bitsandbytes, an extra), so that Janus-Pro 7B fits a card of 12 to 16 GB.
+"""Weights in fewer bits (bitsandbytes, an extra), so that Janus-Pro 7B fits a GPU of 12 to 16 GB.
 
 Only the linear projections of the language model's layers are quantised. What gradients and logits pass through (both
 heads), the embeddings, the vision tower, the aligners and the VQ model stay as they are.

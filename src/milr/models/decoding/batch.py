@@ -19,9 +19,9 @@ from milr.models.decoding.llama import LlamaDecoder
 from milr.models.decoding.prefix_cache import PrefixCache, TokenIds
 
 SMALL_GROWTH = 16  # cache positions by which a full contiguous cache grows
-GROWTH = 128  # cache positions by which the others grow
+GROWTH = 128  # cache positions by which any other full cache grows
 GRAPH_CAPACITY_STEP = 128  # the capacity of a cache for CUDA graphs is rounded up to a multiple of this
-GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)  # and the number of its sequences to one of these
+GRAPH_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128)  # the number of sequences is rounded up to these
 MAX_BATCHED_TOKENS = 2**13  # of one prefill forward: conditional and unconditional sequences need not share one
 MAX_CONTIGUOUS_BYTES = 2**30  # larger caches do not grow in small steps
 
@@ -74,7 +74,7 @@ class Batch:
         self._prompt_len = self._seq_len = max(sequence.seq_len for sequence in sequences)
         num_bytes = len(sequences) * (self._prompt_len + max_new_tokens) * decoder.cache_bytes_per_token
         is_cpu = sequences[0].prompt.inputs_embeds.device.type == "cpu"
-        # A CPU's products want the whole cache without gaps, so a small one has hardly more capacity than it needs.
+        # A CPU multiplies fastest with the whole cache, so a small cache has little more capacity than it needs.
         self._contiguous = is_cpu and graph_runner is None and num_bytes < MAX_CONTIGUOUS_BYTES
         capacity = self._prompt_len + (min(max_new_tokens, SMALL_GROWTH) if self._contiguous else max_new_tokens)
         capacity = capacity if graph_runner is None else _round_up(capacity, GRAPH_CAPACITY_STEP)

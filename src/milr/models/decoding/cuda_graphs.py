@@ -1,7 +1,7 @@
 """The decode step on CUDA, captured as a graph once for each shape and replayed: a step is then one launch.
 
 A graph reads and writes the memory that it was captured with: the step's inputs are copied into buffers of the graph,
-and the key-value cache lies in memory that the `LlamaDecoder` holds on to. The kernels, and so the numbers, are those
+and the key-value cache is in memory that the `LlamaDecoder` does not free. The kernels, and so the numbers, are those
 of the eager step.
 """
 
