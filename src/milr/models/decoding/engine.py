@@ -67,8 +67,7 @@ class DecodeEngine:
         if pending:
             longest = max(state.request.max_new_tokens for state in pending)
             max_new_tokens = longest if head.end_token_id is None else min(longest, GROWTH)
-            prompts = [_prompt_sequences(head, state) for state in pending]
-            batch = Batch(self.decoder, self._prefix_cache, prompts, max_new_tokens, self._graph_runner)
+            batch = self._batch(head, pending, max_new_tokens, self._graph_runner)
             for state in pending:
                 state.cached = ()
             DecodeLoop(head, batch, pending, self._noise_thread).run()
@@ -85,8 +84,7 @@ class DecodeEngine:
             if not state.is_finished and state.request.is_draftable(head):
                 state.expected_ids = self._draft_cache.get(state.request.prompt_ids[0])
         while drafted := [state for state in states if not state.is_finished and state.draft_ids]:
-            prompts = [_prompt_sequences(head, state) for state in drafted]
-            batch = Batch(self.decoder, self._prefix_cache, prompts, max_new_tokens=0)
+            batch = self._batch(head, drafted, max_new_tokens=0)
             for index, (state, hidden_states) in enumerate(zip(drafted, batch.prefill(), strict=True)):
                 state.verify_draft(head, hidden_states)
                 token_ids = state.request.prompt_ids[0] + head.cache_ids(state.known_ids[:-1])
@@ -95,6 +93,11 @@ class DecodeEngine:
                     self._prefix_cache.insert(token_ids, state.cached[0])
             batch.close()
         return [state for state in states if state.needs_forward]
+
+    def _batch(self, head: Head, states: Sequence[RequestState], max_new_tokens: int,
+               graph_runner: CudaGraphRunner | None = None) -> Batch:  # fmt: skip
+        prompts = [_prompt_sequences(head, state) for state in states]
+        return Batch(self.decoder, self._prefix_cache, prompts, max_new_tokens, graph_runner)
 
     def prefetch_noise(self, enabled: bool) -> None:
         """Draw the next step's noise while a step is computed, on a thread that needs a core of its own."""
