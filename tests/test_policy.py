@@ -48,8 +48,8 @@ def test_temperature_divides_the_logits() -> None:
 
 def test_the_gradient_of_reinforce_is_a_times_p_minus_e() -> None:
     logits = LOGITS.clone().requires_grad_()
-    (found,) = gradient(reinforce(log_prob(logits, TOKENS), ADVANTAGE), logits)
-    assert torch.allclose(found, ADVANTAGE * P_MINUS_E, atol=1e-12, rtol=0)
+    (result,) = gradient(reinforce(log_prob(logits, TOKENS), ADVANTAGE), logits)
+    assert torch.allclose(result, ADVANTAGE * P_MINUS_E, atol=1e-12, rtol=0)
 
 
 def test_reinforce_by_hand() -> None:
@@ -60,25 +60,25 @@ def test_reinforce_by_hand() -> None:
 
 def test_the_gradient_at_a_temperature_is_divided_by_it() -> None:
     logits = (LOGITS * 4.0).requires_grad_()
-    (found,) = gradient(reinforce(log_prob(logits, TOKENS, temperature=4.0), ADVANTAGE), logits)
-    assert torch.allclose(found, ADVANTAGE * P_MINUS_E / 4.0, atol=1e-12, rtol=0)
+    (result,) = gradient(reinforce(log_prob(logits, TOKENS, temperature=4.0), ADVANTAGE), logits)
+    assert torch.allclose(result, ADVANTAGE * P_MINUS_E / 4.0, atol=1e-12, rtol=0)
 
 
 def test_the_gradient_of_a_nearly_sure_token_is_not_lost_in_rounding() -> None:
     """p(e) = 1 - 1e-9: in float32 that is 1, and the gradient of e would be 0 or sixty times too large."""
     rest = math.log(1e-9 / 2)
     logits = torch.tensor([[0.0, rest, rest]], requires_grad=True)
-    (found,) = gradient(reinforce(log_prob(logits, torch.tensor([0])), -1.0), logits)
-    assert found.dtype == torch.float32
-    assert found[0].tolist() == pytest.approx([1e-9, -5e-10, -5e-10], rel=1e-4)
+    (result,) = gradient(reinforce(log_prob(logits, torch.tensor([0])), -1.0), logits)
+    assert result.dtype == torch.float32
+    assert result[0].tolist() == pytest.approx([1e-9, -5e-10, -5e-10], rel=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 5.0])
 def test_through_guidance_each_of_the_pair_gets_its_share(scale: float) -> None:
     """l = w l_c + (1 - w) l_u, and l is LOGITS whatever the unconditional logits are."""
     unconditional = torch.tensor([[0.3, -1.0, 0.2], [0.0, 0.5, 2.0]], dtype=torch.float64, requires_grad=True)
-    given = LOGITS if scale == 0 else (LOGITS - (1 - scale) * unconditional.detach()) / scale
-    conditional = given.clone().requires_grad_()
+    expected_conditional = LOGITS if scale == 0 else (LOGITS - (1 - scale) * unconditional.detach()) / scale
+    conditional = expected_conditional.clone().requires_grad_()
     guided = guided_logits(conditional, unconditional, scale)
     p = guided.detach().softmax(-1)
     expected = p - torch.eye(3, dtype=torch.float64)[TOKENS]
@@ -98,8 +98,8 @@ def test_guided_logits_by_hand() -> None:
 
 
 def test_the_released_log_prob_by_hand() -> None:
-    found = released_log_prob(LOGITS, TOKENS, epsilon=0.25)
-    assert found.tolist() == pytest.approx([math.log(1.0 + 1e-10), math.log(0.5 + 1e-10)], abs=1e-15)
+    result = released_log_prob(LOGITS, TOKENS, epsilon=0.25)
+    assert result.tolist() == pytest.approx([math.log(1.0 + 1e-10), math.log(0.5 + 1e-10)], abs=1e-15)
     vanished = torch.tensor([[0.0, 1000.0]], dtype=torch.float64)
     assert released_log_prob(vanished, torch.tensor([0])).item() == pytest.approx(math.log(1e-8 + 1e-10))
     assert released_log_prob(vanished, torch.tensor([0]), epsilon=0.0).item() == pytest.approx(math.log(1e-10))

@@ -20,7 +20,10 @@ DEPARTURES: dict[str, dict[str, Any]] = {
     "paper-scaled": {"image_ratio": 11 / 64},
     "default": {"image_ratio": 11 / 64, "learning_rate": 0.01},
     "released": {"credit": "argmax", "epsilon": {"text": 1e-8, "image": 0.0}, "dtype": "model", "returns": "last",
-                 "role_tags": "plain"},
+                 "role_tags": "plain",
+                 "quirks": {"open_prefix": True, "bare_image_only": True, "later_role_tags": "pipe",
+                            "logits_dtype": "model", "strip_content": True, "no_minimum": True,
+                            "compare_rewards": True}},
 }  # fmt: skip
 
 
@@ -34,10 +37,10 @@ def test_a_preset_has_the_values_of_the_method_page(name: str) -> None:
 
 
 def test_the_default_departs_from_the_paper_only_in_what_measurements_may_favour() -> None:
-    found = resolve("default", 64, {})
+    values = resolve("default", 64, {})
     same = set(PAPER) - {"text_ratio", "image_ratio", "learning_rate", "steps", "schedule", "l2", "guidance_scale"}
-    assert {name: found[name] for name in same} == {name: PAPER[name] for name in same}
-    assert set(found) == set(PAPER)
+    assert {name: values[name] for name in same} == {name: PAPER[name] for name in same}
+    assert set(values) == set(PAPER)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +58,9 @@ def test_paper_scaled_frees_eleven_of_any_longer_picture() -> None:
 
 
 def test_overrides_win_and_none_leaves_the_preset() -> None:
-    found = resolve("paper-scaled", 64, {"image_ratio": 0.5, "steps": 0, "l2": 0.25, "learning_rate": 0.0,
+    values = resolve("paper-scaled", 64, {"image_ratio": 0.5, "steps": 0, "l2": 0.25, "learning_rate": 0.0,
                                          "schedule": "alt", "text_ratio": None, "guidance_scale": 0.0})  # fmt: skip
-    assert found == PAPER | {"image_ratio": 0.5, "steps": 0, "l2": 0.25, "learning_rate": 0.0, "schedule": "alt",
+    assert values == PAPER | {"image_ratio": 0.5, "steps": 0, "l2": 0.25, "learning_rate": 0.0, "schedule": "alt",
                              "guidance_scale": 0.0}  # fmt: skip
 
 
@@ -85,9 +88,9 @@ BAD = [
 def test_a_bad_value_is_one_sentence_that_names_it(name: str, value: float) -> None:
     with pytest.raises(UsageError) as caught:
         resolve("paper", 64, {name: value})
-    said = str(caught.value)
-    assert name in said and str(value) in said
-    assert said.endswith(".") and ". " not in said and "\n" not in said
+    sentence = str(caught.value)
+    assert name in sentence and str(value) in sentence
+    assert sentence.endswith(".") and ". " not in sentence and "\n" not in sentence
 
 
 GOOD = [("text_ratio", 1.0), ("image_ratio", 1e-6), ("steps", 0), ("learning_rate", 0.0), ("guidance_scale", 100.0)]

@@ -31,14 +31,16 @@ def logits(latents: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(4, 6), (4, 2, 6)])
 def test_a_random_step_is_as_long_as_the_gradients_for_every_latent(shape: tuple[int, ...]) -> None:
     state = start(torch.randn(shape, generator=torch.Generator().manual_seed(1)), (1, 2, 3, 4))
-    real, _ = update(state, logits, -1.0, learning_rate=0.1)
-    walked, info = random_update(state, logits, -1.0, key=KEY, modality="text", learning_rate=0.1)
-    lengths = [(moved.latents - state.latents).norm(dim=-1) for moved in (real, walked)]
+    gradient, _ = update(state, logits, -1.0, learning_rate=0.1)
+    random, info = random_update(state, logits, -1.0, key=KEY, modality="text", learning_rate=0.1)
+    lengths = [(moved.latents - state.latents).norm(dim=-1) for moved in (gradient, random)]
     assert torch.allclose(lengths[0], lengths[1], rtol=1e-5) and lengths[0].min() > 0.01
-    cosine = torch.nn.functional.cosine_similarity(real.latents - state.latents, walked.latents - state.latents, dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(
+        gradient.latents - state.latents, random.latents - state.latents, dim=-1
+    )
     assert cosine.abs().max() < 0.999
-    assert info.distance == pytest.approx(float((walked.latents - state.initial).square().mean().sqrt()))
-    assert torch.equal(walked.moments[0], real.moments[0]) and walked.count == 1
+    assert info.distance == pytest.approx(float((random.latents - state.initial).square().mean().sqrt()))
+    assert torch.equal(random.moments[0], gradient.moments[0]) and random.updates == 1
 
 
 def test_directions_are_uniform_and_belong_to_seed_step_and_modality() -> None:
@@ -55,7 +57,7 @@ def test_directions_are_uniform_and_belong_to_seed_step_and_modality() -> None:
     assert torch.allclose(many.T @ many / len(many), torch.eye(6) / 6, atol=0.03)
 
 
-def found(tiny: JanusModel, name: str, **changes: Any) -> Outcome:
+def searched(tiny: JanusModel, name: str, **changes: Any) -> Outcome:
     settings = resolve("default", tiny.image_tokens, {"steps": 3, "guidance_scale": 1.0, "temperature": 3.0, **changes})
 
     async def go() -> Outcome:
@@ -74,15 +76,18 @@ def tokens(outcome: Outcome) -> list[tuple[int, ...]]:
 
 
 def test_frozen_is_latent_reasoning_at_learning_rate_zero(tiny: JanusModel) -> None:
-    frozen, still = found(tiny, "frozen"), found(tiny, "latent_reasoning", learning_rate=0.0)
-    assert tokens(frozen) == tokens(still) and len(set(tokens(frozen))) == 4
+    frozen, unmoved = searched(tiny, "frozen"), searched(tiny, "latent_reasoning", learning_rate=0.0)
+    assert tokens(frozen) == tokens(unmoved) and len(set(tokens(frozen))) == 4
     assert not any(step.text_changed for step in frozen.steps)
 
 
-def test_the_walk_shares_the_first_picture_and_then_goes_elsewhere(tiny: JanusModel) -> None:
-    walked, reasoned = found(tiny, "random_walk", learning_rate=1.0), found(tiny, "latent_reasoning", learning_rate=1.0)
-    assert tokens(walked)[0] == tokens(reasoned)[0]
-    assert tokens(walked)[1:] != tokens(reasoned)[1:]
-    assert tokens(walked) == tokens(found(tiny, "random_walk", learning_rate=1.0))
-    norms = [[step.info["image"].update_norm for step in one.steps[1:2]] for one in (walked, reasoned)]
+def test_random_walk_shares_the_first_picture_and_no_other(tiny: JanusModel) -> None:
+    random, reasoning = (
+        searched(tiny, "random_walk", learning_rate=1.0),
+        searched(tiny, "latent_reasoning", learning_rate=1.0),
+    )
+    assert tokens(random)[0] == tokens(reasoning)[0]
+    assert tokens(random)[1:] != tokens(reasoning)[1:]
+    assert tokens(random) == tokens(searched(tiny, "random_walk", learning_rate=1.0))
+    norms = [[step.info["image"].update_norm for step in one.steps[1:2]] for one in (random, reasoning)]
     assert norms[0] == pytest.approx(norms[1])

@@ -38,12 +38,12 @@ def test_what_nano_was_trained_on() -> None:
     assert NANO.ask("red ?", "<IMG>") == "<|User|>: <IMG>\nred ?\n\n<|Assistant|>:"
 
 
-def test_janus_is_told_what_the_paper_asks_for() -> None:
-    asked = JANUS.reason("a red star")
-    assert asked.count("a red star") == 1
+def test_the_reasoning_prompt_of_janus_asks_for_what_the_papers_does() -> None:
+    turn = JANUS.reason("a red star")
+    assert turn.count("a red star") == 1
     for demand in ("colour", "number", "shape", "texture", "50 words", "every object", "explain nothing"):
-        assert demand in asked
-    assert "{prompt}" not in asked + JANUS.judge("a red star")
+        assert demand in turn
+    assert "{prompt}" not in turn + JANUS.judge("a red star")
     assert "yes or no" in JANUS.judge("a red star")
 
 

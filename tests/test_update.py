@@ -61,7 +61,7 @@ def by_hand(latents: Tensor, logits: Logits, rewards: list[float], lr: float, l2
     return z.detach()
 
 
-def walk(latents: Tensor, logits: Logits, rewards: list[float], **settings: Any) -> LatentState:
+def updated(latents: Tensor, logits: Logits, rewards: list[float], **settings: Any) -> LatentState:
     state = start(latents, TOKENS, torch.float64)
     for reward in rewards:
         state, _ = update(state, logits, reward, **settings)
@@ -75,17 +75,17 @@ def log_p(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:
 @both
 def test_several_steps_are_those_of_torchs_adam(latents: Tensor, logits: Logits) -> None:
     rewards = [-0.75, -0.5, 0.0, -1.0, -0.25]
-    found = walk(latents, logits, rewards, learning_rate=0.03)
-    assert torch.allclose(found.latents, by_hand(latents, logits, rewards, 0.03), atol=1e-12, rtol=0)
-    assert found.count == 5
+    result = updated(latents, logits, rewards, learning_rate=0.03)
+    assert torch.allclose(result.latents, by_hand(latents, logits, rewards, 0.03), atol=1e-12, rtol=0)
+    assert result.updates == 5
 
 
 @both
 def test_several_steps_with_the_pull_back(latents: Tensor, logits: Logits) -> None:
     rewards = [-0.75, -0.5, 0.0, -1.0]
-    found = walk(latents, logits, rewards, learning_rate=0.03, l2=2.0)
+    result = updated(latents, logits, rewards, learning_rate=0.03, l2=2.0)
     expected = by_hand(latents, logits, rewards, 0.03, l2=2.0)
-    assert torch.allclose(found.latents, expected, atol=1e-12, rtol=0)
+    assert torch.allclose(result.latents, expected, atol=1e-12, rtol=0)
     assert not torch.allclose(expected, by_hand(latents, logits, rewards, 0.03), atol=1e-4)
 
 
@@ -114,23 +114,23 @@ def test_learning_rate_zero_leaves_every_bit(latents: Tensor, logits: Logits) ->
 
 @both
 def test_the_old_state_is_never_touched(latents: Tensor, logits: Logits) -> None:
-    given = latents.clone()
-    state = start(given, TOKENS)
+    original = latents.clone()
+    state = start(original, TOKENS)
     first, _ = update(state, logits, -0.5, learning_rate=0.1)
     kept = [tensor.clone() for tensor in (first.latents, first.initial, first.tokens, *first.moments)]
     update(first, logits, -0.5, learning_rate=0.1)
     execute(first, (1, 1, 1, 1))
     now = (first.latents, first.initial, first.tokens, *first.moments)
     assert all(torch.equal(old, new) for old, new in zip(kept, now, strict=True))
-    assert torch.equal(state.latents, latents) and torch.equal(given, latents)
-    assert not any(moment.any() for moment in state.moments) and state.count == 0
+    assert torch.equal(state.latents, latents) and torch.equal(original, latents)
+    assert not any(moment.any() for moment in state.moments) and state.updates == 0
     assert not first.latents.requires_grad
 
 
 def test_the_state_starts_on_its_own_copy() -> None:
-    given = TEXT.clone()
-    state = start(given, TOKENS)
-    given.zero_()
+    original = TEXT.clone()
+    state = start(original, TOKENS)
+    original.zero_()
     assert torch.equal(state.latents, TEXT) and torch.equal(state.initial, TEXT)
     assert state.latents.data_ptr() != state.initial.data_ptr()
     assert state.moments[0].data_ptr() != state.moments[1].data_ptr()
@@ -140,7 +140,7 @@ def test_the_state_starts_on_its_own_copy() -> None:
 def test_reward_zero_has_no_gradient_but_momentum_still_moves(latents: Tensor, logits: Logits) -> None:
     still, info = update(start(latents, TOKENS), logits, 0.0, learning_rate=0.03)
     assert info.gradient_norm == 0 and torch.equal(still.latents, latents)
-    moving = walk(latents, logits, [-0.5], learning_rate=0.03)
+    moving = updated(latents, logits, [-0.5], learning_rate=0.03)
     after, info = update(moving, logits, 0.0, learning_rate=0.03)
     assert info.gradient_norm == 0 and info.update_norm > 0
     assert torch.allclose(after.moments[0], 0.9 * moving.moments[0])
@@ -151,7 +151,7 @@ def test_reward_zero_has_no_gradient_but_momentum_still_moves(latents: Tensor, l
 def test_a_bad_picture_lowers_and_a_good_one_raises_what_was_executed(
     latents: Tensor, logits: Logits, reward: float, sign: int
 ) -> None:
-    after = walk(latents, logits, [reward], learning_rate=0.01)
+    after = updated(latents, logits, [reward], learning_rate=0.01)
     moved = log_p(logits(after.latents), TOKENS) - log_p(logits(latents.double()), TOKENS)
     assert (moved.sign() == sign).all()
 
@@ -171,7 +171,7 @@ def test_credit_goes_to_the_executed_tokens_or_to_the_argmax(latents: Tensor, lo
 
 def test_the_pull_back_alone_moves_towards_the_start() -> None:
     state = start(TEXT, TOKENS)
-    far = LatentState(TEXT + 1.0, state.initial, state.tokens, state.moments, state.first)
+    far = LatentState(TEXT + 1.0, state.initial, state.tokens, state.moments, state.first_tokens)
     after, info = update(far, text_logits, 0.0, learning_rate=0.1, l2=1.0)
     assert torch.allclose(after.latents, TEXT + 0.9, atol=1e-5)
     assert info.loss == pytest.approx(WIDTH)  # mean over latents of |1|^2
@@ -179,7 +179,7 @@ def test_the_pull_back_alone_moves_towards_the_start() -> None:
 
 
 def test_tokens_that_were_not_executed_get_no_gradient() -> None:
-    """An end of text at place 1: what the latents behind it say was never used."""
+    """An end of text at position 1: what the latents behind it say was never used."""
     state, changed = execute(start(TEXT, TOKENS), TOKENS[:2])
     assert changed == 2
     after, info = update(state, text_logits, -0.5, learning_rate=0.03)
@@ -202,7 +202,7 @@ def test_the_temperature_enters_the_probability() -> None:
     assert info.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-5)
 
 
-def test_the_loss_and_norms_told_are_those_of_this_update() -> None:
+def test_the_loss_and_norms_of_the_info_are_those_of_this_update() -> None:
     state, info = update(start(TEXT, TOKENS), text_logits, -0.5, learning_rate=0.03)
     assert info.loss == pytest.approx(0.5 * float(log_p(text_logits(TEXT), TOKENS).sum()), rel=1e-5)
     assert info.update_norm == pytest.approx(float((state.latents - TEXT).norm()), rel=1e-5)
@@ -216,9 +216,9 @@ def test_the_releases_epsilon_keeps_a_vanished_token_still() -> None:
     def logits(latents: Tensor) -> Tensor:
         return latents.double() + torch.tensor([[0.0, 60.0]], dtype=torch.float64)
 
-    exact, told = update(start(sure, (0,)), logits, -1.0, learning_rate=0.1)
+    exact, info = update(start(sure, (0,)), logits, -1.0, learning_rate=0.1)
     released, quiet = update(start(sure, (0,)), logits, -1.0, learning_rate=0.1, epsilon=1e-8)
-    assert told.gradient_norm == pytest.approx(2**0.5)
+    assert info.gradient_norm == pytest.approx(2**0.5)
     assert quiet.gradient_norm < 1e-12
     assert torch.allclose(exact.latents, torch.tensor([[-0.1, 0.1]]))
 
@@ -259,9 +259,9 @@ def test_prefixes_tell_their_near_ties() -> None:
     logits[0, 2] = logits[2, 0] = 1 - 1e-5
     elsewhere = {"before": torch.eye(5)[[0, 0, 0]], "executed": torch.tensor([0, 0, 0])}
     assert greedy_prefix(logits, 0, **elsewhere) == ((3, 1, 4), (0, 2))
-    assert greedy_prefix(logits, 1, **elsewhere) == ((3, 1), (0,))  # place 2 is not executed
+    assert greedy_prefix(logits, 1, **elsewhere) == ((3, 1), (0,))  # position 2 is not executed
     noise = [NoiseStream(Key(0, "p"), "image", 5)]
-    rows = torch.stack([noise[0].at(place) for place in range(3)])
+    rows = torch.stack([noise[0].at(position) for position in range(3)])
     even = rows.log()  # log (p / E) is the same for every token
     assert sampled_prefix(even, Key(0, "p"), 1.0)[1] == (0, 1, 2)
     even[1, 2] += 1.0

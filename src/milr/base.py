@@ -49,10 +49,10 @@ class UnifiedModel(Protocol):
         """Text to token ids, without special tokens: the inverse of `decode_text` up to spacing."""
 
     def text_logits(self, trace: TextTrace, latents: Tensor) -> Tensor:
-        """(n, d) text latents to (n, V) logits in fp32, differentiable."""
+        """(n, d) text latents to (n, V) logits in fp32 (or as the trace's request asked), differentiable."""
 
     def image_logits(self, trace: ImageTrace, latents: Tensor, guidance_scale: float) -> Tensor:
-        """(n, 2, d) image latents to (n, V) guided logits in fp32, differentiable."""
+        """(n, 2, d) image latents to (n, V) guided logits in fp32 (or as the request asked), differentiable."""
 
     @property
     def end_of_text(self) -> int:

@@ -45,7 +45,8 @@ class Options:
     guidance_scale: float | None = _option(None, "Classifier-free guidance.")
     temperature: float | None = _option(None, "Temperature of the image tokens.")
     visualisation: str | None = _option(None, "Use this text instead of the model's own.")
-    reasoning_prompt: str | None = _option(None, "How to ask for it; {prompt} is replaced.")
+    reasoning_prompt: str | None = _option(None, "How to ask for it, or a file that says it; {prompt} is "
+                                         "replaced; a system line may stand above a line ---.")  # fmt: skip
     role_tags: str | None = _option(None, "pipe (<|User|>) or plain (User).")
     dtype: str = _option("auto", "auto, float32, bfloat16 or float16.")
     device: str = _option("auto", "auto, cpu, cuda, or mps (untested).")
@@ -66,6 +67,8 @@ class Options:
 
     def __post_init__(self) -> None:
         self._check_types()
+        if self.reasoning_prompt is not None and "{prompt}" not in self.reasoning_prompt:
+            object.__setattr__(self, "reasoning_prompt", read_reasoning_prompt(self.reasoning_prompt))
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
         for name in ("samples", "in_flight", "threads", "judge_calls", "judge_tokens", *LIMITS):
@@ -97,6 +100,18 @@ class Options:
         if self.pictures is not None and self.steps is None:
             chosen["steps"] = self.pictures - 1
         return chosen
+
+
+def read_reasoning_prompt(name: str) -> str:
+    """The reasoning prompt that the file `name` holds; UsageError where there is none."""
+    try:
+        text = Path(name).read_text(encoding="utf-8-sig").strip("\n")
+    except (OSError, ValueError):
+        text = ""
+    if "{prompt}" not in text:
+        raise UsageError("the reasoning prompt needs the placeholder {prompt}, or is the name of a file of UTF-8 text "
+                         f"that has it; {name[:80]!r} is neither.")  # fmt: skip
+    return text
 
 
 class OptionsDict(TypedDict, total=False):

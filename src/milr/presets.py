@@ -25,14 +25,23 @@ PAPER: dict[str, Any] = {
     "returns": "best",
     "role_tags": "pipe",
 }
-# The authors' release, quirks and all: argmax credit although image tokens are sampled, its epsilons (the image's only
-# where the image moves alone), latents in the weights' dtype, the last picture, `User` without the special tag.
+# The authors' release: argmax credit although image tokens are sampled, its epsilons (the image's only where the image
+# moves alone), latents in the weights' dtype, the last picture, `User` without the special tag, and its quirks.
 RELEASED = PAPER | {
     "credit": "argmax",
     "epsilon": {"text": 1e-8, "image": 0.0},
     "dtype": "model",
     "returns": "last",
     "role_tags": "plain",
+    "quirks": {  # latent/released.py says what each of them is
+        "open_prefix": True,
+        "bare_image_only": True,
+        "later_role_tags": "pipe",
+        "logits_dtype": "model",
+        "strip_content": True,
+        "no_minimum": True,
+        "compare_rewards": True,
+    },
 }
 SCALED = PAPER | {"image_ratio": None}  # as many free image tokens as Janus-Pro has
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -51,6 +60,8 @@ def resolve(preset: str, image_tokens: int, overrides: Mapping[str, Any]) -> dic
         values["image_ratio"] = min(1.0, JANUS_FREE_IMAGE_TOKENS / image_tokens)
     if preset == "released" and values["schedule"] == "image":
         values["epsilon"] = {"image": 1e-8}
+    if preset == "released" and overrides.get("role_tags") is not None:
+        values["quirks"] = {**values["quirks"], "later_role_tags": None}  # the user's tags are for every picture
     _check(values)
     return values
 

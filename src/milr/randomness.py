@@ -102,7 +102,9 @@ def sample_tokens(logits: Tensor, temperatures: Tensor, noise: Tensor | None = N
     greedy = temperatures == 0
     scores = logits
     if noise is not None:
-        probabilities = torch.softmax(logits / temperatures.masked_fill(greedy, 1.0)[:, None], dim=-1)
+        scaled = (logits / temperatures.masked_fill(greedy, 1.0)[:, None]).to(logits.dtype)
+        probabilities = torch.softmax(scaled, dim=-1)
+        probabilities = probabilities.to(torch.promote_types(probabilities.dtype, noise.dtype))
         scores = torch.where(greedy[:, None], logits, probabilities.div_(noise))
     best, tokens = scores.max(-1, keepdim=True)
     second = scores.scatter(-1, tokens, -torch.inf).amax(-1)

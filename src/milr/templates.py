@@ -28,10 +28,10 @@ _JANUS_ANSWERING_SYSTEM = (
 
 @dataclass(frozen=True)
 class Templates:
-    """The wording one model is spoken to in. `{prompt}` stands for the prompt in `reasoning` and `question`.
+    """The prompt templates of one model. `{prompt}` stands for the prompt in `reasoning` and `question`.
 
-    `verdict` says how an answer says yes: by its first token, or by every yes or no of a comparison made aloud.
-    `answer_tokens` is how long an answer may be.
+    `verdict` says which tokens of an answer decide: the first, or every yes or no of a comparison that it writes out.
+    An answer has at most `answer_tokens` tokens.
     """
 
     reasoning: str
@@ -53,12 +53,16 @@ class Templates:
     def override(
         self, *, role_tags: RoleTags | None = None, reasoning: str | None = None, question: str | None = None
     ) -> Templates:
-        """The same templates with what the user replaced; None keeps the original."""
-        given = {"role_tags": role_tags, "reasoning": reasoning, "question": question}
-        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        """The same templates with what the user replaced; None keeps the original.
+
+        `reasoning` is a user turn, or a system line and a user turn: see `split_reasoning`.
+        """
+        system, turn = (None, None) if reasoning is None else split_reasoning(reasoning)
+        replaced = {"role_tags": role_tags, "reasoning": turn, "reasoning_system": system, "question": question}
+        return replace(self, **{name: value for name, value in replaced.items() if value is not None})  # type: ignore[arg-type]
 
     def turn(self, content: str, *, system: str = "") -> str:
-        """One user turn up to where the assistant begins; the system text is a plain first paragraph."""
+        """One user turn and the start of the assistant's; the system text is a plain first paragraph."""
         user, assistant = _TAGS[self.role_tags]
         paragraphs = ([system] if system else []) + [f"{user}: {content}", f"{assistant}:"]
         return "\n\n".join(paragraphs)
@@ -79,6 +83,15 @@ class Templates:
     def judge(self, prompt: str) -> str:
         """The yes/no question with which a model judges its own picture of `prompt`."""
         return fill(self.question, prompt)
+
+
+def split_reasoning(reasoning: str) -> tuple[str | None, str]:
+    """The system line and the user turn of a reasoning prompt: above and below a line `---`.
+
+    Without such a line all of it is the user turn, and the system line is None: the model's own.
+    """
+    above, separator, below = f"\n{reasoning}\n".partition("\n---\n")
+    return (above.strip(), below.strip()) if separator else (None, reasoning)
 
 
 def fill(template: str, prompt: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Modality = Literal["text", "image"]
 StopReason = Literal["threshold", "steps", "budget", "judge_failed"]
+LogitsDtype = Literal["float32", "model"]
 
 
 class MilrError(Exception):
@@ -74,6 +75,9 @@ class ReasonRequest:
 
     The first `num_latents` latents are returned (None: all of them).
     `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
+    For the `released` preset only: after an `open_prefix` follow at least one and at most max_new_tokens + 1 tokens, an
+    end of text inside it ends nothing, and no latents are kept; `strip` False leaves blanks at both ends of the text;
+    `logits_dtype` "model" asks for `text_logits` in the dtype of the weights.
     """
 
     prompt: str
@@ -83,6 +87,9 @@ class ReasonRequest:
     num_latents: int | None = 0
     temperature: float = 0.0
     noise: Tensor | None = None
+    open_prefix: bool = False
+    strip: bool = True
+    logits_dtype: LogitsDtype = "float32"
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class DrawRequest:
     `prefix` ids are forced. `max_new_tokens` asks for the first tokens only, forced ones included (None: all N).
     The first `num_latents` latents are returned (None: all of them).
     `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
+    For the `released` preset only: `role_tags` replace the model's; `logits_dtype` "model" runs guidance and softmax in
+    the dtype of the weights, here and in `image_logits`.
     """
 
     text: str
@@ -102,6 +111,8 @@ class DrawRequest:
     num_latents: int | None = 0
     temperature: float = 1.0
     noise: Tensor | None = None
+    role_tags: Literal["pipe", "plain"] | None = None
+    logits_dtype: LogitsDtype = "float32"
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 def _redraw(visualise: str) -> Callable[..., Method]:
     def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.latent.released import Quirks
         from milr.methods.redraw import redraw
 
         return redraw(visualise=visualise, guidance_scale=settings["guidance_scale"],  # type: ignore[arg-type]
-                      temperature=settings["temperature"], visualisation=visualisation)  # fmt: skip
+                      temperature=settings["temperature"], visualisation=visualisation,
+                      quirks=Quirks.of(settings))  # fmt: skip
 
     return make
 
 
 def _latent_settings(settings: Mapping[str, Any], visualisation: str | None, **fixed: Any) -> LatentSettings:
+    from milr.latent.released import Quirks
     from milr.latent.schedules import SCHEDULES
     from milr.methods.latent_reasoning import Settings
 
     names = ("steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature", "credit",
              "epsilon", "dtype")  # fmt: skip
-    chosen = {name: settings[name] for name in names} | fixed
-    return Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, **chosen)
+    values = {name: settings[name] for name in names} | fixed
+    return Settings(SCHEDULES[settings["schedule"]], visualisation=visualisation, quirks=Quirks.of(settings), **values)
 
 
 def _latent_reasoning(settings: Mapping[str, Any], visualisation: str | None) -> Method:
@@ -58,7 +61,7 @@ METHODS = {
     "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation"),
     "redraw_sampled": Part(_redraw("sampled"), "again and again, from a newly sampled visualisation each time"),
     "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
-    "random_walk": Part(_random_walk, "latent_reasoning whose updates go anywhere, as far as the gradient's"),
+    "random_walk": Part(_random_walk, "latent_reasoning with random updates of the gradient's length"),
 }
 BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps

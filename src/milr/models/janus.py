@@ -29,7 +29,7 @@ from milr.models.quantised import quantisation_config, quantisation_identity
 from milr.models.yes_or_no import YesOrNo
 from milr.policy import guided_logits
 from milr.templates import JANUS, RoleTags, Templates
-from milr.types import Answer, DrawRequest, ImageTrace, ReasonRequest, TextTrace
+from milr.types import Answer, DrawRequest, ImageTrace, LogitsDtype, ReasonRequest, TextTrace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,6 +90,10 @@ class JanusModel:
         self._image_head = Head(
             network.prepare_embeddings_for_image_generation,
             lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None]),
+        )
+        self._image_head_in_model_dtype = Head(
+            network.prepare_embeddings_for_image_generation,
+            lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None], "model"),
         )
 
     @classmethod
@@ -199,22 +203,34 @@ class JanusModel:
         """Write visualisations; greedy unless a request says otherwise, until end of text or its `max_new_tokens`."""
         results, seconds = self._generate(self._text_head, map(self._requests.text, requests))
         return [
-            TextTrace(
-                text=self.decode_text(result.token_ids),
-                ids=result.token_ids,
-                latents=None if result.latents is None else result.latents[:, 0],
-                near_ties=result.near_ties,
-                num_decoded=result.num_decoded,
-                seconds=share,
-            )
-            for result, share in zip(results, seconds, strict=True)
+            self._text_trace(request, result, share)
+            for request, result, share in zip(requests, results, seconds, strict=True)
         ]
+
+    def _text_trace(self, request: ReasonRequest, result: DecodeResult, seconds: float) -> TextTrace:
+        prefix = request.prefix if request.open_prefix else ()  # which the engine read as a part of the prompt
+        ids = (*prefix, *result.token_ids)
+        return TextTrace(
+            text=self.prompts.decode_text(ids, strip=request.strip),
+            ids=ids,
+            latents=None if result.latents is None else result.latents[:, 0],
+            near_ties=tuple(len(prefix) + position for position in result.near_ties),
+            num_decoded=result.num_decoded,
+            seconds=seconds,
+            context=request.logits_dtype,
+        )
 
     def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
         """Draw image tokens under classifier-free guidance."""
-        results, seconds = self._generate(self._image_head, map(self._requests.image, requests))
+        dtypes = list(dict.fromkeys(request.logits_dtype for request in requests))
+        if len(dtypes) > 1:  # the logits of one batch have one dtype
+            traces = {dtype: iter(self.draw([request for request in requests if request.logits_dtype == dtype]))
+                      for dtype in dtypes}  # fmt: skip
+            return [next(traces[request.logits_dtype]) for request in requests]
+        head = self._image_head_in_model_dtype if dtypes == ["model"] else self._image_head
+        results, seconds = self._generate(head, map(self._requests.image, requests))
         return [
-            ImageTrace(result.token_ids, result.latents, result.near_ties, result.num_decoded, share)
+            ImageTrace(result.token_ids, result.latents, result.near_ties, result.num_decoded, share, *dtypes)
             for result, share in zip(results, seconds, strict=True)
         ]
 
@@ -248,21 +264,24 @@ class JanusModel:
     # From latents to logits
 
     def text_logits(self, trace: TextTrace, latents: Tensor) -> Tensor:
-        """(n, d) text latents to (n, V) logits in fp32, differentiable."""
-        return self._logits_of_text(latents)
+        """(n, d) text latents to (n, V) logits in fp32 (or as the trace's request asked), differentiable."""
+        return self._logits_of_text(latents, trace.context)
 
     def image_logits(self, trace: ImageTrace, latents: Tensor, guidance_scale: float) -> Tensor:
-        """(n, 2, d) image latents to (n, V) guided logits in fp32, differentiable."""
-        return self._guided_logits(latents, guidance_scale)
+        """(n, 2, d) image latents to (n, V) guided logits in fp32 (or as the request asked), differentiable."""
+        return self._guided_logits(latents, guidance_scale, trace.context)
 
-    def _logits_of_text(self, latents: Tensor) -> Tensor:
+    def _logits_of_text(self, latents: Tensor, dtype: LogitsDtype | None = None) -> Tensor:
         """(n, d) -> (n, V)"""
-        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype)).float()
-        return logits
+        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype))
+        return logits if dtype == "model" else logits.float()
 
-    def _guided_logits(self, latents: Tensor, guidance_scale: float | Tensor) -> Tensor:
+    def _guided_logits(
+        self, latents: Tensor, guidance_scale: float | Tensor, dtype: LogitsDtype | None = None
+    ) -> Tensor:
         """(n, 2, d) -> (n, V)"""
-        logits = self.network.model.generation_head(latents.to(self.network.dtype)).float()
+        logits = self.network.model.generation_head(latents.to(self.network.dtype))
+        logits = logits if dtype == "model" else logits.float()
         return guided_logits(logits[:, 0], logits[:, 1], guidance_scale)
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from milr.models.loading import SpecialIds
-from milr.templates import Templates
+from milr.templates import RoleTags, Templates
 from milr.types import MissingError, UsageError
 
 MAX_TEXT_TOKENS = 512  # of a visualisation
@@ -28,12 +28,12 @@ class JanusPrompts:
         """Text to token ids, without special tokens."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def decode_text(self, token_ids: Sequence[int]) -> str:
-        """Token ids to text, special tokens left out."""
+    def decode_text(self, token_ids: Sequence[int], *, strip: bool = True) -> str:
+        """Token ids to text, special tokens left out; `strip` removes blanks at both ends."""
         text: str = self._tokenizer.decode(
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return text.strip()
+        return text.strip() if strip else text
 
     def ids_of_word(self, word: str) -> list[int]:
         """The ids of every casing of a word, with and without a leading space, that is one known token.
@@ -53,9 +53,10 @@ class JanusPrompts:
         """The prompt for a visualisation."""
         return self.encode(self._templates.reason(prompt))
 
-    def drawing(self, content: str) -> tuple[list[int], list[int]]:
-        """The conditional and the unconditional prompt for a picture, of equal length."""
-        conditional = [*self.encode(self._templates.draw(content)), self.special_ids.begin_image]
+    def drawing(self, content: str, role_tags: RoleTags | None = None) -> tuple[list[int], list[int]]:
+        """The conditional and the unconditional prompt for a picture, of equal length; None: the model's tags."""
+        templates = self._templates.override(role_tags=role_tags)
+        conditional = [*self.encode(templates.draw(content)), self.special_ids.begin_image]
         padding = [self.special_ids.pad] * (len(conditional) - 2)
         return conditional, [conditional[0], *padding, conditional[-1]]
 
@@ -77,7 +78,12 @@ class JanusPrompts:
     def max_text_tokens(self) -> int:
         """How many tokens a visualisation may have: half of what the picture's tokens leave, the other half for the
         prompt."""
-        return min(MAX_TEXT_TOKENS, max(1, (self._max_positions - self.num_image_tokens) // 2))
+        return min(MAX_TEXT_TOKENS, max(1, self.max_positions_beside_picture // 2))
+
+    @property
+    def max_positions_beside_picture(self) -> int:
+        """How many positions the picture's tokens leave to the prompt and the visualisation."""
+        return self._max_positions - self.num_image_tokens
 
     @property
     def max_prompt_tokens(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,14 +29,18 @@ class JanusRequests:
         """A visualisation to write: one sequence."""
         max_new_tokens = min(request.max_new_tokens, self._prompts.max_text_tokens)
         noise = self._noise(request, "text", self._network.config.text_config.vocab_size)
-        return self._request(request, [self._prompts.reasoning(request.prompt)], max_new_tokens, noise)
+        prompt = self._prompts.reasoning(request.prompt)
+        if request.open_prefix:  # read as a part of the prompt: it counts for nothing, and an end in it ends nothing
+            prompt, request = [*prompt, *request.prefix], replace(request, prefix=())
+            max_new_tokens = max(1, min(max_new_tokens + 1, self._prompts.max_positions_beside_picture - len(prompt)))
+        return self._request(request, [prompt], max_new_tokens, noise)
 
     def image(self, request: DrawRequest) -> DecodeRequest:
         """A picture to draw: a guidance pair of sequences."""
         limit = self._prompts.num_image_tokens
         max_new_tokens = limit if request.max_new_tokens is None else min(request.max_new_tokens, limit)
         noise = self._noise(request, "image", self._network.config.vq_config.num_embeddings)
-        prompts = self._prompts.drawing(request.text)
+        prompts = self._prompts.drawing(request.text, request.role_tags)
         return self._request(request, prompts, max_new_tokens, noise, request.guidance_scale)
 
     @torch.no_grad()

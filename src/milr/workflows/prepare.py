@@ -98,8 +98,11 @@ class PreparedRun:
 
     async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
         """One sample of one prompt, from its first picture to its stop, judged by the report metric."""
+        from milr.latent.released import Quirks
+
         key = Key(self.options.seed, prompt.text, sample)
-        outcome = await search(studio, prompt, key, self.method, threshold=self.threshold_for(prompt),
+        threshold = Quirks.of(self.settings).threshold(self.threshold_for(prompt))
+        outcome = await search(studio, prompt, key, self.method, threshold=threshold,
                                budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
         return await self.judge(studio, outcome)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milr.templates import fill, split_reasoning
 from milr.types import Prompt, UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def check_texts(options: Options, prompts: Sequence[Prompt], model: UnifiedModel
     if options.visualisation is not None:
         _check(options.visualisation, model, "visualisation")
     if options.reasoning_prompt is not None:
-        _check(options.reasoning_prompt.replace("{prompt}", prompts[0].text), model, "reasoning prompt")
+        system, turn = split_reasoning(options.reasoning_prompt)
+        _check(f"{system or ''} {fill(turn, prompts[0].text)}".strip(), model, "reasoning prompt")
 
 
 def outside_the_world(prompts: Sequence[Prompt], model: UnifiedModel) -> tuple[str, ...]:
