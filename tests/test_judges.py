@@ -17,14 +17,14 @@ from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
 from milr import catalog
 from milr.base import Reward
 from milr.options import Options
-from milr.rewards.asked import AskedReward
 from milr.rewards.endpoint.client import Endpoint, EndpointSettings
+from milr.rewards.endpoint.question_reward import AskedReward
+from milr.rewards.endpoint.wording import Wording
 from milr.rewards.judge import JudgeReward
-from milr.rewards.self_verdict import SelfVerdict
+from milr.rewards.self_json import SelfVerdict
 from milr.rewards.unified import UnifiedReward
 from milr.rewards.vision.qwen import LocalQwen
 from milr.rewards.wise import WiseReward
-from milr.rewards.wording import Wording
 from milr.types import Answer, MissingError, Prompt, Score, UsageError
 
 RED = Image.new("RGB", (4, 4), "red")

@@ -10,9 +10,9 @@ import pytest
 
 from milr.base import Benchmark
 from milr.benchmarks import geneval as geneval_file
-from milr.benchmarks.compbench import CATEGORIES, LISTS, CompBench
 from milr.benchmarks.download import Fetch, Source, sha256
 from milr.benchmarks.geneval import COUNTS, GenEval
+from milr.benchmarks.t2i_compbench import CATEGORIES, LISTS, CompBench
 from milr.benchmarks.wise import STEMS, Wise, WiseVerified
 from milr.types import UsageError
 

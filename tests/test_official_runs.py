@@ -17,9 +17,9 @@ from chat_server import ChatServer, fails, on_loopback, says, serving
 from milr import catalog
 from milr.models.janus import JanusModel
 from milr.options import Options
-from milr.rewards.compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
+from milr.rewards.endpoint.wording import Wording
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
-from milr.rewards.wording import Wording
+from milr.rewards.t2i_compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
 from milr.runs.store import Record, RunStore
 from milr.workflows.experiments import read_experiment
 from milr.workflows.prepare import prepare

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from milr.base import Reward
-from milr.rewards.detection import held_out_judge, shapes_detector
-from milr.rewards.self_judge import SelfJudge
+from milr.rewards.detector import held_out_judge, shapes_detector
+from milr.rewards.self import SelfJudge
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import to_prompt
 from milr.shapes.scenes import Item, Look, Scene

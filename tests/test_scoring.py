@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from milr.base import Benchmark, Services
-from milr.benchmarks.compbench import CATEGORIES, CompBench
 from milr.benchmarks.geneval import GenEval
 from milr.benchmarks.shapes import Shapes
+from milr.benchmarks.t2i_compbench import CATEGORIES, CompBench
 from milr.benchmarks.wise import STEMS, Wise
 from milr.report.compare.comparison import compare_runs
 from milr.report.html import write_report
-from milr.rewards.detection import shapes_detector
-from milr.rewards.self_judge import SelfJudge
-from milr.rewards.self_verdict import SelfVerdict
-from milr.rewards.wording import Wording
+from milr.rewards.detector import shapes_detector
+from milr.rewards.endpoint.wording import Wording
+from milr.rewards.self import SelfJudge
+from milr.rewards.self_json import SelfVerdict
 from milr.runs.config import prompts_digest
 from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from milr.rewards.wording import NEEDED, OWN, Wording
+from milr.rewards.endpoint.wording import NEEDED, OWN, Wording
 from milr.rules.judgements import final_score, json_verdict, zero_or_minus_one
 from milr.types import UsageError
 

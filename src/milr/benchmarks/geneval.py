@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
+from milr.benchmarks.official_prompts import OfficialPrompts, lines_of, refuse_other_counts, told_apart
 from milr.types import Prompt, UsageError
 
 SOURCE = Source(

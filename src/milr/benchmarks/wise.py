@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, text_of, told_apart
+from milr.benchmarks.official_prompts import OfficialPrompts, text_of, told_apart
 from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
 from milr.types import Prompt, UsageError
 

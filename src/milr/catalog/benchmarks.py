@@ -24,7 +24,7 @@ def _geneval(prompts: Path | None = None) -> Benchmark:
 
 
 def _compbench(prompts: Path | None = None) -> Benchmark:
-    from milr.benchmarks.compbench import CompBench
+    from milr.benchmarks.t2i_compbench import CompBench
 
     return CompBench(prompts)
 

@@ -22,28 +22,31 @@ from milr.catalog.rewards import REWARDS
 if TYPE_CHECKING:
     from milr.base import Reward
 
-VISION = "rewards/vision"
-DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
-ASKED_SOURCES, LOADED = ("rewards/asked.py", "rewards/endpoint/client.py"), f"{VISION}/checkpoints.py"
-UNIFIED_SOURCES = ("rewards/unified.py", f"{VISION}/qwen.py", LOADED, *ASKED_SOURCES, "rules/judgements.py")
+VISION, ENDPOINT = "rewards/vision", "rewards/endpoint"
+CHECKPOINTS, CLIP = f"{VISION}/checkpoints.py", f"{VISION}/clip.py"
+SHAPES_DETECTOR = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py")
+UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
+# The files, under src/milr, that decide what a reward says.
 SOURCES: Mapping[str, tuple[str, ...]] = {
-    "detector": DETECTOR_SOURCES,
-    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
-    "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
-    "self": ("rewards/self_judge.py",),
-    "self:json": ("rewards/self_verdict.py", "rules/judgements.py"),
-    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", f"{VISION}/clip.py", LOADED,
+    "detector": SHAPES_DETECTOR,
+    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *SHAPES_DETECTOR),
+    "noisy": ("rewards/noisy.py", *SHAPES_DETECTOR),
+    "self": ("rewards/self.py",),
+    "self:json": ("rewards/self_json.py", "rules/judgements.py"),
+    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS,
                 "rules/geneval.py", "rules/coco.py"),
-    "t2i-compbench": ("rewards/compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", f"{VISION}/parsing.py",
-                      "rewards/similarity.py", f"{VISION}/clip.py", LOADED, "rules/compbench.py", "rules/grounding.py"),
+    "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",
+                      f"{VISION}/noun_phrases.py", "rewards/clip.py", CLIP, CHECKPOINTS, "rules/t2i_compbench.py",
+                      "rules/grounding.py"),
     "mixed": ("rewards/mixed.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", "rules/mixed.py", "rules/grounding.py",
-              "rules/compbench.py", *UNIFIED_SOURCES),
-    "clip": ("rewards/similarity.py", f"{VISION}/clip.py", LOADED),
-    "pickscore": ("rewards/similarity.py", f"{VISION}/clip.py", LOADED),
-    "judge": ("rewards/judge.py", *ASKED_SOURCES, "rules/judgements.py"),
-    "unified": UNIFIED_SOURCES,
-    "wise": ("rewards/wise.py", *ASKED_SOURCES, "rules/wise.py"),
-}  # the files, under src/milr, that decide what a reward says  # fmt: skip
+              "rules/t2i_compbench.py", *UNIFIED),
+    "clip": ("rewards/clip.py", CLIP, CHECKPOINTS),
+    "pickscore": ("rewards/clip.py", CLIP, CHECKPOINTS),
+    "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
+    "unified": UNIFIED,
+    "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
+}  # fmt: skip
 
 
 def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:

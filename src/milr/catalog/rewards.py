@@ -12,8 +12,8 @@ from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward
-    from milr.rewards.asked import AskedReward, Asker
-    from milr.rewards.wording import Wording
+    from milr.rewards.endpoint.question_reward import AskedReward, Asker
+    from milr.rewards.endpoint.wording import Wording
 
 OPENAI = "https://api.openai.com/v1"
 ENDPOINT = ("openai", "tenacity")  # packages
@@ -21,13 +21,13 @@ ASKED = "an endpoint: --judge-url, --judge-model"
 
 
 def _detector(wanted: Wanted) -> Reward:
-    from milr.rewards.detection import shapes_detector
+    from milr.rewards.detector import shapes_detector
 
     return shapes_detector()
 
 
 def _held_out(wanted: Wanted) -> Reward:
-    from milr.rewards.detection import held_out_judge
+    from milr.rewards.detector import held_out_judge
 
     return held_out_judge()
 
@@ -36,12 +36,12 @@ def _self(wanted: Wanted) -> Reward:
     if wanted.model is None:
         raise UsageError("the reward self asks the model that drew, and a folder of pictures has none: choose another.")
     if wanted.argument == "json":
-        from milr.rewards.self_verdict import SelfVerdict
+        from milr.rewards.self_json import SelfVerdict
 
         return SelfVerdict(_wording("self", wanted))
     if wanted.argument:
         raise UsageError(f"there is no self:{wanted.argument}; write self, or self:json.")
-    from milr.rewards.self_judge import SelfJudge
+    from milr.rewards.self import SelfJudge
 
     return SelfJudge(wanted.model.question)
 
@@ -66,19 +66,19 @@ def _geneval(wanted: Wanted) -> Reward:
 
 
 def _compbench(wanted: Wanted) -> Reward:
-    from milr.rewards.compbench import CompBenchReward
+    from milr.rewards.t2i_compbench import CompBenchReward
 
     return CompBenchReward.load(strict_unidet_nouns=wanted.options.strict_unidet_nouns, device=wanted.options.device)
 
 
 def _clip(wanted: Wanted) -> Reward:
-    from milr.rewards.similarity import ClipReward
+    from milr.rewards.clip import ClipReward
 
     return ClipReward.load(device=wanted.options.device)
 
 
 def _pickscore(wanted: Wanted) -> Reward:
-    from milr.rewards.similarity import PickScoreReward
+    from milr.rewards.clip import PickScoreReward
 
     return PickScoreReward.load(device=wanted.options.device)
 
@@ -133,7 +133,7 @@ def _worded(kind: Any, asker: Asker, wanted: Wanted) -> AskedReward:
 
 def _wording(name: str, wanted: Wanted) -> Wording:
     """Ours, or the user's for this judge; UsageError for a template of a judge that there is not."""
-    from milr.rewards.wording import NEEDED, Wording
+    from milr.rewards.endpoint.wording import NEEDED, Wording
 
     given = wanted.options.templates()
     for judge in filter(None, given):

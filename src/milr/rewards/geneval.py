@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
 from milr.rewards.vision.colours import COLOURS, ColourClassifier
+from milr.rewards.vision.judge_thread import Worker
 from milr.rewards.vision.pinned import CLIP_L14, MASK2FORMER
 from milr.rewards.vision.segmentation import Segmenter
-from milr.rewards.vision.worker import Worker
 from milr.rules import geneval
 from milr.rules.coco import GENEVAL_NAMES
 from milr.types import Prompt, Score, UsageError

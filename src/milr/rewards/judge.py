@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milr.rewards.asked import AskedReward, told
+from milr.rewards.endpoint.question_reward import AskedReward, told
 from milr.rules.judgements import zero_or_minus_one
 from milr.types import Score
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Reward, Services
-from milr.rewards.vision.worker import Worker
+from milr.rewards.vision.judge_thread import Worker
 from milr.rules import mixed
 from milr.rules.grounding import Grounded
 from milr.types import Prompt, Score, UsageError

@@ -6,7 +6,7 @@ trained for, and the numbers are not the published ones. `--judge-template` take
 
 from __future__ import annotations
 
-from milr.rewards.asked import AskedReward, told
+from milr.rewards.endpoint.question_reward import AskedReward, told
 from milr.rewards.vision.pinned import UNIFIED
 from milr.rules.judgements import final_score
 from milr.types import Score

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milr.rewards.asked import AskedReward, told
+from milr.rewards.endpoint.question_reward import AskedReward, told
 from milr.rules.wise import parse
 from milr.types import Prompt, Score, UsageError
 

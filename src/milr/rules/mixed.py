@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from milr.rules.compbench import overlap, position
 from milr.rules.grounding import Grounded
+from milr.rules.t2i_compbench import overlap, position
 
 FOUND = 0.2  # for each of the two objects of a relation, and for a wrong number of objects
 NMS_OVERLAP = 0.5

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from milr.rewards.asked import Read
-from milr.rewards.endpoint.answers import AnswerCache
+from milr.rewards.endpoint.answer_cache import AnswerCache
 from milr.rewards.endpoint.failures import advice, may_pass, retry_after, why
+from milr.rewards.endpoint.question_reward import Read
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 if TYPE_CHECKING:

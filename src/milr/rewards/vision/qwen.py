@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from milr.rewards.asked import Read
-from milr.rewards.vision.worker import Worker
+from milr.rewards.endpoint.question_reward import Read
+from milr.rewards.vision.judge_thread import Worker
 from milr.types import Score
 
 if TYPE_CHECKING:

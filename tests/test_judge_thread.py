@@ -6,8 +6,8 @@ import time
 
 from PIL import Image
 
-from milr.rewards.similarity import ClipReward
-from milr.rewards.vision.worker import Worker
+from milr.rewards.clip import ClipReward
+from milr.rewards.vision.judge_thread import Worker
 from milr.types import JudgeError, Prompt, Score
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from milr.base import Services
 from milr.rewards.vision.clip import ClipEncoder
+from milr.rewards.vision.judge_thread import Worker
 from milr.rewards.vision.pinned import CLIP_B32, PICKSCORE, PICKSCORE_INPUTS
-from milr.rewards.vision.worker import Worker
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:

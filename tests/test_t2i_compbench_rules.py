@@ -2,10 +2,10 @@
 
 import pytest
 
-from milr.rules import compbench
-from milr.rules.compbench import Token, complex_parts, found, locality, overlap, position, product, questions
-from milr.rules.compbench import spatial_score as score
+from milr.rules import t2i_compbench
 from milr.rules.geneval import Detection
+from milr.rules.t2i_compbench import Token, complex_parts, found, locality, overlap, position, product, questions
+from milr.rules.t2i_compbench import spatial_score as score
 
 
 def tokens(text):
@@ -63,10 +63,10 @@ def test_answers_are_multiplied_in_float32():
 
 
 def test_the_spatial_prompt_s_objects_are_its_first_and_last_noun():
-    assert compbench.outer_nouns(tokens("a/DET dog/NOUN near/ADP a/DET cat/NOUN")) == ("dog", "cat")
-    assert compbench.outer_nouns(tokens("a/DET dog/NOUN on/ADP side/NOUN of/ADP a/DET car/NOUN")) == ("dog", "car")
-    assert compbench.outer_nouns(tokens("one/NUM dog/NOUN")) == ("dog", "dog")
-    assert compbench.outer_nouns(tokens("Fido/PROPN barks/VERB")) is None
+    assert t2i_compbench.outer_nouns(tokens("a/DET dog/NOUN near/ADP a/DET cat/NOUN")) == ("dog", "cat")
+    assert t2i_compbench.outer_nouns(tokens("a/DET dog/NOUN on/ADP side/NOUN of/ADP a/DET car/NOUN")) == ("dog", "car")
+    assert t2i_compbench.outer_nouns(tokens("one/NUM dog/NOUN")) == ("dog", "dog")
+    assert t2i_compbench.outer_nouns(tokens("Fido/PROPN barks/VERB")) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_spatial_prompt_s_objects_are_its_first_and_last_noun():
     ],
 )
 def test_the_complex_prompt_s_objects_are_those_around_its_relation(text, pair):
-    assert compbench.related_nouns(tokens(text)) == pair
+    assert t2i_compbench.related_nouns(tokens(text)) == pair
 
 
 def test_the_locality_is_the_first_of_the_list_wherever_it_stands():
@@ -102,8 +102,8 @@ def test_the_locality_is_the_first_of_the_list_wherever_it_stands():
 
 
 def test_people_are_looked_for_as_persons():
-    assert [compbench.label_of(word) for word in ("girl", "boy", "man", "woman")] == ["person"] * 4
-    assert compbench.label_of("men") == "men" and compbench.label_of("Girl") == "Girl"
+    assert [t2i_compbench.label_of(word) for word in ("girl", "boy", "man", "woman")] == ["person"] * 4
+    assert t2i_compbench.label_of("men") == "men" and t2i_compbench.label_of("Girl") == "Girl"
 
 
 def test_the_most_confident_detection_of_the_same_word_counts():
@@ -115,17 +115,17 @@ def test_the_most_confident_detection_of_the_same_word_counts():
 
 
 def test_strict_nouns_are_never_found():
-    assert len(compbench.UNFINDABLE) == 9
-    for word in compbench.UNFINDABLE:
+    assert len(t2i_compbench.UNFINDABLE) == 9
+    for word in t2i_compbench.UNFINDABLE:
         assert found(word, {word: [seen(0.9)]}) == seen(0.9)
         assert found(word, {word: [seen(0.9)]}, strict=True) is None
     assert found("dog", {"dog": [seen(0.9)]}, strict=True) == seen(0.9)
 
 
 def test_positions_are_judged_in_a_frame_of_479_pixels():
-    assert compbench.frame_of(384, 384) == (479, 479) and compbench.frame_of(1024, 1024) == (479, 479)
-    assert compbench.frame_of(512, 384) == (480, 360) and compbench.frame_of(300, 600) == (240, 480)
-    assert compbench.frame_of(1000, 999) == (479, 479)  # 479 x 1000 / 999 is 479.48
+    assert t2i_compbench.frame_of(384, 384) == (479, 479) and t2i_compbench.frame_of(1024, 1024) == (479, 479)
+    assert t2i_compbench.frame_of(512, 384) == (480, 360) and t2i_compbench.frame_of(300, 600) == (240, 480)
+    assert t2i_compbench.frame_of(1000, 999) == (479, 479)  # 479 x 1000 / 999 is 479.48
 
 
 def test_overlap_is_intersection_over_union():
@@ -204,13 +204,13 @@ def test_one_object_for_both_words_is_beside_itself_and_has_no_side():
 
 def test_the_action_part_leaves_adjectives_out():
     text = "The/DET black/ADJ phone/NOUN was/AUX resting/VERB on/ADP it/PRON ./PUNCT"
-    assert compbench.without_adjectives(tokens(text)) == "The phone was resting on it ."
-    assert compbench.without_adjectives([]) == ""
+    assert t2i_compbench.without_adjectives(tokens(text)) == "The phone was resting on it ."
+    assert t2i_compbench.without_adjectives([]) == ""
 
 
 def test_prompts_are_searched_for_up_to_their_first_full_stop():
-    assert compbench.normalised("The Dog ran. Fast.") == "the dog ran" == compbench.normalised("the dog ran")
-    assert compbench.normalised("The dog \r") == "the dog \r" and compbench.normalised(".") == ""
+    assert t2i_compbench.normalised("The Dog ran. Fast.") == "the dog ran" == t2i_compbench.normalised("the dog ran")
+    assert t2i_compbench.normalised("The dog \r") == "the dog \r" and t2i_compbench.normalised(".") == ""
 
 
 def test_the_lists_decide_which_parts_are_averaged():

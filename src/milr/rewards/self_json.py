@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
-from milr.rewards.wording import Wording
+from milr.rewards.endpoint.wording import Wording
 from milr.rules.judgements import json_verdict
 from milr.types import Prompt, Score
 

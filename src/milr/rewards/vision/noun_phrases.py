@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from milr.rewards.vision.pinned import SPACY_MODEL
-from milr.rules.compbench import Parsed, Token
+from milr.rules.t2i_compbench import Parsed, Token
 from milr.types import MissingError
 
 

@@ -6,8 +6,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-from milr.rewards.vision.parsing import SpacyParser, parsed, spacy_parser
-from milr.rules.compbench import Token
+from milr.rewards.vision.noun_phrases import SpacyParser, parsed, spacy_parser
+from milr.rules.t2i_compbench import Token
 from milr.types import MissingError
 
 PIPELINE = spacy.blank("en")

@@ -1,6 +1,6 @@
 """T2I-CompBench's scores as one reward: each prompt is judged by the rule of its category.
 
-Follows Karine-Huang/T2I-CompBench 1b70949 (rules in `rules.compbench`); `DEVIATIONS` says where not. MILR's reward
+Follows Karine-Huang/T2I-CompBench 1b70949 (rules in `rules.t2i_compbench`); `DEVIATIONS` says where not. MILR's reward
 for complex prompts never finds them in the official lists, and so always takes the mean of all three parts; this one
 is the official score.
 """
@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
-from milr.rewards.vision.parsing import Parser, spacy_parser
+from milr.rewards.vision.judge_thread import Worker
+from milr.rewards.vision.noun_phrases import Parser, spacy_parser
 from milr.rewards.vision.pinned import GROUNDING_DINO
-from milr.rewards.vision.worker import Worker
-from milr.rules import compbench
-from milr.rules.compbench import Pair
+from milr.rules import t2i_compbench
 from milr.rules.grounding import Grounded
+from milr.rules.t2i_compbench import Pair
 from milr.types import JudgeError, Prompt, Score, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CompBenchReward:
     @classmethod
     def load(cls, *, strict_unidet_nouns: bool = False, device: str = "auto") -> CompBenchReward:
         """With spaCy and the pinned checkpoints; MissingError, naming what to fetch, where one is not here."""
-        from milr.rewards.similarity import ClipScore
+        from milr.rewards.clip import ClipScore
         from milr.rewards.vision.grounding import Grounding
         from milr.rewards.vision.vqa import BlipVQA
 
@@ -108,38 +108,38 @@ class CompBenchReward:
         if prompt.category == "non_spatial":
             return self._similarity(picture, prompt.text), {}
         if prompt.category == "spatial":
-            pair = compbench.outer_nouns(self.parse(prompt.text).tokens)
+            pair = t2i_compbench.outer_nouns(self.parse(prompt.text).tokens)
             if pair is None:
                 raise JudgeError(f"there is no noun to look for in {prompt.text!r}.")
             return self._spatial(picture, prompt.text, pair)
         return self._attribute(picture, prompt.text)
 
     def _attribute(self, picture: Image, text: str) -> tuple[float, dict[str, float]]:
-        questions = compbench.questions(self.parse(text).chunks)
+        questions = t2i_compbench.questions(self.parse(text).chunks)
         answers = self.answer(picture, questions)
-        return compbench.product(answers), dict(zip(questions, answers, strict=True))
+        return t2i_compbench.product(answers), dict(zip(questions, answers, strict=True))
 
     def _spatial(self, picture: Image, text: str, pair: Pair | None) -> tuple[float, dict[str, float]]:
         """The score of two objects; 0 where the prompt names no pair, as the official tool has it."""
         if pair is None:
             return 0.0, {}
-        relation, frame = compbench.locality(text), compbench.frame_of(*picture.size)
-        seen = self.ground(picture, [compbench.label_of(word) for word in pair])
+        relation, frame = t2i_compbench.locality(text), t2i_compbench.frame_of(*picture.size)
+        seen = self.ground(picture, [t2i_compbench.label_of(word) for word in pair])
         detections = {label: [one.pixels(*frame) for one in places] for label, places in seen.items()}
-        first, second = (compbench.found(word, detections, strict=self.strict) for word in pair)
+        first, second = (t2i_compbench.found(word, detections, strict=self.strict) for word in pair)
         parts = {f"{word} found": one.score if one else 0.0 for word, one in zip(pair, (first, second), strict=True)}
         if first and second:
-            parts["position"] = compbench.position(relation, first.box, second.box)
-        return compbench.spatial_score(first, second, relation), parts
+            parts["position"] = t2i_compbench.position(relation, first.box, second.box)
+        return t2i_compbench.spatial_score(first, second, relation), parts
 
     def _complex(self, picture: Image, prompt: Prompt) -> tuple[float, dict[str, float]]:
         tokens = self.parse(prompt.text).tokens
         judges: dict[str, Callable[[], float]] = {
             "attribute": lambda: self._attribute(picture, prompt.text)[0],
-            "spatial": lambda: self._spatial(picture, prompt.text, compbench.related_nouns(tokens))[0],
-            "action": lambda: self._similarity(picture, compbench.without_adjectives(tokens)),
+            "spatial": lambda: self._spatial(picture, prompt.text, t2i_compbench.related_nouns(tokens))[0],
+            "action": lambda: self._similarity(picture, t2i_compbench.without_adjectives(tokens)),
         }
-        parts = {part: judges[part]() for part in compbench.complex_parts((prompt.metadata or {})["lists"])}
+        parts = {part: judges[part]() for part in t2i_compbench.complex_parts((prompt.metadata or {})["lists"])}
         return sum(parts.values()) / len(parts), parts
 
     def _similarity(self, picture: Image, text: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from milr.base import Services
-from milr.rewards.wording import Wording
+from milr.rewards.endpoint.wording import Wording
 from milr.rules.judgements import spoken
 from milr.types import Prompt, Score
 

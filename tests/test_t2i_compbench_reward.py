@@ -9,11 +9,11 @@ from PIL import Image
 
 import tiny_judges
 from milr.base import Reward
-from milr.rewards.compbench import CompBenchReward
+from milr.rewards.t2i_compbench import CompBenchReward
 from milr.rewards.vision.grounding import Grounding
 from milr.rewards.vision.vqa import BlipVQA
-from milr.rules.compbench import Parsed, Token
 from milr.rules.grounding import Grounded
+from milr.rules.t2i_compbench import Parsed, Token
 from milr.types import JudgeError, MissingError, Prompt, UsageError
 
 PICTURE = Image.effect_noise((90, 90), 80)  # grey: judges get RGB

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
-from milr.rules.compbench import normalised
+from milr.benchmarks.official_prompts import OfficialPrompts, lines_of, refuse_other_counts, told_apart
+from milr.rules.t2i_compbench import normalised
 from milr.types import Prompt
 
 COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"

@@ -9,7 +9,7 @@ from PIL import Image
 
 import tiny_geneval
 from milr.base import Reward
-from milr.rewards.similarity import ORDINARY, ClipReward, ClipScore, PickScoreReward
+from milr.rewards.clip import ORDINARY, ClipReward, ClipScore, PickScoreReward
 from milr.types import JudgeError, Prompt
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 48))
