@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from milr.benchmarks.download import Source, cache_folder, fetch, files_of, sha256
+from milr.benchmarks.download import Source, cache_folder, fetch, load_files, sha256
 from milr.types import MissingError, UsageError
 
 CONTENT = b"a photo of a bench\r\na photo of a cow"
@@ -145,12 +145,12 @@ def test_local_files_take_the_place_of_the_network(tmp_path):
     path = tmp_path / "some file.txt"
     path.write_bytes(CONTENT)
     for prompts in (path, tmp_path):
-        found = files_of([KNOWN], prompts, never)
+        found = load_files([KNOWN], prompts, never)
         assert found.contents == (CONTENT,) and found.official
-    assert not files_of([UNKNOWN], path, never).official, "nobody knows whether it is the official file"
+    assert not load_files([UNKNOWN], path, never).official, "nobody knows whether it is the official file"
     path.write_bytes(b"mine")
-    assert not files_of([KNOWN], path, never).official
+    assert not load_files([KNOWN], path, never).official
     with pytest.raises(UsageError, match="No such file.*--prompts"):
-        files_of([KNOWN], tmp_path / "none.txt", never)
+        load_files([KNOWN], tmp_path / "none.txt", never)
     with pytest.raises(UsageError, match="a folder with it"):
-        files_of([KNOWN, KNOWN], path, never)
+        load_files([KNOWN, KNOWN], path, never)

@@ -23,7 +23,7 @@ PICTURE = Image.new("RGB", (64, 48), "red")
 class Colours:
     """Names the colour that an object's score stands for."""
 
-    def of(self, picture):
+    def for_picture(self, picture):
         return lambda name, objects: ["red" if one.score > 0.8 else "blue" for one in objects]
 
 
@@ -180,7 +180,7 @@ def test_the_whole_path_from_folders_to_a_verdict(tmp_path: Path, monkeypatch):
     cats = reward.detect(picture)["cat"]
     surest = max(cats, key=lambda one: one.score)
     assert surest.score > 0.3, "the test needs a visible cat"
-    (seen,) = ColourClassifier(tiny_geneval.clip()).of(picture)("cat", [surest])
+    (seen,) = ColourClassifier(tiny_geneval.clip()).for_picture(picture)("cat", [surest])
     assert score(reward, asked("colors", clause("cat", color=seen)), picture).value == 1.0
     other = "red" if seen != "red" else "blue"
     found = score(reward, asked("colors", clause("cat", color=other)), picture)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from milr.rules.geneval import Detection, aggregate, graded, judge, keep, overlap, relations
+from milr.rules.geneval import Detection, aggregate, best_objects, graded, iou, judge, relations
 from milr.types import UsageError
 
 
@@ -36,7 +36,7 @@ def test_threshold_is_strict_in_float32():
 
 def test_sixteen_best_per_class():
     objects = [seen(0.4 + i / 100) for i in range(20)]
-    kept = keep(objects, 0.3)
+    kept = best_objects(objects, 0.3)
     assert [one.score for one in kept] == [0.4 + i / 100 for i in range(19, 3, -1)]
     crowd = {"star": objects}
     assert judge(crowd, {"tag": "", "include": [], "exclude": [{"class": "star", "count": 17}]}).correct
@@ -44,13 +44,13 @@ def test_sixteen_best_per_class():
 
 
 def test_overlap_suppression_is_off_by_default_and_counts_pixels():
-    assert overlap((0, 0, 9, 9), (0, 0, 9, 9)) == 1
-    assert overlap((0, 0, 9, 9), (10, 0, 19, 9)) == 0  # 10 wide each, adjacent pixels
-    assert overlap((0, 0, 9, 9), (5, 0, 14, 9)) == pytest.approx(50 / 150)
+    assert iou((0, 0, 9, 9), (0, 0, 9, 9)) == 1
+    assert iou((0, 0, 9, 9), (10, 0, 19, 9)) == 0  # 10 wide each, adjacent pixels
+    assert iou((0, 0, 9, 9), (5, 0, 14, 9)) == pytest.approx(50 / 150)
     objects = [seen(0.9, (0, 0, 9, 9)), seen(0.8, (5, 0, 14, 9)), seen(0.7, (30, 0, 39, 9))]
-    assert len(keep(objects, 0.3)) == 3
-    assert [one.score for one in keep(objects, 0.3, max_overlap=0.3)] == [0.9, 0.7]
-    assert len(keep(objects, 0.3, max_overlap=0.34)) == 3
+    assert len(best_objects(objects, 0.3)) == 3
+    assert [one.score for one in best_objects(objects, 0.3, max_iou=0.3)] == [0.9, 0.7]
+    assert len(best_objects(objects, 0.3, max_iou=0.34)) == 3
 
 
 def test_counting_needs_enough_and_not_too_many():

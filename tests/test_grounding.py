@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import tiny_judges
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.grounding import GroundingDino
 from milr.types import JudgeError, MissingError
 
 PICTURE = Image.effect_noise((90, 60), 80).convert("RGB")
@@ -24,7 +24,7 @@ def network():
 
 
 def detector(network, words, **settings):
-    return Grounding(network, words, tiny_judges.grounding_processor(), **settings)
+    return GroundingDino(network, words, tiny_judges.grounding_processor(), **settings)
 
 
 def raw(network, words, caption):
@@ -44,7 +44,7 @@ def test_a_query_s_score_is_the_mean_over_the_name_s_tokens(network, words):
     assert list(seen) == NAMES
     for name, scores in expected.items():
         assert [one.score for one in seen[name]] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
-        assert seen[name][0].centred == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
+        assert seen[name][0].cxcywh == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
     assert np.ptp(expected["Traffic light"]) > 0.05
 
 
@@ -71,12 +71,13 @@ def test_numbers_that_are_not_finite_are_a_judge_s_failure(words):
 
 def test_it_comes_back_from_a_folder(tmp_path, network, words):
     folder = tiny_judges.saved(tmp_path, network, words, tiny_judges.grounding_processor())
-    loaded, own = (found(PICTURE, NAMES) for found in (Grounding.load(folder, device="cpu"), detector(network, words)))
+    loaded = GroundingDino.load(folder, device="cpu")(PICTURE, NAMES)
+    original = detector(network, words)(PICTURE, NAMES)
     for name in NAMES:
-        assert [one.score for one in loaded[name]] == pytest.approx([one.score for one in own[name]], abs=1e-5)
-        assert own[name]
+        assert [box.score for box in loaded[name]] == pytest.approx([box.score for box in original[name]], abs=1e-5)
+        assert original[name]
 
 
 def test_a_folder_that_is_not_there_is_missing():
     with pytest.raises(MissingError, match="no folder /nowhere"):
-        Grounding.load("/nowhere")
+        GroundingDino.load("/nowhere")

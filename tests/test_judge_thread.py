@@ -7,7 +7,7 @@ import time
 from PIL import Image
 
 from milr.rewards.clip import ClipReward
-from milr.rewards.vision.judge_thread import Worker
+from milr.rewards.vision.judge_thread import JudgeThread
 from milr.types import JudgeError, Prompt, Score
 
 
@@ -46,7 +46,7 @@ def test_an_error_is_unscored_and_the_next_is_judged():
         return Score(number / 10, {"part": 1.0}, "why")
 
     async def go():
-        worker = Worker("the eye")
+        worker = JudgeThread("the eye")
         return await asyncio.gather(*(worker.score(judge, number) for number in range(4)))
 
     first, broken, refused, last = finished(go())
@@ -65,7 +65,7 @@ def test_what_is_given_up_is_never_begun_and_the_worker_goes_on():
         return Score(1.0)
 
     async def go():
-        worker = Worker("the eye")
+        worker = JudgeThread("the eye")
         tasks = [asyncio.ensure_future(worker.score(judge, number)) for number in range(5)]
         await asyncio.sleep(0.05)
         for given_up in tasks[:4]:  # the one that runs, too
@@ -82,7 +82,7 @@ def test_a_worker_has_no_thread_before_it_works_and_outlives_an_event_loop():
     def judges():
         return {one for one in threading.enumerate() if one.name.startswith("milr-judge")}
 
-    before, worker = judges(), Worker("the eye")
+    before, worker = judges(), JudgeThread("the eye")
     assert judges() == before
     assert [finished(worker.score(Score, number)).value for number in (0.25, 0.5)] == [0.25, 0.5]
     assert len(judges() - before) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milr.rules.judgements import final_score, json_verdict, spoken, zero_or_minus_one
+from milr.rules.judgements import final_score, json_verdict, without_reasoning, zero_or_minus_one
 
 RIGHT = '{"Thought": "one {red} dog", "Score": 0, "Reason": ""}'
 WRONG = '{"Thought": "a cat", "Score": -1, "Reason": "no dog"}'
@@ -80,7 +80,7 @@ def test_numbers_that_merely_contain_one_and_both_at_once_are_not_read(answer: s
      ("<think>a</think> b <think>c</think>0", "0"), ("", ""), ("I think -1", "I think -1"), ("<think></think>", "")],
 )  # fmt: skip
 def test_reasoning_is_not_what_is_said(answer: str, said: str) -> None:
-    assert spoken(answer) == said
+    assert without_reasoning(answer) == said
 
 
 @pytest.mark.parametrize(

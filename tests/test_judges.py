@@ -17,11 +17,11 @@ from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
 from milr import catalog
 from milr.base import Reward
 from milr.options import Options
-from milr.rewards.endpoint.client import Endpoint, EndpointSettings
-from milr.rewards.endpoint.question_reward import AskedReward
+from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+from milr.rewards.endpoint.question_reward import QuestionReward
 from milr.rewards.endpoint.wording import Wording
 from milr.rewards.judge import JudgeReward
-from milr.rewards.self_json import SelfVerdict
+from milr.rewards.self_json import SelfJsonReward
 from milr.rewards.unified import UnifiedReward
 from milr.rewards.vision.qwen import LocalQwen
 from milr.rewards.wise import WiseReward
@@ -29,7 +29,7 @@ from milr.types import Answer, MissingError, Prompt, Score, UsageError
 
 RED = Image.new("RGB", (4, 4), "red")
 BALL = Prompt("a {red} ball", metadata={"explanation": "it is round"})
-KINDS: dict[str, type[AskedReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
+KINDS: dict[str, type[QuestionReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
 READABLE = {
     "judge": "-1",
     "wise": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
@@ -42,9 +42,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     on_loopback(monkeypatch, tmp_path_factory.getbasetemp())
 
 
-def reward(name: str, server: ChatServer, **settings: Any) -> AskedReward:
-    quick = {"first_wait": 0.001, "longest_wait": 0.002, "attempts": 2} | settings
-    return KINDS[name](Endpoint(EndpointSettings(server.url, "m", **quick)), Wording.load(name))
+def reward(name: str, server: ChatServer, **settings: Any) -> QuestionReward:
+    quick = {"first_wait": 0.001, "longest_wait": 0.002, "max_attempts": 2} | settings
+    return KINDS[name](EndpointClient(EndpointSettings(server.url, "m", **quick)), Wording.load(name))
 
 
 def scores(judge: Reward, count: int = 1, prompt: Prompt = BALL, services: Any = None) -> list[Score]:
@@ -65,7 +65,7 @@ def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> 
         judge = reward(name, server)
     assert isinstance(judge, Reward) and judge.name == name and judge.range == (0.0, 1.0)
     assert judge.threshold == threshold and judge.needs == needs and judge.licence
-    assert judge.identity() == {"wording": Wording.load(name).mark} | dict(judge.asker.identity())
+    assert judge.identity() == {"wording": Wording.load(name).sha256} | dict(judge.client.identity())
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_another_wording_is_another_question_and_identity(tmp_path: Path) -> Non
     file = tmp_path / "official.txt"
     file.write_text("Rate [{prompt}].")
     with serving(says("0")) as server:
-        ours = reward("judge", server, cache=tmp_path / "answers")
-        theirs = JudgeReward(ours.asker, Wording.load("judge", file))
+        ours = reward("judge", server, cache_folder=tmp_path / "answers")
+        theirs = JudgeReward(ours.client, Wording.load("judge", file))
         assert scores(ours) == scores(ours) and scores(theirs)[0].value == 1.0
         assert [asked["messages"][0]["content"][1]["text"] for asked in server.asked][1:] == ["Rate [a {red} ball]."]
     assert ours.identity() != theirs.identity() and theirs.wording.label == f"template {file}"
@@ -174,7 +174,7 @@ def test_a_small_qwen_learns_to_judge_two_pictures_and_is_asked_here() -> None:
     pictures = [tiny_qwen.plain("red"), tiny_qwen.plain("blue").convert("RGBA")]
     found = asyncio.run(judge.score(pictures, [Prompt("red")] * 2, None))  # type: ignore[arg-type]
     assert [score.value for score in found] == pytest.approx([0.9, 0.125])
-    assert judge.identity() == {"wording": wording.mark, "model": "tiny", "dtype": "torch.float32", "max_tokens": 24}
+    assert judge.identity() == {"wording": wording.sha256, "model": "tiny", "dtype": "torch.float32", "max_tokens": 24}
 
 
 def test_an_untaught_qwen_is_unscored() -> None:
@@ -197,7 +197,7 @@ def test_a_pad_for_each_merged_patch_and_every_pixel_counts() -> None:
 
 def test_a_judge_from_a_folder_says_the_same(tmp_path: Path) -> None:
     local = tiny_qwen.judge(max_tokens=8)
-    for part in (local.network.to(torch.bfloat16), local.images, local.tokenizer):
+    for part in (local.network.to(torch.bfloat16), local.processor, local.tokenizer):
         part.save_pretrained(tmp_path)
     loaded = LocalQwen.load(str(tmp_path), max_tokens=8)
     assert loaded.answer(RED, "Is it?") == local.answer(RED, "Is it?") != ""
@@ -221,7 +221,7 @@ class Answering:
 
     async def answer(self, picture: Image.Image, question: str, max_new_tokens: int | None = None) -> Answer:
         self.asked.append(question)
-        assert max_new_tokens == SelfVerdict.answer_tokens
+        assert max_new_tokens == SelfJsonReward.max_answer_tokens
         if self.error:
             raise self.error
         return Answer(self.text, None, seconds=0.25)
@@ -229,12 +229,12 @@ class Answering:
 
 @pytest.mark.parametrize(("verdict", "value"), [("0", 1.0), ("-1", 0.0)])
 def test_the_model_gives_a_json_verdict(verdict: str, value: float) -> None:
-    judge = SelfVerdict(Wording.load("self"))
+    judge = SelfJsonReward(Wording.load("self"))
     services = Answering(f'```json\n{{"Thought": "a ball", "Score": {verdict}, "Reason": ""}}\n```')
     (score,) = scores(judge, services=services)
     assert isinstance(judge, Reward) and score.value == value and score.seconds == 0.25
     assert services.asked == [Wording.load("self").fill(prompt="a {red} ball")]
-    assert judge.identity() == {"wording": Wording.load("self").mark}
+    assert judge.identity() == {"wording": Wording.load("self").sha256}
 
 
 @pytest.mark.parametrize(
@@ -242,5 +242,5 @@ def test_the_model_gives_a_json_verdict(verdict: str, value: float) -> None:
     [(Answering('{"Thought": "I see'), "no JSON verdict"), (Answering(error=RuntimeError("no room")), "no room")],
 )
 def test_a_verdict_that_cannot_be_had_is_unscored(services: Answering, told: str) -> None:
-    (score,) = scores(SelfVerdict(Wording.load("self")), services=services)
+    (score,) = scores(SelfJsonReward(Wording.load("self")), services=services)
     assert score.value is None and told in score.reason

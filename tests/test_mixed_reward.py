@@ -8,9 +8,9 @@ from PIL import Image
 import tiny_judges
 from milr.base import Reward
 from milr.rewards.mixed import MixedReward
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.grounding import GroundingDino
 from milr.rewards.vision.vqa import GitVQA
-from milr.rules.grounding import Grounded
+from milr.rules.grounding import GroundedBox
 from milr.types import JudgeError, Prompt, Score, UsageError
 
 PICTURE = Image.effect_noise((90, 60), 80)
@@ -33,7 +33,7 @@ class Unified:
 
 
 def at(x, y):
-    return Grounded(0.9, (x, y, 0.1, 0.1))
+    return GroundedBox(0.9, (x, y, 0.1, 0.1))
 
 
 PLACES = {"dog": [at(0.8, 0.5)], "cat": [at(0.2, 0.5)]}
@@ -125,9 +125,9 @@ def test_what_unified_says_of_itself_is_part_of_its_identity(monkeypatch):
 
 def test_the_whole_on_small_networks_is_deterministic():
     words = tiny_judges.tokenizer()
-    detect = Grounding(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
+    detect = GroundingDino(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
     asked = GitVQA(tiny_judges.git(), words, tiny_judges.git_processor())
-    reward = MixedReward(detect, asked.answers, Unified())
+    reward = MixedReward(detect, asked.yes_probabilities, Unified())
     first, again = score_of(CAT_LEFT, reward), score_of(CAT_LEFT, reward)
     assert first.value == again.value and first.parts == again.parts
     assert first.value is not None and 0 < first.value < 1 and 0 < first.parts["questions"] < 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from milr.rules.grounding import Grounded, caption_of, grounded, phrase_scores, spans_of
+from milr.rules.grounding import GroundedBox, caption_of, ground, name_scores, spans_of
 from milr.rules.mixed import (
     grounding_score,
     mixed_score,
@@ -11,12 +11,12 @@ from milr.rules.mixed import (
     question_of,
     questions_score,
     relation_score,
-    suppressed,
+    suppress,
 )
 
 
 def at(x, y, width=0.2, height=0.2, score=0.9):
-    return Grounded(score, (x, y, width, height))
+    return GroundedBox(score, (x, y, width, height))
 
 
 def clause(name, count=1, **more):
@@ -47,22 +47,22 @@ def test_a_phrase_scores_the_mean_over_its_tokens():
     offsets = [(0, 0), (0, 7), (8, 10), (10, 13), (14, 15), (16, 19), (19, 20), (0, 0)]
     chances = np.array([[9, 0.1, 0.2, 0.6, 9, 0.5, 9, 9, 9, 9], [9, 0.3, 0.3, 0.3, 9, 0.7, 9, 9, 9, 9]])
     spans = spans_of(["traffic light", "dog"])
-    assert phrase_scores(chances, offsets, spans["traffic light"]) == pytest.approx([0.3, 0.3])
-    assert phrase_scores(chances, offsets, spans["dog"]) == pytest.approx([0.5, 0.7])
+    assert name_scores(chances, offsets, spans["traffic light"]) == pytest.approx([0.3, 0.3])
+    assert name_scores(chances, offsets, spans["dog"]) == pytest.approx([0.5, 0.7])
 
 
 def test_queries_above_the_threshold_are_kept_best_first():
     offsets, boxes = [(0, 0), (0, 3), (3, 4), (0, 0)], np.arange(16, dtype=np.float32).reshape(4, 4) / 16
     chances = np.float32([[0, 0.3, 0, 0], [0, 0.4, 0, 0], [0, 0.31, 0, 0], [0, 0.8, 0, 0]])
-    kept = grounded(chances, boxes, offsets, ["dog"])["dog"]
+    kept = ground(chances, boxes, offsets, ["dog"])["dog"]
     assert [round(one.score, 2) for one in kept] == [0.8, 0.4, 0.31]  # 0.3 itself is not above 0.3
-    assert kept[0].centred == (0.75, 0.8125, 0.875, 0.9375)
-    assert grounded(chances, boxes, offsets, ["dog"], threshold=0.9) == {"dog": []}
+    assert kept[0].cxcywh == (0.75, 0.8125, 0.875, 0.9375)
+    assert ground(chances, boxes, offsets, ["dog"], threshold=0.9) == {"dog": []}
 
 
 def test_boxes_have_corners_and_pixels():
-    assert Grounded(0.5, (0.5, 0.25, 0.5, 0.25)).corners == (0.25, 0.125, 0.75, 0.375)
-    assert Grounded(0.5, (0.5, 0.25, 0.5, 0.25)).pixels(480, 360).box == (120, 45, 360, 135)
+    assert GroundedBox(0.5, (0.5, 0.25, 0.5, 0.25)).xyxy == (0.25, 0.125, 0.75, 0.375)
+    assert GroundedBox(0.5, (0.5, 0.25, 0.5, 0.25)).to_pixels(480, 360).box == (120, 45, 360, 135)
 
 
 # The grounding part
@@ -112,13 +112,13 @@ def test_numbers_are_right_wrong_or_nothing():
 
 def test_suppression_takes_centres_and_sizes_for_corners():
     far = at(0.7, 0.7, 0.2, 0.2)  # as corners it is inside out, and overlaps nothing
-    assert suppressed([far, far]) == [far, far]
+    assert suppress([far, far]) == [far, far]
     near = at(0.2, 0.2, 0.6, 0.6)  # as corners 0.2 to 0.6, both ways
-    assert suppressed([near, near]) == [near]
+    assert suppress([near, near]) == [near]
     half = at(0.0, 0.0, 1.0, 1.0), at(0.0, 0.0, 1.0, 0.5)  # exactly one half overlaps: both stay
-    assert suppressed(half) == list(half)
-    assert suppressed([at(0, 0, 1, 1), at(0, 0, 1, 0.51)]) == [at(0, 0, 1, 1)]
-    assert suppressed([]) == []
+    assert suppress(half) == list(half)
+    assert suppress([at(0, 0, 1, 1), at(0, 0, 1, 0.51)]) == [at(0, 0, 1, 1)]
+    assert suppress([]) == []
 
 
 def test_a_relation_anywhere_decides_which_score_it_is():

@@ -11,7 +11,7 @@ from PIL import Image
 from milr import catalog
 from milr.options import Options
 from milr.rewards.function import FunctionReward
-from milr.rewards.noisy import NoisyJudge, chance, parse
+from milr.rewards.noisy import NoisyReward, keyed_uniform, parse
 from milr.types import Prompt, Score, UsageError
 
 PROMPT = Prompt("a red star")
@@ -22,7 +22,7 @@ def picture(shade: int) -> Image.Image:
 
 
 def scores(value: float | Score, miss: float, pass_: float, seed: int = 0, count: int = 400) -> list[Score]:
-    judge = NoisyJudge(FunctionReward(lambda picture, prompt: value, "fixed"), miss, pass_, seed)
+    judge = NoisyReward(FunctionReward(lambda picture, prompt: value, "fixed"), miss, pass_, seed=seed)
     pictures = [picture(shade) for shade in range(count)]
     return asyncio.run(judge.score(pictures, [PROMPT] * count, None))  # type: ignore[arg-type]
 
@@ -40,8 +40,8 @@ def test_asking_again_gives_the_same_answer_and_another_seed_or_prompt_another()
     first = [score.value for score in scores(1.0, 0.5, 0.5)]
     assert first == [score.value for score in scores(1.0, 0.5, 0.5)]
     assert first != [score.value for score in scores(1.0, 0.5, 0.5, seed=1)]
-    assert chance(picture(0), PROMPT, 0) != chance(picture(0), Prompt("a star"), 0)
-    assert chance(picture(0), PROMPT, 0) != chance(picture(1), PROMPT, 0)
+    assert keyed_uniform(picture(0), PROMPT, 0) != keyed_uniform(picture(0), Prompt("a star"), 0)
+    assert keyed_uniform(picture(0), PROMPT, 0) != keyed_uniform(picture(1), PROMPT, 0)
 
 
 def test_rates_of_zero_and_one() -> None:

@@ -220,7 +220,7 @@ def test_wise_fetched_with_a_hole_is_refused():
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"nonsense", "no JSON array"), (b"{}", "no JSON array"), (b"[7]", "record 1 .* not in WISE's format"),
+    [(b"nonsense", "not a JSON array"), (b"{}", "not a JSON array"), (b"[7]", "record 1 .* not in WISE's format"),
      (json.dumps([record(1), record(2, Explanation=None)]).encode(), "record 2"),
      (json.dumps([record(1), record(2, prompt_id="x")]).encode(), "record 2"),
      (json.dumps([record(1001)]).encode(), "no prompt 1001"),

@@ -276,7 +276,7 @@ BAD: dict[tuple[object, ...], tuple[int, str, str]] = {
     (*NOWHERE, "--judge-template", "short.txt"): (2, "wise", "short.txt lacks {explanation}"),
     (*NOWHERE, "--judge-template", "wise=nowhere.txt"): (2, "wise", "nowhere.txt cannot be read"),
     (*NOWHERE, "--judge-template", "wize=short.txt"): (2, "wise", "is called 'wize'; did you mean 'wise'"),
-    ("--judge-url", "localhost"): (2, "wise", "is no http address"),
+    ("--judge-url", "localhost"): (2, "wise", "is not an HTTP address"),
     ("--reward", "self"): (3, "wise", "needs a key: put it into the environment variable OPENAI_API_KEY"),
     ("--reward", "weighted:selv=1,clip=1"): (2, "geneval", "no reward is called 'selv'; did you mean 'self'"),
     ("--reward", "clip:3"): (2, "geneval", "the reward clip takes nothing after a colon"),

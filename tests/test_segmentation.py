@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import tiny_geneval
-from milr.rewards.vision.segmentation import MEAN, PADDING, SPREAD, Frame, Segmenter, instances, prepare, tight_box
+from milr.rewards.vision.segmentation import MEAN, PADDING, STD, Frame, Segmenter, instances, preprocess, tight_box
 from milr.rules.coco import GENEVAL_NAMES
 from milr.types import JudgeError, MissingError
 
@@ -65,11 +65,11 @@ def test_the_names_are_cocos_in_order_with_three_renamed():
     ],
 )
 def test_the_picture_is_resized_in_ratio_and_padded(size, resized, padded):
-    pixels, frame = prepare(Image.new("RGB", size, (200, 100, 50)))
+    pixels, frame = preprocess(Image.new("RGB", size, (200, 100, 50)))
     assert frame == Frame(size[::-1], resized, padded)
     assert pixels.shape == (3, *padded) and pixels.dtype == np.float32
-    colour = [(level - mean) / spread for level, mean, spread in zip((200, 100, 50), MEAN, SPREAD, strict=True)]
-    grey = [(PADDING - mean) / spread for mean, spread in zip(MEAN, SPREAD, strict=True)]
+    colour = [(level - mean) / spread for level, mean, spread in zip((200, 100, 50), MEAN, STD, strict=True)]
+    grey = [(PADDING - mean) / spread for mean, spread in zip(MEAN, STD, strict=True)]
     height, width = resized
     for channel in range(3):
         assert np.allclose(pixels[channel, :height, :width], colour[channel], atol=1e-5)
@@ -79,7 +79,7 @@ def test_the_picture_is_resized_in_ratio_and_padded(size, resized, padded):
 
 def test_any_mode_is_read_as_rgb():
     grey, transparent = Image.new("L", (32, 32), 90), Image.new("RGBA", (32, 32), (90, 90, 90, 0))
-    assert np.array_equal(prepare(grey)[0], prepare(transparent)[0])
+    assert np.array_equal(preprocess(grey)[0], preprocess(transparent)[0])
 
 
 # After the network

@@ -10,10 +10,10 @@ from PIL import Image
 import tiny_judges
 from milr.base import Reward
 from milr.rewards.t2i_compbench import CompBenchReward
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.grounding import GroundingDino
 from milr.rewards.vision.vqa import BlipVQA
-from milr.rules.grounding import Grounded
-from milr.rules.t2i_compbench import Parsed, Token
+from milr.rules.grounding import GroundedBox
+from milr.rules.t2i_compbench import ParsedPrompt, Token
 from milr.types import JudgeError, MissingError, Prompt, UsageError
 
 PICTURE = Image.effect_noise((90, 90), 80)  # grey: judges get RGB
@@ -38,7 +38,7 @@ class Parser:
 
     def __call__(self, text):
         chunks, words = TEXTS[text]
-        return Parsed(tuple(Token(*word.rsplit("/", 1)) for word in words.split()), chunks)
+        return ParsedPrompt(tuple(Token(*word.rsplit("/", 1)) for word in words.split()), chunks)
 
 
 class Judges:
@@ -64,7 +64,7 @@ class Judges:
 
 
 def at(x, y, score=0.8):
-    return Grounded(score, (x, y, 0.1, 0.1))
+    return GroundedBox(score, (x, y, 0.1, 0.1))
 
 
 def score_of(reward, text, category, metadata=None, picture=PICTURE):
@@ -192,8 +192,8 @@ def test_judging_leaves_the_event_loop_free():
 def test_the_whole_on_small_networks_is_deterministic():
     words = tiny_judges.tokenizer()
     blip = BlipVQA(tiny_judges.blip(), words)
-    detect = Grounding(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
-    reward = CompBenchReward(Parser(), blip.answers, detect, Judges().compare)
+    detect = GroundingDino(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
+    reward = CompBenchReward(Parser(), blip.yes_probabilities, detect, Judges().compare)
     prompts = [Prompt("a red dog and a cat", "", "color"), Prompt(LEFT, "", "spatial"),
                Prompt(COMPLEX, "", "complex", {"lists": ["spatial+action"]})]  # fmt: skip
     first = asyncio.run(reward.score([PICTURE] * 3, prompts, None))

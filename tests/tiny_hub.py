@@ -98,7 +98,7 @@ def _save_qwen(folder: Path) -> None:
             layer.mlp.down_proj.weight.zero_()
         inner.embed_tokens.weight[ids] = steps
         judge.network.lm_head.weight[ids[1:]] = steps[:-1] * 10
-    tiny_judges.saved(folder, judge.network, judge.images, judge.tokenizer)
+    tiny_judges.saved(folder, judge.network, judge.processor, judge.tokenizer)
 
 
 # --- spaCy's model

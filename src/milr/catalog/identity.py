@@ -1,8 +1,9 @@
-"""What makes two runs' rewards the same: the code that judges, the checkpoints it loads, and what it says of itself.
+"""The identity of a reward, by which runs are compared: its code, its checkpoints, and what it says of itself.
 
-The code counts by a hash of its files. Moving a file or renaming a variable in it changes the hash and no verdict, so
-`reward_code.json` names, for the code as it stands, the identity it had when its verdicts last changed; a test holds
-the file to the code (`python -m tests.reward_code`). Code that the file does not know counts by its own hash.
+The code's identity is a hash of its files. Moving a file or renaming a variable changes that hash but no verdict. So
+`reward_code.json` records, for the hash of the present code, the identity it had when its verdicts last changed; a
+test holds the file to the code (`python -m tests.reward_code` writes it). Code whose hash is not recorded there has
+this hash as its identity.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *SHAPES_DETECTOR),
     "noisy": ("rewards/noisy.py", *SHAPES_DETECTOR),
     "self": ("rewards/self.py",),
-    "self:json": ("rewards/self_json.py", "rules/judgements.py"),
+    "self:json": ("rewards/self_json.py", "rewards/self.py", "rules/judgements.py"),
     "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS,
                 "rules/geneval.py", "rules/coco.py"),
     "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",
-                      f"{VISION}/noun_phrases.py", "rewards/clip.py", CLIP, CHECKPOINTS, "rules/t2i_compbench.py",
+                      f"{VISION}/noun_phrases.py", CLIP, CHECKPOINTS, "rules/t2i_compbench.py",
                       "rules/grounding.py"),
     "mixed": ("rewards/mixed.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", "rules/mixed.py", "rules/grounding.py",
               "rules/t2i_compbench.py", *UNIFIED),
     "clip": ("rewards/clip.py", CLIP, CHECKPOINTS),
-    "pickscore": ("rewards/clip.py", CLIP, CHECKPOINTS),
+    "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS),
     "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
     "unified": UNIFIED,
     "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
@@ -50,7 +51,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 
 def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
-    """The identity of the reward `name` as plain data; `reward`, where it was made, adds its wording and endpoint."""
+    """The identity of the reward `name` as plain data; the made `reward` adds its own, such as wording and endpoint."""
     if name.startswith("weighted:") and reward is not None:
         judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
         return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
@@ -66,8 +67,8 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         from milr.rewards.vision.checkpoints import loaded_revision
 
         identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in part.checkpoints}
-    own = getattr(reward, "identity", None)
-    return identity | ({"own": dict(own())} if callable(own) else {})
+    reward_says = getattr(reward, "identity", None)
+    return identity | ({"own": dict(reward_says())} if callable(reward_says) else {})
 
 
 def _code_of(reward: Reward) -> str:
@@ -82,21 +83,21 @@ def _code_of(reward: Reward) -> str:
 
 
 def rewards_named(name: str) -> tuple[str, ...]:
-    """Our rewards whose code decides what `name` says: "held-out or self" names two."""
+    """Those of our rewards that a name contains: "held-out or self" contains two."""
     words = (name, *name.replace(":", " ").split())
-    return tuple(known for known in SOURCES if known in words)
+    return tuple(reward for reward in SOURCES if reward in words)
 
 
 def code_identity(rewards: tuple[str, ...]) -> str:
-    """The identity of these rewards' code: the recorded one where the code is that of the record, else its hash."""
+    """The identity of these rewards' code: the recorded one where the record is of this code, else the code's hash."""
     code = code_hash(rewards)
     recorded = json.loads(resources.files("milr.catalog").joinpath("reward_code.json").read_text(encoding="utf-8"))
-    known = recorded.get("+".join(rewards), {})
-    return str(known["identity"]) if known.get("code") == code else code
+    record = recorded.get("+".join(rewards), {})
+    return str(record["identity"]) if record.get("code") == code else code
 
 
 def code_hash(rewards: tuple[str, ...]) -> str:
-    """SHA-256 of all files that decide what these rewards say, each once."""
+    """SHA-256, in hexadecimal digits, of all files that decide what these rewards say, each once."""
     files = dict.fromkeys(file for reward in rewards for file in SOURCES[reward])
     root = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((root / file).read_bytes() for file in files)).hexdigest()

@@ -1,18 +1,19 @@
-"""The model as its own judge: it is asked whether its picture shows the prompt (SelfReward, Table 6 of the paper).
+"""The reward `self`: the generating model says whether its picture shows the prompt (SelfReward, the paper's Table 6).
 
-What departs from MILR: the paper's SelfReward is 1 or 0 from a parsed JSON verdict. By default we take the
-probability of its "yes" (nano lists what it sees and compares it part by part, as the paper asks of Janus; Janus
-answers at once), which says how sure the model is; `form="verdict"` gives 1 or 0.
+Where this departs from MILR: the paper's SelfReward is 1 or 0 from a parsed JSON verdict (that is `self:json`). By
+default we take the probability of the model's "yes", which says how sure it is. nano first lists what it sees and
+compares it part by part, as the paper asks of Janus; Janus answers at once. `form="verdict"` gives 1 or 0.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from milr.base import Services
-from milr.types import Prompt, Score, UsageError
+from milr.types import Answer, Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 Form = Literal["probability", "verdict"]
 
 
-class SelfJudge:
-    """Asks `question(prompt text)` about every picture; needs no metadata and no other weights."""
+class SelfReward:
+    """P(yes) in [0, 1], or 1.0 where P(yes) > 0.5 and else 0.0; needs no metadata and no other weights.
+
+    `question` makes the yes/no question of the prompt's text.
+    """
 
     name = "self"
     range = (0.0, 1.0)
@@ -31,21 +35,30 @@ class SelfJudge:
 
     def __init__(self, question: Callable[[str], str], form: Form = "probability") -> None:
         if form not in ("probability", "verdict"):
-            raise UsageError(f"the self judge answers by 'probability' or 'verdict', not {form!r}.")
+            raise UsageError(f"the form of the self reward is 'probability' or 'verdict', not {form!r}.")
         self.question, self.form = question, form
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """P(yes) of each picture, or 1.0 where "yes" is likelier than "no"; unscored where the model failed."""
-        return [await self._one(*pair, services) for pair in zip(pictures, prompts, strict=True)]
+        """One score for each picture; unscored where the model failed or came to no yes or no."""
+        pairs = zip(pictures, prompts, strict=True)
+        return [await score_answer(self._ask(services, *pair), self._parse) for pair in pairs]
 
-    async def _one(self, picture: Image, prompt: Prompt, services: Services) -> Score:
-        start = time.perf_counter()
-        try:
-            answer = await services.answer(picture, self.question(prompt.text))
-        except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
-            spent = time.perf_counter() - start
-            return Score.unscored(f"the model could not judge: {type(error).__name__}: {error}", seconds=spent)
+    async def _ask(self, services: Services, picture: Image, prompt: Prompt) -> Answer:
+        return await services.answer(picture, self.question(prompt.text))
+
+    def _parse(self, answer: Answer) -> Score:
         if answer.yes is None:
-            return Score.unscored(f"the model came to no yes or no: {answer.text!r}", seconds=answer.seconds)
+            return Score.unscored(f"the model came to no yes or no: {answer.text!r}")
         value = answer.yes if self.form == "probability" else float(answer.yes > 0.5)
-        return Score(value, {"yes": answer.yes}, f"the model answered {answer.text!r}", seconds=answer.seconds)
+        return Score(value, {"yes": answer.yes}, f"the model answered {answer.text!r}")
+
+
+async def score_answer(answer: Awaitable[Answer], parse: Callable[[Answer], Score]) -> Score:
+    """The score that `parse` makes of the generating model's answer; unscored where the model failed."""
+    start = time.perf_counter()
+    try:
+        finished = await answer
+    except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
+        seconds = time.perf_counter() - start
+        return Score.unscored(f"the model could not judge: {type(error).__name__}: {error}", seconds=seconds)
+    return replace(parse(finished), seconds=finished.seconds)

@@ -1,4 +1,4 @@
-"""Judges' answers kept on disk, one file each, so that asking the same thing again costs nothing."""
+"""Judges' answers stored on disk, one JSON file each, so that asking the same question again costs no request."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeptAnswer:
-    """What a judge said, and how often it had been asked until that could be read."""
+class CachedAnswer:
+    """A judge's answer, and how many answers it had taken until one could be read."""
 
     answer: str
     tries: int
 
 
 class AnswerCache:
-    """A folder of answers; several processes may share it."""
+    """A folder of answers, which several processes may share. UsageError where the folder cannot be made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,29 +35,29 @@ class AnswerCache:
             raise UsageError(f"{folder} cannot hold answers ({error.strerror}); name another folder.") from None
 
     @staticmethod
-    def name(picture: Image, *asked: str) -> str:
-        """SHA-256 of a picture's pixels and of what was asked: the filled question, the model and its settings."""
+    def key(picture: Image, *question: str) -> str:
+        """SHA-256, in hexadecimal digits, of a picture's pixels and of the question, the model and its settings."""
         pixels = picture.convert("RGB")
-        mark = sha256(json.dumps([pixels.size, *asked]).encode())
-        mark.update(pixels.tobytes())
-        return mark.hexdigest()
+        digest = sha256(json.dumps([pixels.size, *question]).encode())
+        digest.update(pixels.tobytes())
+        return digest.hexdigest()
 
-    def find(self, name: str) -> KeptAnswer | None:
-        """The answer kept under `name`; None where there is none or its file is damaged (it is then asked anew)."""
+    def load(self, key: str) -> CachedAnswer | None:
+        """The answer stored under `key`; None where there is none, or where its file is damaged."""
         try:
-            kept = json.loads((self.folder / f"{name}.json").read_bytes())
-            return KeptAnswer(str(kept["answer"]), int(kept["tries"]))
+            content = json.loads((self.folder / f"{key}.json").read_bytes())
+            return CachedAnswer(str(content["answer"]), int(content["tries"]))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def keep(self, name: str, model: str, answer: str, tries: int) -> None:
-        """Keep an answer: whole or not at all."""
+    def store(self, key: str, model: str, answer: str, tries: int) -> None:
+        """Store an answer under a temporary name, then rename it: other processes see the whole file or none."""
         content = json.dumps({"model": model, "answer": answer, "tries": tries}, indent=1)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".partial")
         try:
             with open(handle, "w", encoding="utf-8") as file:
                 file.write(content)
-            os.replace(temporary, self.folder / f"{name}.json")
+            os.replace(temporary, self.folder / f"{key}.json")
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

@@ -1,4 +1,4 @@
-"""What the rewards that ask a judge in words share: a wording, somebody to ask, and an answer to read."""
+"""What the rewards share that ask a judge model in words: a wording, a client that asks, and an answer to parse."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from milr.base import Services
 from milr.rewards.endpoint.wording import Wording
-from milr.rules.judgements import spoken
+from milr.rules.judgements import without_reasoning
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Read = Callable[[str], Score | None]  # an answer to a score; None where it says nothing that can be read
+ParseAnswer = Callable[[str], Score | None]  # the score in an answer; None where the answer holds none
 
 
-class Asker(Protocol):
-    """Whoever can be asked in words about a picture."""
+class JudgeClient(Protocol):
+    """Asks a judge model about pictures: behind an endpoint (`EndpointClient`) or on this machine (`LocalQwen`)."""
 
     def identity(self) -> Mapping[str, Any]:
-        """What makes two askers the same judge."""
+        """What tells two judge models apart, as plain data."""
 
-    async def judge(self, picture: Image, question: str, read: Read) -> Score:
-        """The score that `read` makes of the answer; unscored, with the reason, where there is none."""
+    async def judge(self, picture: Image, question: str, parse: ParseAnswer) -> Score:
+        """The score that `parse` makes of the answer; unscored, with the reason, where there is none."""
 
 
-class AskedReward:
-    """Asks `asker` one question about every picture; a subclass says which question, and reads the answer."""
+class QuestionReward:
+    """Asks a judge model one question about every picture; the score is in [0, 1].
+
+    A subclass sets `name`, `threshold` and `licence`, implements `parse`, and may override `question`.
+    """
 
     name: str
     range = (0.0, 1.0)
@@ -36,32 +39,35 @@ class AskedReward:
     needs: tuple[str, ...] = ("judge",)
     licence: str
 
-    def __init__(self, asker: Asker, wording: Wording) -> None:
-        self.asker, self.wording = asker, wording
+    def __init__(self, client: JudgeClient, wording: Wording) -> None:
+        self.client, self.wording = client, wording
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs' judges the same: the wording's mark, and who was asked how."""
-        return {"wording": self.wording.mark, **self.asker.identity()}
+        """What tells two of these judges apart: the hash of the wording, and the client's identity."""
+        return {"wording": self.wording.sha256, **self.client.identity()}
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture, all asked for at once; unscored, with the reason, where the judge failed."""
         questions = [self.question(prompt) for prompt in prompts]
-        rows = zip(pictures, questions, strict=True)
-        return await asyncio.gather(*(self.asker.judge(*row, lambda answer: self.read(spoken(answer))) for row in rows))
+        pairs = zip(pictures, questions, strict=True)
+        return await asyncio.gather(*(self.client.judge(*pair, self._parse_final) for pair in pairs))
 
     def check(self, prompt: Prompt) -> None:
-        """UsageError for a prompt that cannot be asked about."""
+        """UsageError for a prompt about which the question cannot be asked."""
         self.question(prompt)
 
     def question(self, prompt: Prompt) -> str:
-        """What the judge is asked about a picture of `prompt`."""
+        """The question about a picture of `prompt`."""
         return self.wording.fill(prompt=prompt.text)
 
-    def read(self, answer: str) -> Score | None:
-        """The answer as a score; None where it cannot be read."""
+    def parse(self, answer: str) -> Score | None:
+        """The score in an answer (any reasoning before it is removed); None where the answer holds none."""
         raise NotImplementedError
 
+    def _parse_final(self, answer: str) -> Score | None:
+        return self.parse(without_reasoning(answer))
 
-def told(value: float | None, answer: str, **parts: float) -> Score | None:
-    """A score that keeps the judge's words as its reason; None for no value."""
+
+def quoting_score(value: float | None, answer: str, **parts: float) -> Score | None:
+    """A score whose reason quotes the answer; None where `value` is None."""
     return None if value is None else Score(value, parts, f"the judge answered {answer.strip()!r}")

@@ -1,39 +1,49 @@
-"""A judge's own thread: pictures wait in its queue, and not in threads that others need to get on."""
+"""One thread for each judge: pictures wait in its queue, and not on threads that others need to make progress."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from milr.types import MilrError, Score
+from milr.types import MilrError, Prompt, Score
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
-class Worker:
-    """Judges one picture after the other, away from the event loop, on a thread that the first of them starts.
+class JudgeThread:
+    """Judges one picture at a time, off the event loop, on a single thread that the first picture starts.
 
-    `judge` is what failures are told of. Usable from one event loop after another.
+    `judge` names the judge in error messages. It can be used from several event loops, one after the other.
     """
 
     def __init__(self, judge: str) -> None:
         self.judge = judge
-        self._queue = ThreadPoolExecutor(1, thread_name_prefix="milr-judge")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="milr-judge")
 
-    async def score(self, work: Callable[..., Score], *given: Any) -> Score:
-        """What `work` says, with the seconds that it took, waiting not among them; unscored where it raises.
+    async def score_all(
+        self, function: Callable[[Image, Prompt], Score], pictures: Sequence[Image], prompts: Sequence[Prompt]
+    ) -> list[Score]:
+        """`score` of every picture with its prompt, in order."""
+        return [await self.score(function, *pair) for pair in zip(pictures, prompts, strict=True)]
 
-        Work that nobody waits for any longer is not begun.
+    async def score(self, function: Callable[..., Score], *arguments: Any) -> Score:
+        """The score that `function(*arguments)` returns, unscored where it raises.
+
+        The score's `seconds` are those in which the function ran, without the time in the queue. A call that is
+        cancelled while it waits in the queue never starts.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._queue, self._timed, work, *given)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, function, *arguments)
 
-    def _timed(self, work: Callable[..., Score], *given: Any) -> Score:
+    def _timed(self, function: Callable[..., Score], *arguments: Any) -> Score:
         start = time.perf_counter()
         try:
-            score = work(*given)
+            score = function(*arguments)
         except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
-            why = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
-            score = Score.unscored(f"{self.judge} failed: {why}")
+            message = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
+            score = Score.unscored(f"{self.judge} failed: {message}")
         return replace(score, seconds=time.perf_counter() - start)
