@@ -141,11 +141,11 @@ def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Model
     assert text.latents is not None and image.latents is not None
     kept = text.latents.clone(), image.latents.clone()
     z, pair = text.latents.requires_grad_(), image.latents.requires_grad_()
-    without_reasoning, drawn = model.text_logits(text, z), model.image_logits(image, pair, model.guidance_scale)
-    assert tuple(without_reasoning.argmax(-1).tolist()) == text.ids
-    assert tuple(drawn.argmax(-1).tolist()) == image.ids
-    assert without_reasoning.dtype == drawn.dtype == torch.float32
-    gradients = torch.autograd.grad(without_reasoning.logsumexp(-1).sum() + drawn.logsumexp(-1).sum(), (z, pair))
+    text_logits, image_logits = model.text_logits(text, z), model.image_logits(image, pair, model.guidance_scale)
+    assert tuple(text_logits.argmax(-1).tolist()) == text.ids
+    assert tuple(image_logits.argmax(-1).tolist()) == image.ids
+    assert text_logits.dtype == image_logits.dtype == torch.float32
+    gradients = torch.autograd.grad(text_logits.logsumexp(-1).sum() + image_logits.logsumexp(-1).sum(), (z, pair))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
     assert torch.equal(z, kept[0]) and torch.equal(pair, kept[1])
 
@@ -158,7 +158,7 @@ BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
              {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
-PLACEHOLDERS = {"shapes", "metadata", "judge"}
+KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
@@ -200,7 +200,7 @@ def test_a_reward_satisfies_its_contract(models: Models, options: MadeWith, name
     reward, part = made(models, options, name), catalog.REWARDS[name.removesuffix(ENDPOINT).partition(":")[0]]
     assert_satisfies(reward, Reward)
     assert reward.name == name.removesuffix(ENDPOINT) and reward.range == (0.0, 1.0)
-    assert isinstance(reward.needs, tuple) and set(reward.needs) <= PLACEHOLDERS
+    assert isinstance(reward.needs, tuple) and set(reward.needs) <= KINDS_OF_NEEDS
     if not name.startswith("weighted"):  # whose parts say what it has
         assert (reward.threshold, reward.licence) == (part.threshold, part.licence)
     assert 0 <= reward.threshold <= 1 and reward.licence

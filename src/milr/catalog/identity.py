@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from milr.base import Reward
 
 VISION, ENDPOINT = "rewards/vision", "rewards/endpoint"
-CHECKPOINTS, CLIP = f"{VISION}/checkpoints.py", f"{VISION}/clip.py"
+CHECKPOINTS, CLIP, LOCAL = f"{VISION}/checkpoints.py", f"{VISION}/clip.py", f"{VISION}/local_reward.py"
 SHAPES_DETECTOR = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
 QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py")
 UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
@@ -35,15 +35,15 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "noisy": ("rewards/noisy.py", *SHAPES_DETECTOR),
     "self": ("rewards/self.py",),
     "self:json": ("rewards/self_json.py", "rewards/self.py", "rules/judgements.py"),
-    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS,
+    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS, LOCAL,
                 "rules/geneval.py", "rules/coco.py"),
     "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",
-                      f"{VISION}/noun_phrases.py", CLIP, CHECKPOINTS, "rules/t2i_compbench.py",
+                      f"{VISION}/noun_phrases.py", CLIP, CHECKPOINTS, LOCAL, "rules/t2i_compbench.py",
                       "rules/grounding.py"),
     "mixed": ("rewards/mixed.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", "rules/mixed.py", "rules/grounding.py",
               "rules/t2i_compbench.py", *UNIFIED),
-    "clip": ("rewards/clip.py", CLIP, CHECKPOINTS),
-    "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS),
+    "clip": ("rewards/clip.py", CLIP, CHECKPOINTS, LOCAL),
+    "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS, LOCAL),
     "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
     "unified": UNIFIED,
     "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),

@@ -1,4 +1,4 @@
-"""The default reward where only some prompts have metadata: one judge for those, another for the rest."""
+"""The reward `A or B`: the reward A judges the prompts that have metadata, and B the others."""
 
 from __future__ import annotations
 

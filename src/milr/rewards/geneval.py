@@ -6,12 +6,11 @@ is in memory, and an evaluator that fails leaves it unscored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from milr.base import Services
 from milr.rewards.vision.colours import COLOURS, ColourClassifier
-from milr.rewards.vision.judge_thread import JudgeThread
+from milr.rewards.vision.local_reward import LocalReward
 from milr.rewards.vision.pinned import CLIP_L14, MASK2FORMER
 from milr.rewards.vision.segmentation import Segmenter
 from milr.rules import geneval
@@ -35,22 +34,21 @@ RELATIONS = ("left of", "right of", "above", "below")
 Detect = Callable[["Image"], geneval.Detections]  # a picture to the objects of each class
 
 
-class GenEvalReward:
+class GenEvalReward(LocalReward):
     """1.0 where GenEval's rules find the picture correct, else 0.0 with the reasons; needs GenEval's metadata.
 
     `parts` are the facts that the prompt states ("dog count", "dog color"), 1.0 where the picture shows them.
     """
 
     name = "geneval"
-    range = (0.0, 1.0)
     threshold = 0.9
     deviations = DEVIATIONS
     needs: tuple[str, ...] = ("metadata",)
     licence = "CC BY-NC 4.0 (detector), MIT (CLIP)"
 
     def __init__(self, detect: Detect, colour_classifier: ColourClassifier) -> None:
+        super().__init__("GenEval's evaluator")
         self.detect, self.colour_classifier = detect, colour_classifier
-        self._thread = JudgeThread("GenEval's evaluator")
 
     @classmethod
     def load(cls, detector: str = MASK2FORMER, clip: str = CLIP_L14, *,
@@ -62,13 +60,8 @@ class GenEvalReward:
         """UsageError, with the reason, for a prompt whose metadata is not GenEval's."""
         check(prompt)
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One verdict for each picture; UsageError for a prompt that is none of GenEval's."""
-        for prompt in prompts:
-            check(prompt)
-        return await self._thread.score_all(self._score, pictures, prompts)
-
-    def _score(self, picture: Image, prompt: Prompt) -> Score:
+    def judge(self, picture: Image, prompt: Prompt) -> Score:
+        """The verdict as a score, with the facts as its parts."""
         verdict = self.verdict(picture, prompt.metadata or {})
         parts = {f"{clause.name} {fact}": float(holds)
                  for clause in verdict.clauses for fact, holds in clause.facts.items()}  # fmt: skip

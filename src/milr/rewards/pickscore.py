@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from milr.base import Services
 from milr.rewards.vision.clip import ClipEncoder
-from milr.rewards.vision.judge_thread import JudgeThread
+from milr.rewards.vision.local_reward import LocalReward
 from milr.rewards.vision.pinned import PICKSCORE, PICKSCORE_INPUTS
 from milr.types import Prompt, Score
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 REFERENCE_SCORE = 21.0  # the raw PickScore of an ordinary picture
 
 
-class PickScoreReward:
+class PickScoreReward(LocalReward):
     """sigmoid(raw - 21) in [0, 1], where raw = logit scale x cosine is PickScore itself, about 15 to 25.
 
     PickScore was trained so that the softmax of the raw scores of two pictures of one prompt is the probability that
@@ -29,29 +27,24 @@ class PickScoreReward:
     """
 
     name = "pickscore"
-    range = (0.0, 1.0)
     threshold = 0.9
-    needs: tuple[str, ...] = ()
     licence = "not stated (its hub page names none)"
 
     def __init__(self, encoder: ClipEncoder) -> None:
+        super().__init__()
         self.encoder = encoder
-        self._thread = JudgeThread(self.name)
 
     @classmethod
     def load(cls, name: str = PICKSCORE, inputs: str = PICKSCORE_INPUTS, *, device: str = "auto") -> PickScoreReward:
         """Load weights and inputs from folders or hub repositories; MissingError, naming what to fetch, if absent."""
         return cls(ClipEncoder.load(name, inputs=inputs, device=device))
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; unscored, with the reason, where the network fails."""
-        return await self._thread.score_all(self._score, pictures, prompts)
-
     def raw_score(self, picture: Image, text: str) -> float:
         """PickScore itself: the learned logit scale times the cosine."""
         text_embedding = self.encoder.embed_texts([text], truncate=True)[0]
         return self.encoder.logit_scale * float(text_embedding @ self.encoder.embed_picture(picture))
 
-    def _score(self, picture: Image, prompt: Prompt) -> Score:
+    def judge(self, picture: Image, prompt: Prompt) -> Score:
+        """sigmoid(raw - 21)."""
         raw = self.raw_score(picture, prompt.text)
         return Score(1 / (1 + math.exp(REFERENCE_SCORE - raw)), reason=f"PickScore {raw:.3f}")

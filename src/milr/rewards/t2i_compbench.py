@@ -7,11 +7,10 @@ one is the official score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from milr.base import Services
-from milr.rewards.vision.judge_thread import JudgeThread
+from milr.rewards.vision.local_reward import LocalReward
 from milr.rewards.vision.noun_phrases import PromptParser, load_spacy_parser
 from milr.rewards.vision.pinned import GROUNDING_DINO
 from milr.rules import t2i_compbench as rules
@@ -36,7 +35,7 @@ THRESHOLDS = {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_s
 ScoreAndParts = tuple[float, dict[str, float]]
 
 
-class CompBenchReward:
+class CompBenchReward(LocalReward):
     """T2I-CompBench's score in [0, 1] of the prompt's category; complex prompts need {"lists": [...]} as metadata.
 
     `parts` are the answer to each question (attributes), each object's confidence and the position score (spatial), or
@@ -45,17 +44,15 @@ class CompBenchReward:
     """
 
     name = "t2i-compbench"
-    range = (0.0, 1.0)
     threshold = 0.9
     deviations = DEVIATIONS
-    needs: tuple[str, ...] = ()
     licence = "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)"
 
     def __init__(self, parse: PromptParser, answer: AnswerQuestions, find: FindObjects,
                  clip_score: Callable[[Image, str], float], *, strict_unidet_nouns: bool = False) -> None:  # fmt: skip
+        super().__init__("T2I-CompBench's judge")
         self.parse, self.answer, self.find, self.clip_score = parse, answer, find, clip_score
         self.strict_unidet_nouns = strict_unidet_nouns
-        self._thread = JudgeThread("T2I-CompBench's judge")
 
     @classmethod
     def load(cls, *, strict_unidet_nouns: bool = False, device: str = "auto") -> CompBenchReward:
@@ -78,8 +75,7 @@ class CompBenchReward:
         """The score above which MILR stops at a prompt of this category."""
         return THRESHOLDS[category]
 
-    @staticmethod
-    def check(prompt: Prompt) -> None:
+    def check(self, prompt: Prompt) -> None:
         """UsageError, with the reason, unless the prompt has the category and lists that T2I-CompBench needs."""
         if prompt.category not in THRESHOLDS:
             raise UsageError(
@@ -92,13 +88,8 @@ class CompBenchReward:
                 "prompts of the benchmark t2i-compbench."
             )
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; UsageError for a prompt that is none of T2I-CompBench's."""
-        for prompt in prompts:
-            self.check(prompt)
-        return await self._thread.score_all(self._score, pictures, prompts)
-
-    def _score(self, picture: Image, prompt: Prompt) -> Score:
+    def judge(self, picture: Image, prompt: Prompt) -> Score:
+        """The score and its parts by the rule of the prompt's category."""
         return Score(*self._score_category(picture.convert("RGB"), prompt))
 
     def _score_category(self, picture: Image, prompt: Prompt) -> ScoreAndParts:
@@ -124,7 +115,8 @@ class CompBenchReward:
             return 0.0, {}
         relation, frame = rules.locality(text), rules.frame_size(*picture.size)
         boxes = self.find(picture, [rules.detector_label(word) for word in pair])
-        detections = {label: [box.to_pixels(*frame) for box in found] for label, found in boxes.items()}
+        detections = {label: [box.to_pixels(*frame) for box in label_boxes]
+                      for label, label_boxes in boxes.items()}  # fmt: skip
         first, second = (rules.most_confident(word, detections, strict=self.strict_unidet_nouns) for word in pair)
         parts = {f"{word} found": detection.score if detection else 0.0
                  for word, detection in zip(pair, (first, second), strict=True)}  # fmt: skip

@@ -50,7 +50,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_image_processor(name: str) -> Any:
-    """The image processor, likewise, always the Pillow one: torchvision's resizes a little differently."""
+    """The image processor of a folder or repository, always the Pillow one: torchvision's resizes a bit differently."""
     folder = _folder(name, _SMALL_FILES)
     with reading(f"the image processor of {name}"):
         return _pillow_class(folder).from_pretrained(folder, local_files_only=True)

@@ -1,4 +1,4 @@
-"""GroundingDINO (arXiv 2303.05499), a detector of whatever objects it is given the names of: names in, boxes out.
+"""GroundingDINO (arXiv 2303.05499), an open-vocabulary detector: a picture and names in, boxes out.
 
 Scores are MILR's: the mean over a name's tokens (`rules.grounding`), where transformers' own post-processing takes the
 maximum over all tokens and reconstructs the names from them.

@@ -1,18 +1,15 @@
-"""One thread for each judge: pictures wait in its queue, and not on threads that others need to make progress."""
+"""One thread for each judge on this machine: pictures wait in its queue, not on threads that others need meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from milr.types import MilrError, Prompt, Score
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from milr.types import MilrError, Score
 
 
 class JudgeThread:
@@ -24,12 +21,6 @@ class JudgeThread:
     def __init__(self, judge: str) -> None:
         self.judge = judge
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="milr-judge")
-
-    async def score_all(
-        self, function: Callable[[Image, Prompt], Score], pictures: Sequence[Image], prompts: Sequence[Prompt]
-    ) -> list[Score]:
-        """`score` of every picture with its prompt, in order."""
-        return [await self.score(function, *pair) for pair in zip(pictures, prompts, strict=True)]
 
     async def score(self, function: Callable[..., Score], *arguments: Any) -> Score:
         """The score that `function(*arguments)` returns, unscored where it raises.
