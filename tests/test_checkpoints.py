@@ -66,7 +66,7 @@ def test_the_inputs_of_a_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("config", "class_name"),
     [
         ({"feature_extractor_type": "CLIPFeatureExtractor"}, "CLIPImageProcessorPil"),  # as in OpenAI's files
         ({"image_processor_type": "CLIPImageProcessorFast"}, "CLIPImageProcessorPil"),
@@ -75,9 +75,9 @@ def test_the_inputs_of_a_folder(folder: Path) -> None:
         ({"image_processor_type": "Qwen2_5_VLImageProcessor"}, "Qwen2VLImageProcessorPil"),
     ],
 )
-def test_image_processors_are_always_pillows(tmp_path: Path, told: dict[str, str], found: str) -> None:
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
-    assert type(load_image_processor(str(tmp_path))).__name__ == found
+def test_image_processors_are_always_pillows(tmp_path: Path, config: dict[str, str], class_name: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    assert type(load_image_processor(str(tmp_path))).__name__ == class_name
 
 
 def test_inputs_need_no_weights_but_a_network_does(folder: Path, tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_what_is_here_is_known_without_a_network(folder: Path, cache: Path, tmp_
     inputs = PICKSCORE_INPUTS
     assert not is_here(CLIP_B32) and not is_here(inputs) and not is_here("./nowhere")
     for name in (CLIP_B32, inputs):
-        place = cache / f"models--{name.replace('/', '--')}" / "snapshots" / CHECKPOINTS[name].revision
-        copied(folder, place, "model.safetensors")
+        snapshot = cache / f"models--{name.replace('/', '--')}" / "snapshots" / CHECKPOINTS[name].revision
+        copied(folder, snapshot, "model.safetensors")
     assert not is_here(CLIP_B32) and is_here(inputs)  # of the second only the inputs are used
     fetch(inputs)
     with pytest.raises(MissingError, match="no safetensors"):
@@ -159,10 +159,10 @@ def test_what_is_here_is_known_without_a_network(folder: Path, cache: Path, tmp_
 def test_without_a_network_the_error_says_what_to_fetch_and_where_to_put_it(load, name: str, cache: Path) -> None:
     with pytest.raises(MissingError) as caught:
         load(name)
-    said, one = str(caught.value), CHECKPOINTS[name]
-    assert f"hf download {name} --revision {one.revision}" in said and one.size in said
-    assert f"models--{name.replace('/', '--')} into {cache}" in said and "HF_HUB_CACHE" in said
-    assert "\n" not in said
+    message, one = str(caught.value), CHECKPOINTS[name]
+    assert f"hf download {name} --revision {one.revision}" in message and one.size in message
+    assert f"models--{name.replace('/', '--')} into {cache}" in message and "HF_HUB_CACHE" in message
+    assert "\n" not in message
 
 
 def test_an_unknown_hub_name_is_asked_for_at_main(cache: Path) -> None:
@@ -176,11 +176,11 @@ def test_what_is_no_folder_and_no_hub_name() -> None:
 
 
 def test_the_hub_cache_is_read_at_the_pinned_revision(folder: Path, cache: Path) -> None:
-    place = cache / f"models--{CLIP_B32.replace('/', '--')}" / "snapshots"
-    copied(folder, place / ("0" * 40))
+    snapshot = cache / f"models--{CLIP_B32.replace('/', '--')}" / "snapshots"
+    copied(folder, snapshot / ("0" * 40))
     with pytest.raises(MissingError, match=CHECKPOINTS[CLIP_B32].revision):
         load_network(CLIPModel, CLIP_B32)
-    copied(folder, place / CHECKPOINTS[CLIP_B32].revision)
+    copied(folder, snapshot / CHECKPOINTS[CLIP_B32].revision)
     assert isinstance(load_network(CLIPModel, CLIP_B32, device="cpu"), CLIPModel)
     assert load_tokenizer(CLIP_B32)("ab") and load_image_processor(CLIP_B32)
 

@@ -27,9 +27,9 @@ def clip():
 def by_hand(clip, picture, text):
     pixels = clip.processor(images=picture, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        seen = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
-        read = clip.network.get_text_features(**clip.tokenizer(text, return_tensors="pt")).pooler_output[0]
-    return float(torch.cosine_similarity(seen, read, dim=0))
+        picture_features = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
+        text_features = clip.network.get_text_features(**clip.tokenizer(text, return_tensors="pt")).pooler_output[0]
+    return float(torch.cosine_similarity(picture_features, text_features, dim=0))
 
 
 def scores(reward, pictures, texts):
@@ -81,17 +81,17 @@ def test_padding_changes_no_text(clip):
 
 @pytest.mark.parametrize(("cosine", "value"), [(0.25, 0.25), (-0.1, 0.0), (1.0, 1.0), (0.0, 0.0)])
 def test_the_clip_reward_is_the_cosine_without_its_negative_side(cosine, value):
-    (found,) = scores(ClipReward(ClipScore(Fixed(cosine))), [PICTURE], ["a cat"])
-    assert found.value == pytest.approx(value, abs=1e-6) and f"cosine {cosine:.4f}" in found.reason
+    (result,) = scores(ClipReward(ClipScore(Fixed(cosine))), [PICTURE], ["a cat"])
+    assert result.value == pytest.approx(value, abs=1e-6) and f"cosine {cosine:.4f}" in result.reason
 
 
 @pytest.mark.parametrize(
     ("raw", "value"), [(21.0, 0.5), (15.0, 1 / (1 + math.exp(6))), (25.0, 1 / (1 + math.exp(-4))), (23.2, 0.9002495)]
 )
 def test_the_pickscore_reward_is_the_chance_against_an_ordinary_picture(raw, value):
-    (found,) = scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a cat"])
-    assert found.value == pytest.approx(value, abs=1e-5) and f"PickScore {raw:.3f}" in found.reason
-    assert not found.parts and REFERENCE_SCORE == 21
+    (result,) = scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a cat"])
+    assert result.value == pytest.approx(value, abs=1e-5) and f"PickScore {raw:.3f}" in result.reason
+    assert not result.parts and REFERENCE_SCORE == 21
 
 
 def test_pickscore_rises_with_the_raw_score():
@@ -110,9 +110,9 @@ def test_a_text_of_77_tokens_is_read_and_one_more_is_an_error(clip):
 
 
 def test_a_long_text_is_unscored_and_spoils_no_other(clip):
-    found = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
-    assert found[0].value is None and "82 tokens" in found[0].reason
-    assert found[1].value is not None and found[1].seconds > 0
+    result = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
+    assert result[0].value is None and "82 tokens" in result[0].reason
+    assert result[1].value is not None and result[1].seconds > 0
 
 
 def test_pickscore_truncates_as_its_authors_do(clip):
@@ -125,8 +125,8 @@ def test_nonsense_from_the_network_is_unscored(make):
     broken = tiny_geneval.clip()
     with torch.no_grad():
         broken.network.text_projection.weight.fill_(float("inf"))
-    (found,) = scores(make(broken), [PICTURE], ["a cat"])
-    assert found.value is None and "not finite" in found.reason
+    (result,) = scores(make(broken), [PICTURE], ["a cat"])
+    assert result.value is None and "not finite" in result.reason
 
 
 def test_bare_tensors_are_taken_too(clip, monkeypatch):

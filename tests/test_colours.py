@@ -17,16 +17,16 @@ class RgbClip:
     """In CLIP's place: a picture is its mean colour but for the grey, a text the colour it names; it keeps both."""
 
     def __init__(self):
-        self.read, self.seen = [], []
+        self.prompts, self.pictures = [], []
 
     def embed_picture(self, picture):
-        self.seen.append(picture)
+        self.pictures.append(picture)
         pixels = np.asarray(picture).reshape(-1, 3)
         level = torch.tensor(pixels[(pixels != 153).any(1)].mean(0) / 255 - 0.5, dtype=torch.float32)
         return level / level.norm()
 
     def embed_texts(self, texts):
-        self.read += texts
+        self.prompts += texts
         words = [next((RGB[word] for word in text.replace("-", " ").split() if word in RGB), (128, 0, 128))
                  for text in texts]  # fmt: skip
         levels = torch.tensor(words) / 255 - 0.5
@@ -87,20 +87,20 @@ def test_three_prompts_a_colour_and_they_are_read_once_per_class():
     classify = ColourClassifier(clip).for_picture(Image.new("RGB", (8, 8), "red"))
     whole = Detection((0, 0, 8, 8), 0.9)
     classify("hot dog", [whole, whole])
-    assert len(clip.read) == 30 and clip.read[:4] == [
+    assert len(clip.prompts) == 30 and clip.prompts[:4] == [
         "a photo of a red hot dog", "a photo of a red-colored hot dog", "a photo of a red object",
         "a photo of a orange hot dog"]  # fmt: skip
-    assert len(clip.seen) == 2
+    assert len(clip.pictures) == 2
     classify("hot dog", [whole])
-    assert len(clip.read) == 30
+    assert len(clip.prompts) == 30
     classify("car", [whole])
-    assert len(clip.read) == 60
+    assert len(clip.prompts) == 60
 
 
 def test_meanings_are_normalised_averaged_and_normalised_again():
     clip = tiny_geneval.clip()
-    meanings = ColourClassifier(clip).text_embeddings("car")
-    for place, colour in enumerate(COLOURS):
+    embeddings = ColourClassifier(clip).text_embeddings("car")
+    for index, colour in enumerate(COLOURS):
         total = np.zeros(8)
         for text in (
             f"a photo of a {colour} car",
@@ -111,7 +111,7 @@ def test_meanings_are_normalised_averaged_and_normalised_again():
             with torch.no_grad():
                 raw = clip.network.get_text_features(**read).pooler_output[0].double().numpy()
             total += raw / np.linalg.norm(raw)
-        assert np.allclose(meanings[place], total / np.linalg.norm(total), atol=1e-5)
+        assert np.allclose(embeddings[index], total / np.linalg.norm(total), atol=1e-5)
 
 
 def test_the_choice_is_the_largest_cosine_of_the_real_network():

@@ -49,9 +49,9 @@ def test_a_question_and_its_answer() -> None:
     with serving(says("1")) as server:
         judge = at(server, max_tokens=7)
         assert judged(judge) == Score(1.0, calls=1)
-    (asked,) = server.asked
-    assert asked["model"] == "some-judge" and asked["max_tokens"] == 7 and asked["temperature"] == 0
-    ((message),) = asked["messages"]
+    (request,) = server.requests
+    assert request["model"] == "some-judge" and request["max_tokens"] == 7 and request["temperature"] == 0
+    ((message),) = request["messages"]
     picture, text = message["content"]
     assert message["role"] == "user" and text == {"type": "text", "text": "Well?"}
     kind, data = picture["image_url"]["url"].split(",")
@@ -64,13 +64,13 @@ def test_a_question_and_its_answer() -> None:
 def test_passing_trouble_is_asked_again(trouble: Reply | str) -> None:
     with serving(trouble, trouble, says("1")) as server:
         judge = at(server)
-        assert judged(judge).value == 1.0 and judge.calls == len(server.asked) == 3
+        assert judged(judge).value == 1.0 and judge.calls == len(server.requests) == 3
 
 
 def test_a_server_that_stays_broken_is_unscored_after_its_attempts() -> None:
     with serving(fails(500, "out of\n memory")) as server:
         score = judged(at(server, max_attempts=3))
-    assert score.value is None and len(server.asked) == 3
+    assert score.value is None and len(server.requests) == 3
     assert f"some-judge at {server.url} failed 3 times (HTTP 500: out of memory);" in score.reason
 
 
@@ -79,7 +79,7 @@ def test_a_slow_server_is_not_waited_for() -> None:
     with serving(says("1", after=20)) as server:
         score = judged(at(server, timeout=0.1, max_attempts=2))
         assert score.value is None and "2 times (no answer within 0.1 s)" in score.reason
-        assert time.perf_counter() - began < 10 and len(server.asked) == 2
+        assert time.perf_counter() - began < 10 and len(server.requests) == 2
 
 
 def test_a_slow_answer_within_the_time_is_taken() -> None:
@@ -96,15 +96,15 @@ def test_nobody_listening() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "message"),
     [(fails(401), "environment variable OPENAI_API_KEY"), (fails(403), "may use this model"),
      (fails(404), "the model's name"), (fails(400, "no pictures, please"), "HTTP 400: no pictures, please")],
 )  # fmt: skip
-def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, told: str) -> None:
+def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, message: str) -> None:
     with serving(reply) as server:
-        with pytest.raises(JudgeError, match=told):
+        with pytest.raises(JudgeError, match=message):
             asyncio.run(at(server).ask(RED, "Well?"))
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_body_that_is_no_completion_fails_at_once(reply: Reply) -> None:
     with serving(reply) as server:
         score = judged(at(server))
     assert score.value is None and "no chat completion" in score.reason and "/v1" in score.reason
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("nothing", [says("What a lovely picture!"), says(""), says(None), Reply({"choices": []})])
@@ -128,7 +128,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_again(nothing: Reply) -> Non
     with serving(nothing) as server:
         score = judged(at(server))
         assert score.value is None and "could not be read in 3 tries" in score.reason
-        assert score.calls == len(server.asked) == 3
+        assert score.calls == len(server.requests) == 3
 
 
 def test_the_server_says_how_long_to_wait() -> None:
@@ -146,7 +146,7 @@ def test_no_more_questions_at_once_than_allowed() -> None:
 
     with serving(says("1", after=0.15)) as server:
         scores = asyncio.run(ask_all(at(server, concurrency=3)))
-        assert [score.value for score in scores] == [1.0] * 9 and 2 <= server.most_at_once <= 3
+        assert [score.value for score in scores] == [1.0] * 9 and 2 <= server.max_concurrent <= 3
 
 
 def test_the_same_judge_in_two_event_loops() -> None:
@@ -174,7 +174,7 @@ def test_the_cap_on_calls_counts_every_request() -> None:
     with serving(fails(500), says("1")) as server:
         judge = at(server, max_calls=3)
         scores = [judged(judge, question=str(number)) for number in range(4)]
-        assert [score.value for score in scores] == [1.0, 1.0, None, None] and len(server.asked) == 3
+        assert [score.value for score in scores] == [1.0, 1.0, None, None] and len(server.requests) == 3
     assert "the cap of 3 calls to some-judge is reached" in scores[-1].reason
 
 
@@ -184,9 +184,9 @@ def test_the_cap_holds_among_many_at_once_and_within_attempts() -> None:
 
     with serving(says("1", after=0.02)) as server:
         scores = asyncio.run(ask_all(at(server, max_calls=5)))
-        assert sum(score.value == 1.0 for score in scores) == 5 == len(server.asked)
+        assert sum(score.value == 1.0 for score in scores) == 5 == len(server.requests)
     with serving(fails(500)) as server:
-        assert "the cap of 2 calls" in judged(at(server, max_calls=2)).reason and len(server.asked) == 2
+        assert "the cap of 2 calls" in judged(at(server, max_calls=2)).reason and len(server.requests) == 2
 
 
 # The cache
@@ -196,7 +196,7 @@ def test_a_kept_answer_costs_no_request(tmp_path: Path) -> None:
     with serving(says("hm"), says("1")) as server:
         first = judged(at(server, cache_folder=tmp_path / "new" / "folder"))
         again = judged(at(server, cache_folder=tmp_path / "new" / "folder", max_calls=0))
-        assert first == again == Score(1.0, calls=2) and len(server.asked) == 2
+        assert first == again == Score(1.0, calls=2) and len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_another_question_is_asked_anew(tmp_path: Path, other: dict[str, Any]) -
         changed = {name: other.pop(name) for name in ("model", "max_tokens", "temperature") if name in other}
         settings = replace(settings, **changed)
         judged(EndpointClient(settings), **other)
-        assert len(server.asked) == 2 == len(list(tmp_path.iterdir()))
+        assert len(server.requests) == 2 == len(list(tmp_path.iterdir()))
 
 
 def test_what_could_not_be_read_or_had_is_not_kept(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_damaged_or_unreadable_kept_answer_is_replaced(tmp_path: Path, content
         judged(at(server, cache_folder=tmp_path))
         (file,) = tmp_path.iterdir()
         file.write_bytes(content)
-        assert judged(at(server, cache_folder=tmp_path)).value == 1.0 and len(server.asked) == 2
+        assert judged(at(server, cache_folder=tmp_path)).value == 1.0 and len(server.requests) == 2
         assert json.loads(file.read_text()) == {"model": "some-judge", "answer": "1", "tries": 1}
 
 
@@ -246,9 +246,9 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
             asyncio.run(judge.ask(RED, "Well?"))
         assert refused.value.__cause__ is None and refused.value.__suppress_context__
         scores = [judged(judge)]
-        kept = [file.read_text() for file in tmp_path.iterdir()]
-    assert len(kept) == 1
-    for text in (str(refused.value), repr(judge), repr(judge.settings), str(judge.identity()), repr(scores), *kept):
+        stored = [file.read_text() for file in tmp_path.iterdir()]
+    assert len(stored) == 1
+    for text in (str(refused.value), repr(judge), repr(judge.settings), str(judge.identity()), repr(scores), *stored):
         assert KEY not in text
 
 
@@ -311,5 +311,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, pack
 
 
 def test_the_identity_says_who_is_asked() -> None:
-    found = at("http://localhost/v1").identity()
-    assert found == {"model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 4096, "temperature": 0.0}
+    identity = at("http://localhost/v1").identity()
+    assert identity == {
+        "model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 4096, "temperature": 0.0
+    }  # fmt: skip

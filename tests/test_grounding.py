@@ -32,19 +32,20 @@ def raw(network, words, caption):
     pixels = tiny_judges.grounding_processor()(images=PICTURE, return_tensors="pt")
     assert pixels["pixel_values"].shape == (1, 3, 96, 144)  # shorter side 96
     with torch.no_grad():
-        seen = network(**pixels, **words(caption, return_tensors="pt"))
-    return seen.logits[0].sigmoid().numpy(), seen.pred_boxes[0].numpy()
+        output = network(**pixels, **words(caption, return_tensors="pt"))
+    return output.logits[0].sigmoid().numpy(), output.pred_boxes[0].numpy()
 
 
 def test_a_query_s_score_is_the_mean_over_the_name_s_tokens(network, words):
     # [CLS] traffic light . horse ##back . dog . [SEP]
-    chances, boxes = raw(network, words, "traffic light . horseback . dog.")
-    expected = {"Traffic light": chances[:, 1:3].mean(1), "horseback": chances[:, 4:6].mean(1), "dog": chances[:, 7]}
-    seen = detector(network, words, threshold=0.0)(PICTURE, NAMES)
-    assert list(seen) == NAMES
+    probabilities, boxes = raw(network, words, "traffic light . horseback . dog.")
+    expected = {"Traffic light": probabilities[:, 1:3].mean(1), "horseback": probabilities[:, 4:6].mean(1),
+                "dog": probabilities[:, 7]}  # fmt: skip
+    output = detector(network, words, threshold=0.0)(PICTURE, NAMES)
+    assert list(output) == NAMES
     for name, scores in expected.items():
-        assert [one.score for one in seen[name]] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
-        assert seen[name][0].cxcywh == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
+        assert [one.score for one in output[name]] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
+        assert output[name][0].cxcywh == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
     assert np.ptp(expected["Traffic light"]) > 0.05
 
 

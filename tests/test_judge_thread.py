@@ -70,8 +70,8 @@ def test_what_is_given_up_is_never_begun_and_the_worker_goes_on():
         await asyncio.sleep(0.05)
         for given_up in tasks[:4]:  # the one that runs, too
             given_up.cancel()
-        found = await asyncio.gather(*tasks[:4], return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        outcomes = await asyncio.gather(*tasks[:4], return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in outcomes)
         gate.set()
         return [await tasks[4], await worker.score(judge, 5)]
 

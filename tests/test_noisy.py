@@ -29,11 +29,11 @@ def scores(value: float | Score, miss: float, pass_: float, seed: int = 0, count
 
 @pytest.mark.parametrize(("value", "flipped", "rate"), [(1.0, 0.0, 0.3), (0.0, 1.0, 0.1), (0.5, 1.0, 0.1)])
 def test_right_and_wrong_pictures_are_mistaken_at_their_own_rates(value: float, flipped: float, rate: float) -> None:
-    found = scores(value, 0.3, 0.1)
-    share = np.mean([score.value == flipped for score in found])
+    results = scores(value, 0.3, 0.1)
+    share = np.mean([score.value == flipped for score in results])
     assert abs(share - rate) < 4 * (rate * (1 - rate) / 400) ** 0.5
-    assert all(score.value in (value, flipped) for score in found)
-    assert all("on purpose" in score.reason for score in found if score.value == flipped)
+    assert all(score.value in (value, flipped) for score in results)
+    assert all("on purpose" in score.reason for score in results if score.value == flipped)
 
 
 def test_asking_again_gives_the_same_answer_and_another_seed_or_prompt_another() -> None:

@@ -27,27 +27,27 @@ DOG_LEFT_OF_CAR = doc(
 
 
 def test_a_document_becomes_words_and_chunks():
-    found = from_spacy(DOG_LEFT_OF_CAR)
-    assert found.chunks == ("a red dog", "the left", "a car")
-    assert found.tokens[1] == Token("red", "ADJ") and len(found.tokens) == 9
-    assert [token.text for token in found.tokens if token.pos == "NOUN"] == ["dog", "left", "car"]
+    prompt = from_spacy(DOG_LEFT_OF_CAR)
+    assert prompt.chunks == ("a red dog", "the left", "a car")
+    assert prompt.tokens[1] == Token("red", "ADJ") and len(prompt.tokens) == 9
+    assert [token.text for token in prompt.tokens if token.pos == "NOUN"] == ["dog", "left", "car"]
 
 
 class Pipeline:
     meta = {"lang": "en", "name": "core_web_sm", "version": "3.8.0"}
 
     def __init__(self):
-        self.asked = []
+        self.texts = []
 
     def __call__(self, text):
-        self.asked.append(text)
+        self.texts.append(text)
         return DOG_LEFT_OF_CAR
 
 
 def test_each_text_is_parsed_once():
     parser = SpacyParser(Pipeline())
     assert parser("a") == parser("a") == parser("b")
-    assert parser.pipeline.asked == ["a", "b"]
+    assert parser.pipeline.texts == ["a", "b"]
 
 
 def test_the_model_s_version_is_part_of_its_identity(monkeypatch):

@@ -22,10 +22,10 @@ class Answering:
     """Services that answer with `yes`, or fail."""
 
     def __init__(self, yes=0.8, error=None):
-        self.yes, self.error, self.asked = yes, error, []
+        self.yes, self.error, self.questions = yes, error, []
 
     async def answer(self, picture, question):
-        self.asked.append(question)
+        self.questions.append(question)
         if self.error:
             raise self.error
         return Answer("yes", self.yes, seconds=0.25)
@@ -44,9 +44,9 @@ def test_they_are_rewards(reward):
 @pytest.mark.parametrize("make", [DetectorReward, HeldOutReward])
 def test_a_judge_of_shapes_scores_each_picture_by_its_own_prompt(make):
     prompts = [to_prompt("a red star"), to_prompt("a blue star"), to_prompt("a striped star")]
-    found = scores(make(), [STAR] * 3, prompts)
-    assert [score.value for score in found] == [1.0, 0.0, 0.5]
-    assert "blue" in found[1].reason and found[2].parts == {"star found": 1.0, "star fill": 0.0}
+    results = scores(make(), [STAR] * 3, prompts)
+    assert [score.value for score in results] == [1.0, 0.0, 0.5]
+    assert "blue" in results[1].reason and results[2].parts == {"star found": 1.0, "star fill": 0.0}
 
 
 def test_the_detector_leaves_other_sizes_unscored():
@@ -62,7 +62,7 @@ def test_the_detector_refuses_what_the_grammar_cannot_read():
 def test_the_self_judge_asks_about_the_prompt():
     services = Answering(0.8)
     (score,) = scores(SelfReward(lambda text: f"is it {text}?"), [STAR], [Prompt("a star")], services)
-    assert services.asked == ["is it a star?"]
+    assert services.questions == ["is it a star?"]
     assert score.value == 0.8 and score.seconds == 0.25 and score.calls == 1
 
 

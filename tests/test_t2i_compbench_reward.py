@@ -44,19 +44,19 @@ class Parser:
 class Judges:
     """Answers by table, and remembers what was asked."""
 
-    def __init__(self, answers=None, places=None, cosine=0.3):
-        self.answers, self.places, self.cosine, self.asked = answers or {}, places or {}, cosine, []
+    def __init__(self, answers=None, boxes=None, cosine=0.3):
+        self.answers, self.boxes, self.cosine, self.calls = answers or {}, boxes or {}, cosine, []
 
     def answer(self, picture, questions):
         assert picture.mode == "RGB"
         return [self.answers[question] for question in questions]
 
     def ground(self, picture, names):
-        self.asked.append(list(names))
-        return {name: self.places.get(name, []) for name in names}
+        self.calls.append(list(names))
+        return {name: self.boxes.get(name, []) for name in names}
 
     def compare(self, picture, text):
-        self.asked.append(text)
+        self.calls.append(text)
         return self.cosine
 
     def reward(self, **settings):
@@ -79,9 +79,8 @@ def test_it_is_a_reward():
 
 
 def test_thresholds_are_milr_s():
-    found = {name: CompBenchReward.threshold_of(name) for name in
-             ("color", "shape", "texture", "spatial", "non_spatial", "complex")}  # fmt: skip
-    assert found == {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_spatial": 0.35, "complex": 0.4}
+    expected = {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_spatial": 0.35, "complex": 0.4}
+    assert {name: CompBenchReward.threshold_of(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("category", ["color", "shape", "texture"])
@@ -94,26 +93,26 @@ def test_attributes_are_the_product_of_the_answers(category):
 
 def test_a_relation_is_judged_in_the_frame_of_479_pixels():
     dog, car = at(0.2, 0.5), at(0.8, 0.5, 0.6)
-    judges = Judges(places={"dog": [dog], "car": [car, at(0.1, 0.5, 0.5)]})
+    judges = Judges(boxes={"dog": [dog], "car": [car, at(0.1, 0.5, 0.5)]})
     score = score_of(judges.reward(), LEFT, "spatial")
     assert score.value == pytest.approx(0.2 + 0.15 + 0.5)
     assert score.parts == {"dog found": 0.8, "car found": 0.6, "position": 1.0}
-    assert judges.asked == [["dog", "car"]]
-    judges = Judges(places={"person": [at(0.1, 0.1, 1.0)], "table": [at(0.9, 0.9, 1.0)]})
+    assert judges.calls == [["dog", "car"]]
+    judges = Judges(boxes={"person": [at(0.1, 0.1, 1.0)], "table": [at(0.9, 0.9, 1.0)]})
     score = score_of(judges.reward(), "a woman near a table", "spatial")
     assert score.parts["position"] == pytest.approx(150 / (0.8 * 479))
-    assert judges.asked == [["person", "table"]]
+    assert judges.calls == [["person", "table"]]
     wide = score_of(judges.reward(), "a woman near a table", "spatial", picture=Image.new("RGB", (200, 100)))
     assert wide.parts["position"] == pytest.approx(150 / (0.8 * 480))  # the frame is 480 x 240
 
 
 def test_one_object_alone_is_worth_nothing():
-    score = score_of(Judges(places={"dog": [at(0.2, 0.5, 1.0)]}).reward(), LEFT, "spatial")
+    score = score_of(Judges(boxes={"dog": [at(0.2, 0.5, 1.0)]}).reward(), LEFT, "spatial")
     assert score.value == 0.0 and score.parts == {"dog found": 1.0, "car found": 0.0}
 
 
 def test_nouns_that_unidet_cannot_find_are_left_unfound_on_demand():
-    judges = Judges(places={"person": [at(0.5, 0.5, 0.8)], "table": [at(0.5, 0.5, 0.8)]})
+    judges = Judges(boxes={"person": [at(0.5, 0.5, 0.8)], "table": [at(0.5, 0.5, 0.8)]})
     assert score_of(judges.reward(), "a woman near a table", "spatial").value == pytest.approx(0.9)
     strict = score_of(judges.reward(strict_unidet_nouns=True), "a woman near a table", "spatial")
     assert strict.value == 0.0 and strict.parts == {"woman found": 0.8, "table found": 0.0}
@@ -128,19 +127,19 @@ def test_a_spatial_prompt_without_a_noun_cannot_be_judged():
 def test_non_spatial_is_the_cosine_with_the_whole_prompt(cosine, value):
     judges = Judges(cosine=cosine)
     assert score_of(judges.reward(), "The dog ran.", "non_spatial").value == value
-    assert judges.asked == ["The dog ran."]
+    assert judges.calls == ["The dog ran."]
 
 
 def test_complex_prompts_are_the_mean_of_what_their_list_asks_for():
-    places = {"phone": [at(0.5, 0.5, 0.8)], "charger": [at(0.6, 0.5, 0.8)]}
-    judges = Judges({"the black phone?": 0.5, "the brown charger?": 0.8}, places, cosine=0.3)
+    boxes = {"phone": [at(0.5, 0.5, 0.8)], "charger": [at(0.6, 0.5, 0.8)]}
+    judges = Judges({"the black phone?": 0.5, "the brown charger?": 0.8}, boxes, cosine=0.3)
     spatial = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["spatial"]})
-    assert spatial.value == pytest.approx((0.4 + 0.9) / 2) and judges.asked == [["phone", "charger"]]
+    assert spatial.value == pytest.approx((0.4 + 0.9) / 2) and judges.calls == [["phone", "charger"]]
     assert spatial.parts == pytest.approx({"attribute": 0.4, "spatial": 0.9})
-    judges.asked.clear()
+    judges.calls.clear()
     action = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["action"]})
     assert action.value == pytest.approx((0.4 + 0.3) / 2)
-    assert judges.asked == ["The phone was next to the charger ."]
+    assert judges.calls == ["The phone was next to the charger ."]
     both = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["spatial+action"]})
     assert both.value == pytest.approx((0.4 + 0.9 + 0.3) / 3) and set(both.parts) == {"attribute", "spatial", "action"}
 
@@ -148,7 +147,7 @@ def test_complex_prompts_are_the_mean_of_what_their_list_asks_for():
 def test_a_complex_prompt_without_a_pair_has_no_spatial_score():
     judges = Judges({"the dog?": 0.5})
     score = score_of(judges.reward(), "The dog ran.", "complex", {"lists": ["spatial"]})
-    assert score.value == 0.25 and score.parts["spatial"] == 0.0 and not judges.asked
+    assert score.value == 0.25 and score.parts["spatial"] == 0.0 and not judges.calls
 
 
 def test_foreign_prompts_are_refused():

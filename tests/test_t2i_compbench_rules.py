@@ -27,7 +27,7 @@ def box(x, y, size=2.0):
     return (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
 
 
-def seen(confidence, at=(0, 0)):
+def detection(confidence, at=(0, 0)):
     return Detection(box(*at), confidence)
 
 
@@ -116,9 +116,13 @@ def test_people_are_looked_for_as_persons():
 
 
 def test_the_most_confident_detection_of_the_same_word_counts():
-    detections = {"dog": [seen(0.4), seen(0.9, (7, 7)), seen(0.5)], "person": [seen(0.6)], "dogs": [seen(1.0)]}
-    assert most_confident("dog", detections) == seen(0.9, (7, 7))
-    assert most_confident("woman", detections) == seen(0.6)
+    detections = {
+        "dog": [detection(0.4), detection(0.9, (7, 7)), detection(0.5)],
+        "person": [detection(0.6)],
+        "dogs": [detection(1.0)],
+    }
+    assert most_confident("dog", detections) == detection(0.9, (7, 7))
+    assert most_confident("woman", detections) == detection(0.6)
     assert most_confident("cat", detections) is None and most_confident("do", detections) is None
     assert most_confident("cat", {"cat": []}) is None
 
@@ -126,9 +130,9 @@ def test_the_most_confident_detection_of_the_same_word_counts():
 def test_strict_nouns_are_never_found():
     assert len(rules.UNDETECTABLE) == 9
     for word in rules.UNDETECTABLE:
-        assert most_confident(word, {word: [seen(0.9)]}) == seen(0.9)
-        assert most_confident(word, {word: [seen(0.9)]}, strict=True) is None
-    assert most_confident("dog", {"dog": [seen(0.9)]}, strict=True) == seen(0.9)
+        assert most_confident(word, {word: [detection(0.9)]}) == detection(0.9)
+        assert most_confident(word, {word: [detection(0.9)]}, strict=True) is None
+    assert most_confident("dog", {"dog": [detection(0.9)]}, strict=True) == detection(0.9)
 
 
 def test_positions_are_judged_in_a_frame_size_479_pixels():
@@ -186,24 +190,25 @@ def test_other_relations_are_known_to_nobody(relation):
 
 
 def test_the_spatial_score_is_a_quarter_each_and_half_the_position():
-    left, right = seen(0.8, (0, 0)), seen(0.6, (100, 0))
+    left, right = detection(0.8, (0, 0)), detection(0.6, (100, 0))
     assert score(left, right, "on the left of") == pytest.approx(0.85)
-    assert score(seen(1.0, (0, 0)), seen(1.0, (100, 0)), "on the left of") == 1.0
-    assert score(seen(0.0, (0, 0)), seen(0.0, (100, 0)), "on the left of") == 0.5
-    assert score(seen(0.9, (0, 0)), seen(0.9, (300, 300)), "near") == pytest.approx(0.45 + 0.25)
+    assert score(detection(1.0, (0, 0)), detection(1.0, (100, 0)), "on the left of") == 1.0
+    assert score(detection(0.0, (0, 0)), detection(0.0, (100, 0)), "on the left of") == 0.5
+    assert score(detection(0.9, (0, 0)), detection(0.9, (300, 300)), "near") == pytest.approx(0.45 + 0.25)
 
 
 def test_below_one_half_it_is_nothing():
-    left, right = seen(0.99, (100, 0)), seen(0.99, (0, 0))
+    left, right = detection(0.99, (100, 0)), detection(0.99, (0, 0))
     assert score(left, right, "on the left of") == 0.0  # 0.495
-    assert score(seen(1.0, (100, 0)), seen(1.0, (0, 0)), "on the left of") == 0.5  # exactly one half stays
-    assert score(seen(1.0), None, "near") == score(None, seen(1.0), "near") == score(None, None, "near") == 0.0
-    assert score(seen(0.9), seen(0.9, (0, 50)), "on top of") == 0.0  # 0.45: nobody knows this relation
-    assert score(seen(0.1, (0, 0)), seen(0.1, (500, 500)), "near") == 0.0  # 0.05 + 0.5 x 150 / 500
+    assert score(detection(1.0, (100, 0)), detection(1.0, (0, 0)), "on the left of") == 0.5  # exactly one half stays
+    sure = detection(1.0)
+    assert score(sure, None, "near") == score(None, sure, "near") == score(None, None, "near") == 0.0
+    assert score(detection(0.9), detection(0.9, (0, 50)), "on top of") == 0.0  # 0.45: nobody knows this relation
+    assert score(detection(0.1, (0, 0)), detection(0.1, (500, 500)), "near") == 0.0  # 0.05 + 0.5 x 150 / 500
 
 
 def test_one_object_for_both_words_is_beside_itself_and_has_no_side():
-    same = seen(0.8)
+    same = detection(0.8)
     assert score(same, same, "next to") == pytest.approx(0.9)
     assert score(same, same, "on the left of") == 0.0
 

@@ -44,11 +44,11 @@ def stretched(picture):
 def blip_first_word(blip, words, question, start=tiny_judges.ENC):
     ids = words(question, return_tensors="pt")["input_ids"]
     ids[:, 0] = start
-    said = blip.network.generate(
+    output = blip.network.generate(
         input_ids=ids, pixel_values=stretched(PICTURE), attention_mask=torch.ones_like(ids),
         interpolate_pos_encoding=True, max_new_tokens=1, output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
-    return share_of_yes(said.logits[0][0], words)
+    return share_of_yes(output.logits[0][0], words)
 
 
 def test_blip_answers_what_its_own_generate_would_begin_with(blip, words):
@@ -84,9 +84,9 @@ def test_git_answers_what_its_own_generate_would_begin_with(git, words):
 
     def first_word(question):
         ids = torch.tensor([words(question)["input_ids"][:-1]])  # [CLS] and the question, no [SEP]
-        said = git.network.generate(input_ids=ids, pixel_values=pixels, max_new_tokens=1, output_logits=True,
+        output = git.network.generate(input_ids=ids, pixel_values=pixels, max_new_tokens=1, output_logits=True,
                                     return_dict_in_generate=True)  # fmt: skip
-        return share_of_yes(said.logits[0][0], words)
+        return share_of_yes(output.logits[0][0], words)
 
     questions = ["Is this a red car?", "Are there 2 dogs?"]
     answers = git.yes_probabilities(PICTURE, questions)
@@ -109,12 +109,12 @@ def test_a_vocabulary_without_yes_is_refused(monkeypatch, words):
 
 
 def test_both_come_back_from_a_folder(tmp_path, blip, git, words):
-    asked = PICTURE, ["the dog?"]
+    inputs = PICTURE, ["the dog?"]
     loaded = BlipVQA.load(tiny_judges.saved(tmp_path / "blip", blip.network, words), device="cpu")
-    assert loaded.yes_probabilities(*asked) == pytest.approx(blip.yes_probabilities(*asked), abs=1e-5)
+    assert loaded.yes_probabilities(*inputs) == pytest.approx(blip.yes_probabilities(*inputs), abs=1e-5)
     assert loaded.network.config._attn_implementation == "eager"
     loaded = GitVQA.load(tiny_judges.saved(tmp_path / "git", git.network, words, git.processor), device="cpu")
-    assert loaded.yes_probabilities(*asked) == pytest.approx(git.yes_probabilities(*asked), abs=1e-5)
+    assert loaded.yes_probabilities(*inputs) == pytest.approx(git.yes_probabilities(*inputs), abs=1e-5)
 
 
 @pytest.mark.parametrize("judge", [BlipVQA, GitVQA])

@@ -51,15 +51,15 @@ def test_a_file_takes_the_place_of_our_wording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [("wise", b"{prompt}", "lacks {explanation}"), ("wise", b"Hello", "{prompt} and {explanation}"),
      ("judge", b"prompt", "lacks {prompt}"), ("judge", b"\xff\xfe{prompt}", "UTF-8"), ("judge", None, "No such file")],
 )  # fmt: skip
-def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     file = tmp_path / "template.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(UsageError, match=re.escape(told)) as refused:
+    with pytest.raises(UsageError, match=re.escape(message)) as refused:
         Wording.load(name, file)
     assert str(file) in str(refused.value)
 
