@@ -117,7 +117,7 @@ def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, message:
 def test_a_body_that_is_no_completion_fails_at_once(reply: Reply) -> None:
     with serving(reply) as server:
         score = judged(at(server))
-    assert score.value is None and "no chat completion" in score.reason and "/v1" in score.reason
+    assert score.value is None and "not a chat completion" in score.reason and "/v1" in score.reason
     assert len(server.requests) == 1
 
 

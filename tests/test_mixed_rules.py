@@ -54,10 +54,10 @@ def test_a_phrase_scores_the_mean_over_its_tokens():
 def test_queries_above_the_threshold_are_kept_best_first():
     offsets, boxes = [(0, 0), (0, 3), (3, 4), (0, 0)], np.arange(16, dtype=np.float32).reshape(4, 4) / 16
     probabilities = np.float32([[0, 0.3, 0, 0], [0, 0.4, 0, 0], [0, 0.31, 0, 0], [0, 0.8, 0, 0]])
-    grounded = ground(probabilities, boxes, offsets, ["dog"])["dog"]
+    grounded = ground(probabilities, boxes, offsets, names=["dog"])["dog"]
     assert [round(one.score, 2) for one in grounded] == [0.8, 0.4, 0.31]  # 0.3 itself is not above 0.3
     assert grounded[0].cxcywh == (0.75, 0.8125, 0.875, 0.9375)
-    assert ground(probabilities, boxes, offsets, ["dog"], threshold=0.9) == {"dog": []}
+    assert ground(probabilities, boxes, offsets, names=["dog"], threshold=0.9) == {"dog": []}
 
 
 def test_boxes_have_corners_and_pixels():
@@ -147,6 +147,6 @@ def test_answers_are_averaged():
 @pytest.mark.parametrize(("tag", "weights"), [("colors", (0.4, 0.4, 0.2)), ("color_attr", (0.4, 0.4, 0.2)),
                                               ("position", (0.6, 0.2, 0.2)), ("", (0.6, 0.2, 0.2))])  # fmt: skip
 def test_weights_by_tag(tag, weights):
-    alone = [mixed_score(*part, tag) for part in [(1, 0, 0), (0, 1, 0), (0, 0, 1)]]
+    alone = [mixed_score(*part, tag=tag) for part in [(1, 0, 0), (0, 1, 0), (0, 0, 1)]]
     assert alone == pytest.approx(weights)
-    assert mixed_score(1, 1, 1, tag) == 1.0 and mixed_score(0, 0, 0, tag) == 0.0
+    assert mixed_score(1, 1, 1, tag=tag) == 1.0 and mixed_score(0, 0, 0, tag=tag) == 0.0

@@ -60,7 +60,7 @@ class Judges:
         return self.cosine
 
     def reward(self, **settings):
-        return CompBenchReward(Parser(), self.answer, self.ground, self.compare, **settings)
+        return CompBenchReward(Parser(), self.answer, self.ground, clip_score=self.compare, **settings)
 
 
 def at(x, y, score=0.8):
@@ -163,7 +163,7 @@ def test_a_judge_that_fails_leaves_the_picture_unscored(error):
     def fail(picture, text):
         raise error
 
-    reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, fail)
+    reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, clip_score=fail)
     score = score_of(reward, "The dog ran.", "non_spatial")
     assert score.value is None and str(error) in score.reason
 
@@ -176,7 +176,7 @@ def test_judging_leaves_the_event_loop_free():
         return 0.3
 
     async def both():
-        reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, slow)
+        reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, clip_score=slow)
         judging = asyncio.ensure_future(reward.score([PICTURE], [Prompt("The dog ran.", "", "non_spatial")], None))
         began = time.monotonic()
         while time.monotonic() - began < 0.05:
@@ -192,7 +192,7 @@ def test_the_whole_on_small_networks_is_deterministic():
     words = tiny_judges.tokenizer()
     blip = BlipVQA(tiny_judges.blip(), words)
     detect = GroundingDino(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
-    reward = CompBenchReward(Parser(), blip.yes_probabilities, detect, Judges().compare)
+    reward = CompBenchReward(Parser(), blip.yes_probabilities, detect, clip_score=Judges().compare)
     prompts = [Prompt("a red dog and a cat", "", "color"), Prompt(LEFT, "", "spatial"),
                Prompt(COMPLEX, "", "complex", {"lists": ["spatial+action"]})]  # fmt: skip
     first = asyncio.run(reward.score([PICTURE] * 3, prompts, None))

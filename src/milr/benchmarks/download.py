@@ -120,16 +120,16 @@ def _download(source: Source, base: str, expected: str) -> bytes:
             content: bytes = response.read()
     except HTTPError as error:
         error.close()
-        raise _missing(source, base, expected, f"the server says {error.code} {error.reason}") from error
+        raise _missing(source, base, expected, reason=f"the server says {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise _missing(source, base, expected, f"the download failed: {reason}") from error
+        raise _missing(source, base, expected, reason=f"the download failed: {reason}") from error
     if expected and sha256(content) != expected:
-        raise _missing(source, base, expected, f"the downloaded file has the SHA-256 {sha256(content)}")
+        raise _missing(source, base, expected, reason=f"the downloaded file has the SHA-256 {sha256(content)}")
     return content
 
 
-def _missing(source: Source, base: str, expected: str, reason: str) -> MissingError:
+def _missing(source: Source, base: str, expected: str, *, reason: str) -> MissingError:
     return MissingError(f"{source.name} could not be fetched from {source.address(base)} ({reason}): give a local copy "
                         f"with --prompts PATH; its SHA-256 is {expected or UNKNOWN_HASH}.")  # fmt: skip
 

@@ -32,13 +32,13 @@ class GenEval(OfficialPrompts):
     def _parse(self, files: Files) -> list[Prompt]:
         name = str(self._local or SOURCE.name)
         lines = lines_of(files.contents[0], name)
-        prompts = require_distinct((_prompt(index, *line, name) for index, line in enumerate(lines)), name)
+        prompts = require_distinct((_prompt(index, *line, name=name) for index, line in enumerate(lines)), name)
         if files.official:
             require_counts(prompts, COUNTS, name)
         return prompts
 
 
-def _prompt(index: int, number: int, line: str, name: str) -> Prompt:
+def _prompt(index: int, number: int, line: str, *, name: str) -> Prompt:
     """The prompt of one line; UsageError, with the line's number in the file, where it is not in GenEval's format."""
     try:
         record: dict[str, Any] = json.loads(line)

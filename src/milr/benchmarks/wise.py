@@ -60,7 +60,7 @@ class Wise(OfficialPrompts):
         if not isinstance(records, list):
             raise UsageError(f"{name} is not a JSON array: restore the file.")
         for position, record in enumerate(records, 1):
-            yield _prompt(record, position, name, self.edition)
+            yield _prompt(record, position, name=name, edition=self.edition)
 
 
 class WiseVerified(Wise):
@@ -75,7 +75,7 @@ class WiseVerified(Wise):
     )
 
 
-def _prompt(record: Any, position: int, name: str, edition: Edition) -> Prompt:
+def _prompt(record: Any, position: int, *, name: str, edition: Edition) -> Prompt:
     """The prompt of one record; UsageError, with its position, counted from 1, where it is not in WISE's format."""
     try:
         text, explanation, subcategory = (record[key] for key in ("Prompt", "Explanation", "Subcategory"))

@@ -48,8 +48,8 @@ class CompBenchReward(LocalReward):
     deviations = DEVIATIONS
     licence = "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)"
 
-    def __init__(self, parse: PromptParser, answer: AnswerQuestions, find: FindObjects,
-                 clip_score: Callable[[Image, str], float], *, strict_unidet_nouns: bool = False) -> None:  # fmt: skip
+    def __init__(self, parse: PromptParser, answer: AnswerQuestions, find: FindObjects, *,
+                 clip_score: Callable[[Image, str], float], strict_unidet_nouns: bool = False) -> None:  # fmt: skip
         super().__init__("T2I-CompBench's judge")
         self.parse, self.answer, self.find, self.clip_score = parse, answer, find, clip_score
         self.strict_unidet_nouns = strict_unidet_nouns
@@ -64,7 +64,9 @@ class CompBenchReward(LocalReward):
         parse = load_spacy_parser()
         blip, detector = BlipVQA.load(device=device), GroundingDino.load(device=device)
         clip_score = ClipScore.load(device=device)
-        return cls(parse, blip.yes_probabilities, detector, clip_score, strict_unidet_nouns=strict_unidet_nouns)
+        return cls(
+            parse, blip.yes_probabilities, detector, clip_score=clip_score, strict_unidet_nouns=strict_unidet_nouns
+        )
 
     def identity(self) -> dict[str, Any]:
         """What tells two of these judges apart, beside their checkpoints."""

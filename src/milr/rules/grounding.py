@@ -63,7 +63,7 @@ def name_scores(probabilities: np.ndarray, offsets: Sequence[Span], spans: Seque
     return probabilities[:, : len(inside)][:, inside].mean(1)
 
 
-def ground(probabilities: np.ndarray, boxes: np.ndarray, offsets: Sequence[Span], names: Sequence[str], *,
+def ground(probabilities: np.ndarray, boxes: np.ndarray, offsets: Sequence[Span], *, names: Sequence[str],
            threshold: float = THRESHOLD) -> Mapping[str, list[GroundedBox]]:  # fmt: skip
     """Each name's queries above the threshold (strictly), best first; `boxes` (Q, 4) are relative cxcywh."""
     boxes_by_name = {}

@@ -78,7 +78,7 @@ def questions_score(answers: Sequence[float]) -> float:
     return sum(answers) / len(answers) if answers else 0.0
 
 
-def mixed_score(grounding: float, questions: float, unified: float, tag: str) -> float:
+def mixed_score(grounding: float, questions: float, unified: float, *, tag: str) -> float:
     """The weighted mean of the three parts: 0.4, 0.4, 0.2 where the tag is about colours, else 0.6, 0.2, 0.2."""
     grounding_weight, questions_weight = (0.4, 0.4) if tag in COLOUR_TAGS else (0.6, 0.2)
     return grounding_weight * grounding + questions_weight * questions + 0.2 * unified

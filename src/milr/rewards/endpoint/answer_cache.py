@@ -50,7 +50,7 @@ class AnswerCache:
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def store(self, key: str, model: str, answer: str, tries: int) -> None:
+    def store(self, key: str, answer: str, *, model: str, tries: int) -> None:
         """Store an answer under a temporary name, then rename it: other processes see the whole file or none."""
         content = json.dumps({"model": model, "answer": answer, "tries": tries}, indent=1)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".partial")

@@ -101,7 +101,7 @@ class EndpointClient:
                 for answers in range(1, self.settings.max_answers + 1):
                     answer = await self.ask(picture, question)
                     if (score := parse(answer)) is not None:
-                        self._cache_answer(picture, question, answer, answers)
+                        self._cache_answer(picture, question, answer, tries=answers)
                         return replace(score, calls=answers)
         except JudgeError as error:
             return Score.unscored(str(error), calls=answers)
@@ -185,9 +185,9 @@ class EndpointClient:
         score = parse(cached.answer) if cached else None
         return replace(score, calls=cached.tries) if cached and score else None
 
-    def _cache_answer(self, picture: Image, question: str, answer: str, tries: int) -> None:
+    def _cache_answer(self, picture: Image, question: str, answer: str, *, tries: int) -> None:
         if self._cache:
-            self._cache.store(self._cache_key(picture, question), self.settings.model, answer, tries)
+            self._cache.store(self._cache_key(picture, question), answer, model=self.settings.model, tries=tries)
 
     def _cache_key(self, picture: Image, question: str) -> str:
         settings = self.settings

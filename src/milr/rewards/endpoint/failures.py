@@ -37,7 +37,7 @@ def describe(error: Exception, timeout: float) -> str:
         return f"no answer within {timeout:g} s"
     if isinstance(error, APIConnectionError):
         return f"no connection: {error.__cause__ or error}".rstrip(": ")
-    return "what it sent is no chat completion"
+    return "what it sent is not a chat completion"
 
 
 def advice(error: Exception, variable: str) -> str:

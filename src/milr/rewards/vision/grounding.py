@@ -48,4 +48,4 @@ class GroundingDino:
         probabilities, boxes = output.logits[0].float().sigmoid(), output.pred_boxes[0].float()
         if not (probabilities.isfinite().all() and boxes.isfinite().all()):
             raise JudgeError("the detector gave numbers that are not finite; check its weights and dtype.")
-        return ground(probabilities.cpu().numpy(), boxes.cpu().numpy(), offsets, names, threshold=self.threshold)
+        return ground(probabilities.cpu().numpy(), boxes.cpu().numpy(), offsets, names=names, threshold=self.threshold)
