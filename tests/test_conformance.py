@@ -234,6 +234,13 @@ def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Pr
     return asyncio.run(asyncio.wait_for(go(), 30))
 
 
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_lies_in_the_file_that_has_its_name(models: Models, options: MadeWith, name: str) -> None:
+    reward = made(models, options, name)
+    file = "self_json" if name == "self:json" else name.removesuffix(ENDPOINT).partition(":")[0].replace("-", "_")
+    assert type(reward).__module__ == f"milr.rewards.{file}" and type(reward).__doc__
+
+
 def test_no_two_rewards_are_taken_for_each_other(models: Models, options: MadeWith) -> None:
     rewards = {name: made(models, options, name) for name in REWARDS}
     told = {name: json.dumps(catalog.reward_identity(reward.name, reward)) for name, reward in rewards.items()}
