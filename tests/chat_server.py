@@ -50,22 +50,22 @@ class ChatServer(ThreadingHTTPServer):
     def __init__(self, script: tuple[Script, ...]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script = script
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
-        self.lock, self.now, self.most_at_once = threading.Lock(), 0, 0
+        self.lock, self.now, self.max_concurrent = threading.Lock(), 0, 0
 
     @property
     def url(self) -> str:
         """The base address of its API."""
         return f"http://127.0.0.1:{self.server_port}/v1"
 
-    def next(self, asked: dict[str, Any], key: str) -> Reply | str:
+    def next(self, request: dict[str, Any], key: str) -> Reply | str:
         """Note a request, and say what it gets."""
         with self.lock:
-            self.asked.append(asked)
+            self.requests.append(request)
             self.keys.append(key)
-            reply = self.script[min(len(self.asked), len(self.script)) - 1]
-        return reply(asked) if callable(reply) else reply
+            reply = self.script[min(len(self.requests), len(self.script)) - 1]
+        return reply(request) if callable(reply) else reply
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that gave up is no error of the server's."""
@@ -96,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Chat completions, at their one path."""
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        reply = self.server.next(asked, self.headers.get("authorization", ""))
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        reply = self.server.next(request, self.headers.get("authorization", ""))
         if self.path != "/v1/chat/completions":
             reply = fails(404, "no such path")
         self._busy(1)
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _busy(self, change: int) -> None:
         with self.server.lock:
             self.server.now += change
-            self.server.most_at_once = max(self.server.most_at_once, self.server.now)
+            self.server.max_concurrent = max(self.server.max_concurrent, self.server.now)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Nothing on the terminal."""

@@ -57,13 +57,13 @@ def wise(folder: Path, edition: str = "wise", ids: Sequence[Sequence[int]] = ())
     folder.mkdir(parents=True, exist_ok=True)
     ending = "_verified" if edition == "wise-verified" else ""
     for stem, numbers in zip(STEMS, ids or WISE_IDS[edition], strict=True):
-        records = [{"Prompt": f"what is red in picture {_told(number)}", "Explanation": f"shows {number}",
+        records = [{"Prompt": f"what is red in picture {_in_words(number)}", "Explanation": f"shows {number}",
                     "Category": "c", "Subcategory": "s", "prompt_id": number} for number in numbers]  # fmt: skip
         (folder / f"{stem}{ending}.json").write_text(json.dumps(records))
     return folder
 
 
-def _told(number: int) -> str:
+def _in_words(number: int) -> str:
     """A number in words that the tiny Janus knows, different for each."""
     return " ".join(("one", "two")[int(digit)] for digit in f"{number:b}")
 

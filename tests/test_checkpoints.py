@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 import tiny_geneval
 from milr.rewards.vision import checkpoints
-from milr.rewards.vision.checkpoints import fetch, image_processor, is_here, pretrained, tokenizer
+from milr.rewards.vision.checkpoints import fetch, is_here, load_image_processor, load_network, load_tokenizer
 from milr.rewards.vision.pinned import CHECKPOINTS, CLIP_B32, MASK2FORMER, PICKSCORE_INPUTS
 from milr.types import MissingError, UsageError
 
@@ -47,7 +47,7 @@ def test_every_repository_has_a_revision_and_a_licence() -> None:
 
 
 def test_a_folder_is_loaded_frozen_in_float32_and_evaluation_mode(folder: Path) -> None:
-    network = pretrained(CLIPModel, str(folder), device="cpu")
+    network = load_network(CLIPModel, str(folder), device="cpu")
     assert isinstance(network, CLIPModel) and not network.training
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
     assert not any(weight.requires_grad for weight in network.parameters())
@@ -56,17 +56,17 @@ def test_a_folder_is_loaded_frozen_in_float32_and_evaluation_mode(folder: Path) 
 
 
 def test_another_dtype_can_be_asked_for(folder: Path) -> None:
-    assert pretrained(CLIPModel, str(folder), device="cpu", dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert load_network(CLIPModel, str(folder), device="cpu", dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
 def test_the_inputs_of_a_folder(folder: Path) -> None:
-    assert tokenizer(str(folder))("ab")["input_ids"] == tiny_geneval.clip_tokenizer()("ab")["input_ids"]
-    processor = image_processor(str(folder))
+    assert load_tokenizer(str(folder))("ab")["input_ids"] == tiny_geneval.clip_tokenizer()("ab")["input_ids"]
+    processor = load_image_processor(str(folder))
     assert type(processor) is CLIPImageProcessorPil and processor.crop_size["height"] == 32
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("config", "class_name"),
     [
         ({"feature_extractor_type": "CLIPFeatureExtractor"}, "CLIPImageProcessorPil"),  # as in OpenAI's files
         ({"image_processor_type": "CLIPImageProcessorFast"}, "CLIPImageProcessorPil"),
@@ -75,23 +75,23 @@ def test_the_inputs_of_a_folder(folder: Path) -> None:
         ({"image_processor_type": "Qwen2_5_VLImageProcessor"}, "Qwen2VLImageProcessorPil"),
     ],
 )
-def test_image_processors_are_always_pillows(tmp_path: Path, told: dict[str, str], found: str) -> None:
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
-    assert type(image_processor(str(tmp_path))).__name__ == found
+def test_image_processors_are_always_pillows(tmp_path: Path, config: dict[str, str], class_name: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    assert type(load_image_processor(str(tmp_path))).__name__ == class_name
 
 
 def test_inputs_need_no_weights_but_a_network_does(folder: Path, tmp_path: Path) -> None:
     bare = copied(folder, tmp_path / "bare", "model.safetensors")
-    assert tokenizer(str(bare)) and image_processor(str(bare))
+    assert load_tokenizer(str(bare)) and load_image_processor(str(bare))
     with pytest.raises(MissingError, match="no safetensors weights.*refs/pr/1"):
-        pretrained(CLIPModel, str(bare))
+        load_network(CLIPModel, str(bare))
 
 
 def test_a_pickle_is_not_loaded(folder: Path, tmp_path: Path) -> None:
     pickled = copied(folder, tmp_path / "pickled", "model.safetensors")
     torch.save(load_file(folder / "model.safetensors"), pickled / "pytorch_model.bin")
     with pytest.raises(MissingError, match="no safetensors weights"):
-        pretrained(CLIPModel, str(pickled))
+        load_network(CLIPModel, str(pickled))
 
 
 def test_parameters_that_would_be_random_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -100,15 +100,15 @@ def test_parameters_that_would_be_random_are_refused(folder: Path, tmp_path: Pat
     lost = tensors.pop("visual_projection.weight")
     save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(MissingError, match=r"lack 1 tensors \(visual_projection.weight"):
-        pretrained(CLIPModel, str(partial))
+        load_network(CLIPModel, str(partial))
     more = {"visual_projection.weight": lost, "text_model.embeddings.position_ids": torch.arange(77)[None]}
     save_file(tensors | more, partial / "model.safetensors", metadata={"format": "pt"})
-    assert pretrained(CLIPModel, str(partial), device="cpu")  # OpenAI's checkpoints carry such buffers
+    assert load_network(CLIPModel, str(partial), device="cpu")  # OpenAI's checkpoints carry such buffers
 
 
 def test_a_folder_without_its_configuration(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no config.json"):
-        pretrained(CLIPModel, str(copied(folder, tmp_path / "bare", "config.json")), device="cpu")
+        load_network(CLIPModel, str(copied(folder, tmp_path / "bare", "config.json")), device="cpu")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbled", "broken config"])
@@ -122,7 +122,7 @@ def test_damage_is_one_sentence(folder: Path, tmp_path: Path, damage: str, capfd
     else:
         (damaged / "config.json").write_text("{")
     with pytest.raises(MissingError, match="cannot be read") as caught:
-        pretrained(CLIPModel, str(damaged), device="cpu")
+        load_network(CLIPModel, str(damaged), device="cpu")
     assert "\n" not in str(caught.value) and caught.value.exit_code == 3
     assert capfd.readouterr() == ("", "")
 
@@ -131,20 +131,20 @@ def test_broken_inputs_are_one_sentence(folder: Path, tmp_path: Path) -> None:
     damaged = copied(folder, tmp_path / "damaged", "preprocessor_config.json")
     (damaged / "tokenizer.json").write_text(json.dumps({"nothing": 1}))
     with pytest.raises(MissingError, match="the image processor of .* cannot be read"):
-        image_processor(str(damaged))
+        load_image_processor(str(damaged))
     (damaged / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "OtherImageProcessor"}))
     with pytest.raises(MissingError, match="the image processor of .* cannot be read .*OtherImageProcessorPil"):
-        image_processor(str(damaged))
+        load_image_processor(str(damaged))
     with pytest.raises(MissingError, match="the tokenizer of .* cannot be read"):
-        tokenizer(str(damaged))
+        load_tokenizer(str(damaged))
 
 
 def test_what_is_here_is_known_without_a_network(folder: Path, cache: Path, tmp_path: Path) -> None:
     inputs = PICKSCORE_INPUTS
     assert not is_here(CLIP_B32) and not is_here(inputs) and not is_here("./nowhere")
     for name in (CLIP_B32, inputs):
-        place = cache / f"models--{name.replace('/', '--')}" / "snapshots" / CHECKPOINTS[name].revision
-        copied(folder, place, "model.safetensors")
+        snapshot = cache / f"models--{name.replace('/', '--')}" / "snapshots" / CHECKPOINTS[name].revision
+        copied(folder, snapshot, "model.safetensors")
     assert not is_here(CLIP_B32) and is_here(inputs)  # of the second only the inputs are used
     fetch(inputs)
     with pytest.raises(MissingError, match="no safetensors"):
@@ -152,45 +152,47 @@ def test_what_is_here_is_known_without_a_network(folder: Path, cache: Path, tmp_
     assert is_here(str(folder)) and not is_here(str(tmp_path))
 
 
-@pytest.mark.parametrize("load", [lambda name: pretrained(CLIPModel, name), tokenizer, image_processor, fetch])
+@pytest.mark.parametrize(
+    "load", [lambda name: load_network(CLIPModel, name), load_tokenizer, load_image_processor, fetch]
+)
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_without_a_network_the_error_says_what_to_fetch_and_where_to_put_it(load, name: str, cache: Path) -> None:
     with pytest.raises(MissingError) as caught:
         load(name)
-    said, one = str(caught.value), CHECKPOINTS[name]
-    assert f"hf download {name} --revision {one.revision}" in said and one.size in said
-    assert f"models--{name.replace('/', '--')} into {cache}" in said and "HF_HUB_CACHE" in said
-    assert "\n" not in said
+    message, one = str(caught.value), CHECKPOINTS[name]
+    assert f"hf download {name} --revision {one.revision}" in message and one.size in message
+    assert f"models--{name.replace('/', '--')} into {cache}" in message and "HF_HUB_CACHE" in message
+    assert "\n" not in message
 
 
 def test_an_unknown_hub_name_is_asked_for_at_main(cache: Path) -> None:
     with pytest.raises(MissingError, match="hf download some/clip --revision main"):
-        pretrained(CLIPModel, "some/clip")
+        load_network(CLIPModel, "some/clip")
 
 
 def test_what_is_no_folder_and_no_hub_name() -> None:
     with pytest.raises(MissingError, match="there is no folder ./nowhere"):
-        tokenizer("./nowhere")
+        load_tokenizer("./nowhere")
 
 
 def test_the_hub_cache_is_read_at_the_pinned_revision(folder: Path, cache: Path) -> None:
-    place = cache / f"models--{CLIP_B32.replace('/', '--')}" / "snapshots"
-    copied(folder, place / ("0" * 40))
+    snapshot = cache / f"models--{CLIP_B32.replace('/', '--')}" / "snapshots"
+    copied(folder, snapshot / ("0" * 40))
     with pytest.raises(MissingError, match=CHECKPOINTS[CLIP_B32].revision):
-        pretrained(CLIPModel, CLIP_B32)
-    copied(folder, place / CHECKPOINTS[CLIP_B32].revision)
-    assert isinstance(pretrained(CLIPModel, CLIP_B32, device="cpu"), CLIPModel)
-    assert tokenizer(CLIP_B32)("ab") and image_processor(CLIP_B32)
+        load_network(CLIPModel, CLIP_B32)
+    copied(folder, snapshot / CHECKPOINTS[CLIP_B32].revision)
+    assert isinstance(load_network(CLIPModel, CLIP_B32, device="cpu"), CLIPModel)
+    assert load_tokenizer(CLIP_B32)("ab") and load_image_processor(CLIP_B32)
 
 
 def test_a_device_that_is_not_here_is_a_usage_error_before_anything_is_read() -> None:
     with pytest.raises(UsageError, match="'tpu' is not available"):
-        pretrained(CLIPModel, "./nowhere", device="tpu")
+        load_network(CLIPModel, "./nowhere", device="tpu")
 
 
 def test_transformers_settings_are_put_back(folder: Path) -> None:
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    pretrained(CLIPModel, str(folder), device="cpu")
+    load_network(CLIPModel, str(folder), device="cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 

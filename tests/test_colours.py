@@ -17,16 +17,16 @@ class RgbClip:
     """In CLIP's place: a picture is its mean colour but for the grey, a text the colour it names; it keeps both."""
 
     def __init__(self):
-        self.read, self.seen = [], []
+        self.prompts, self.pictures = [], []
 
-    def picture(self, picture):
-        self.seen.append(picture)
+    def embed_picture(self, picture):
+        self.pictures.append(picture)
         pixels = np.asarray(picture).reshape(-1, 3)
         level = torch.tensor(pixels[(pixels != 153).any(1)].mean(0) / 255 - 0.5, dtype=torch.float32)
         return level / level.norm()
 
-    def texts(self, texts):
-        self.read += texts
+    def embed_texts(self, texts):
+        self.prompts += texts
         words = [next((RGB[word] for word in text.replace("-", " ").split() if word in RGB), (128, 0, 128))
                  for text in texts]  # fmt: skip
         levels = torch.tensor(words) / 255 - 0.5
@@ -71,36 +71,36 @@ def test_each_object_is_judged_by_its_own_pixels():
     picture = Image.new("RGB", (40, 20), "blue")
     picture.paste((255, 0, 0), (5, 5, 15, 15))
     objects = [Detection(box, 0.9, box_mask(picture.size, box)) for box in ((5, 5, 15, 15), (20, 0, 40, 20))]
-    assert ColourClassifier(RgbClip()).of(picture)("car", objects) == ["red", "blue"]
+    assert ColourClassifier(RgbClip()).for_picture(picture)("car", objects) == ["red", "blue"]
     surrounded = Detection((0, 0, 40, 20), 0.9, box_mask(picture.size, (5, 5, 15, 15)))  # the box is mostly blue
-    assert ColourClassifier(RgbClip()).of(picture)("car", [surrounded]) == ["red"]
+    assert ColourClassifier(RgbClip()).for_picture(picture)("car", [surrounded]) == ["red"]
 
 
 @pytest.mark.parametrize("colour", RGB)
 def test_pictures_of_one_colour(colour):
     picture = Image.new("RGB", (64, 48), RGB[colour])
-    assert ColourClassifier(RgbClip()).of(picture)("bench", [Detection((0, 0, 64, 48), 1.0)]) == [colour]
+    assert ColourClassifier(RgbClip()).for_picture(picture)("bench", [Detection((0, 0, 64, 48), 1.0)]) == [colour]
 
 
 def test_three_prompts_a_colour_and_they_are_read_once_per_class():
     clip = RgbClip()
-    classify = ColourClassifier(clip).of(Image.new("RGB", (8, 8), "red"))
+    classify = ColourClassifier(clip).for_picture(Image.new("RGB", (8, 8), "red"))
     whole = Detection((0, 0, 8, 8), 0.9)
     classify("hot dog", [whole, whole])
-    assert len(clip.read) == 30 and clip.read[:4] == [
+    assert len(clip.prompts) == 30 and clip.prompts[:4] == [
         "a photo of a red hot dog", "a photo of a red-colored hot dog", "a photo of a red object",
         "a photo of a orange hot dog"]  # fmt: skip
-    assert len(clip.seen) == 2
+    assert len(clip.pictures) == 2
     classify("hot dog", [whole])
-    assert len(clip.read) == 30
+    assert len(clip.prompts) == 30
     classify("car", [whole])
-    assert len(clip.read) == 60
+    assert len(clip.prompts) == 60
 
 
 def test_meanings_are_normalised_averaged_and_normalised_again():
     clip = tiny_geneval.clip()
-    meanings = ColourClassifier(clip).meanings("car")
-    for place, colour in enumerate(COLOURS):
+    embeddings = ColourClassifier(clip).text_embeddings("car")
+    for index, colour in enumerate(COLOURS):
         total = np.zeros(8)
         for text in (
             f"a photo of a {colour} car",
@@ -111,7 +111,7 @@ def test_meanings_are_normalised_averaged_and_normalised_again():
             with torch.no_grad():
                 raw = clip.network.get_text_features(**read).pooler_output[0].double().numpy()
             total += raw / np.linalg.norm(raw)
-        assert np.allclose(meanings[place], total / np.linalg.norm(total), atol=1e-5)
+        assert np.allclose(embeddings[index], total / np.linalg.norm(total), atol=1e-5)
 
 
 def test_the_choice_is_the_largest_cosine_of_the_real_network():
@@ -121,9 +121,9 @@ def test_the_choice_is_the_largest_cosine_of_the_real_network():
     pixels = clip.processor(images=picture, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         raw = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
-    cosines = classifier.meanings("car") @ (raw / raw.norm())
+    cosines = classifier.text_embeddings("car") @ (raw / raw.norm())
     assert cosines.topk(2).values.diff().abs() > 1e-5  # no near tie
-    assert classifier.of(picture)("car", [Detection((0, 0, 50, 30), 0.9)]) == [COLOURS[int(cosines.argmax())]]
+    assert classifier.for_picture(picture)("car", [Detection((0, 0, 50, 30), 0.9)]) == [COLOURS[int(cosines.argmax())]]
 
 
 def test_a_network_of_nonsense_names_no_colour():
@@ -131,12 +131,12 @@ def test_a_network_of_nonsense_names_no_colour():
     with torch.no_grad():
         clip.network.visual_projection.weight.fill_(float("nan"))
     with pytest.raises(JudgeError, match="not finite"):
-        ColourClassifier(clip).of(Image.new("RGB", (8, 8)))("car", [Detection((0, 0, 8, 8), 0.9)])
+        ColourClassifier(clip).for_picture(Image.new("RGB", (8, 8)))("car", [Detection((0, 0, 8, 8), 0.9)])
 
 
 def test_the_same_weights_from_a_folder_name_the_same_colour(tmp_path):
     loaded = ColourClassifier.load(str(tiny_geneval.save_clip(tmp_path)), device="cpu")
     here = ColourClassifier(tiny_geneval.clip())
-    assert torch.allclose(loaded.meanings("cat"), here.meanings("cat"), atol=1e-6)
+    assert torch.allclose(loaded.text_embeddings("cat"), here.text_embeddings("cat"), atol=1e-6)
     picture = Image.new("RGB", (20, 30), (10, 200, 90))
-    assert torch.allclose(loaded.clip.picture(picture), here.clip.picture(picture), atol=1e-6)
+    assert torch.allclose(loaded.encoder.embed_picture(picture), here.encoder.embed_picture(picture), atol=1e-6)

@@ -141,11 +141,11 @@ def test_a_models_logits_are_those_it_chose_by_and_have_a_gradient(models: Model
     assert text.latents is not None and image.latents is not None
     kept = text.latents.clone(), image.latents.clone()
     z, pair = text.latents.requires_grad_(), image.latents.requires_grad_()
-    spoken, drawn = model.text_logits(text, z), model.image_logits(image, pair, model.guidance_scale)
-    assert tuple(spoken.argmax(-1).tolist()) == text.ids
-    assert tuple(drawn.argmax(-1).tolist()) == image.ids
-    assert spoken.dtype == drawn.dtype == torch.float32
-    gradients = torch.autograd.grad(spoken.logsumexp(-1).sum() + drawn.logsumexp(-1).sum(), (z, pair))
+    text_logits, image_logits = model.text_logits(text, z), model.image_logits(image, pair, model.guidance_scale)
+    assert tuple(text_logits.argmax(-1).tolist()) == text.ids
+    assert tuple(image_logits.argmax(-1).tolist()) == image.ids
+    assert text_logits.dtype == image_logits.dtype == torch.float32
+    gradients = torch.autograd.grad(text_logits.logsumexp(-1).sum() + image_logits.logsumexp(-1).sum(), (z, pair))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
     assert torch.equal(z, kept[0]) and torch.equal(pair, kept[1])
 
@@ -158,7 +158,7 @@ BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
              {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
-NEEDED = {"shapes", "metadata", "judge"}
+KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
@@ -200,7 +200,7 @@ def test_a_reward_satisfies_its_contract(models: Models, options: MadeWith, name
     reward, part = made(models, options, name), catalog.REWARDS[name.removesuffix(ENDPOINT).partition(":")[0]]
     assert_satisfies(reward, Reward)
     assert reward.name == name.removesuffix(ENDPOINT) and reward.range == (0.0, 1.0)
-    assert isinstance(reward.needs, tuple) and set(reward.needs) <= NEEDED
+    assert isinstance(reward.needs, tuple) and set(reward.needs) <= KINDS_OF_NEEDS
     if not name.startswith("weighted"):  # whose parts say what it has
         assert (reward.threshold, reward.licence) == (part.threshold, part.licence)
     assert 0 <= reward.threshold <= 1 and reward.licence
@@ -234,6 +234,13 @@ def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Pr
     return asyncio.run(asyncio.wait_for(go(), 30))
 
 
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_lies_in_the_file_that_has_its_name(models: Models, options: MadeWith, name: str) -> None:
+    reward = made(models, options, name)
+    file = "self_json" if name == "self:json" else name.removesuffix(ENDPOINT).partition(":")[0].replace("-", "_")
+    assert type(reward).__module__ == f"milr.rewards.{file}" and type(reward).__doc__
+
+
 def test_no_two_rewards_are_taken_for_each_other(models: Models, options: MadeWith) -> None:
     rewards = {name: made(models, options, name) for name in REWARDS}
     told = {name: json.dumps(catalog.reward_identity(reward.name, reward)) for name, reward in rewards.items()}
@@ -249,7 +256,7 @@ JUDGED_ELSEWHERE = ("detector", "held-out", "weighted")  # by the shapes world, 
 @pytest.mark.parametrize("name", [name for name in REWARDS if not name.startswith(JUDGED_ELSEWHERE)])
 def test_the_code_that_judges_is_part_of_a_rewards_identity(models: Models, options: MadeWith, name: str) -> None:
     reward = made(models, options, name)
-    kinds = {*type(reward).__mro__, *type(getattr(reward, "asker", reward)).__mro__}
+    kinds = {*type(reward).__mro__, *type(getattr(reward, "client", reward)).__mro__}
     modules = {kind.__module__ for kind in kinds if kind.__module__.startswith("milr.")}
     known = identity.SOURCES.get(reward.name) or identity.SOURCES[reward.name.partition(":")[0]]
     assert {module.removeprefix("milr.").replace(".", "/") + ".py" for module in modules} <= set(known)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from milr.benchmarks.download import Source, cache_folder, fetch, files_of, sha256
+from milr.benchmarks.download import Source, cache_folder, fetch, load_files, sha256
 from milr.types import MissingError, UsageError
 
 CONTENT = b"a photo of a bench\r\na photo of a cow"
@@ -26,7 +26,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.base = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         if self.server.mood == "missing":
             self.send_error(404)
             return
@@ -52,13 +52,13 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+    instance = Server()
+    thread = threading.Thread(target=instance.serve_forever, args=(0.01,))
     thread.start()
-    yield made
-    made.shutdown()
+    yield instance
+    instance.shutdown()
     thread.join()
-    made.server_close()
+    instance.server_close()
 
 
 def everything(folder: Path) -> list[str]:
@@ -68,7 +68,7 @@ def everything(folder: Path) -> list[str]:
 def test_a_file_is_fetched_once_and_then_read_from_the_cache(server, tmp_path):
     assert fetch(KNOWN, base=server.base, folder=tmp_path) == CONTENT
     assert fetch(KNOWN, base=server.base, folder=tmp_path) == CONTENT
-    assert server.asked == ["/owner/name/abc1234/data/some%20file.txt"]
+    assert server.requests == ["/owner/name/abc1234/data/some%20file.txt"]
     assert everything(tmp_path) == ["benchmarks/owner/name/abc1234/data/some file.txt"]
 
 
@@ -78,10 +78,10 @@ def test_a_file_is_fetched_once_and_then_read_from_the_cache(server, tmp_path):
 )
 def test_what_goes_wrong_is_told_with_address_hash_and_remedy_and_leaves_nothing(server, tmp_path, mood, says):
     server.mood, server.content = mood, b"other" if mood == "other" else CONTENT
-    with pytest.raises(MissingError) as told:
+    with pytest.raises(MissingError) as error:
         fetch(KNOWN, base=server.base, folder=tmp_path)
     for part in (f"{server.base}/owner/name/abc1234/data/some%20file.txt", HASH, "--prompts PATH", says):
-        assert part in str(told.value)
+        assert part in str(error.value)
     assert everything(tmp_path) == []
     server.mood, server.content = "normal", CONTENT
     assert fetch(KNOWN, base=server.base, folder=tmp_path) == CONTENT
@@ -96,19 +96,19 @@ def test_nobody_there(tmp_path):
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(server, tmp_path):
     fetch(KNOWN, base=server.base, folder=tmp_path)
-    kept = tmp_path / everything(tmp_path)[0]
-    kept.write_bytes(CONTENT[:-1])
-    assert fetch(KNOWN, base=server.base, folder=tmp_path) == CONTENT == kept.read_bytes()
-    assert len(server.asked) == 2
+    cached = tmp_path / everything(tmp_path)[0]
+    cached.write_bytes(CONTENT[:-1])
+    assert fetch(KNOWN, base=server.base, folder=tmp_path) == CONTENT == cached.read_bytes()
+    assert len(server.requests) == 2
 
 
 def test_a_file_without_a_known_hash_is_held_to_what_came_first(server, tmp_path):
     assert fetch(UNKNOWN, base=server.base, folder=tmp_path) == CONTENT
-    kept, note = (tmp_path / name for name in everything(tmp_path))
+    cached, note = (tmp_path / name for name in everything(tmp_path))
     assert note.read_text() == f"{HASH}\n"
     server.content = b"other"
     assert fetch(UNKNOWN, base=server.base, folder=tmp_path) == CONTENT, "the cache was not read"
-    kept.unlink()
+    cached.unlink()
     with pytest.raises(MissingError, match=f"has the SHA-256 {sha256(b'other')}.*SHA-256 is {HASH}"):
         fetch(UNKNOWN, base=server.base, folder=tmp_path)
     note.write_text("nonsense")
@@ -145,12 +145,12 @@ def test_local_files_take_the_place_of_the_network(tmp_path):
     path = tmp_path / "some file.txt"
     path.write_bytes(CONTENT)
     for prompts in (path, tmp_path):
-        found = files_of([KNOWN], prompts, never)
-        assert found.contents == (CONTENT,) and found.official
-    assert not files_of([UNKNOWN], path, never).official, "nobody knows whether it is the official file"
+        files = load_files([KNOWN], prompts, never)
+        assert files.contents == (CONTENT,) and files.official
+    assert not load_files([UNKNOWN], path, never).official, "nobody knows whether it is the official file"
     path.write_bytes(b"mine")
-    assert not files_of([KNOWN], path, never).official
+    assert not load_files([KNOWN], path, never).official
     with pytest.raises(UsageError, match="No such file.*--prompts"):
-        files_of([KNOWN], tmp_path / "none.txt", never)
+        load_files([KNOWN], tmp_path / "none.txt", never)
     with pytest.raises(UsageError, match="a folder with it"):
-        files_of([KNOWN, KNOWN], path, never)
+        load_files([KNOWN, KNOWN], path, never)

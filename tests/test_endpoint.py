@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from chat_server import CUT, SILENT, ChatServer, Reply, fails, on_loopback, says, serving
 from milr.rewards.endpoint import client as endpoint
-from milr.rewards.endpoint.client import Endpoint, EndpointSettings
+from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 KEY = "sk-very-secret-and-long"
@@ -30,17 +31,17 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     on_loopback(monkeypatch, tmp_path_factory.getbasetemp())
 
 
-def at(server: ChatServer | str, **settings: Any) -> Endpoint:
+def at(server: ChatServer | str, **settings: Any) -> EndpointClient:
     url = server if isinstance(server, str) else server.url
     quick = {"first_wait": 0.001, "longest_wait": 0.002, "timeout": 60.0} | settings
-    return Endpoint(EndpointSettings(url, "some-judge", **quick))
+    return EndpointClient(EndpointSettings(url, "some-judge", **quick))
 
 
 def read(answer: str) -> Score | None:
     return Score(float(answer)) if answer in ("0", "1") else None
 
 
-def judged(judge: Endpoint, picture: Image.Image = RED, question: str = "Well?") -> Score:
+def judged(judge: EndpointClient, picture: Image.Image = RED, question: str = "Well?") -> Score:
     return asyncio.run(judge.judge(picture, question, read))
 
 
@@ -48,9 +49,9 @@ def test_a_question_and_its_answer() -> None:
     with serving(says("1")) as server:
         judge = at(server, max_tokens=7)
         assert judged(judge) == Score(1.0, calls=1)
-    (asked,) = server.asked
-    assert asked["model"] == "some-judge" and asked["max_tokens"] == 7 and asked["temperature"] == 0
-    ((message),) = asked["messages"]
+    (request,) = server.requests
+    assert request["model"] == "some-judge" and request["max_tokens"] == 7 and request["temperature"] == 0
+    ((message),) = request["messages"]
     picture, text = message["content"]
     assert message["role"] == "user" and text == {"type": "text", "text": "Well?"}
     kind, data = picture["image_url"]["url"].split(",")
@@ -63,22 +64,22 @@ def test_a_question_and_its_answer() -> None:
 def test_passing_trouble_is_asked_again(trouble: Reply | str) -> None:
     with serving(trouble, trouble, says("1")) as server:
         judge = at(server)
-        assert judged(judge).value == 1.0 and judge.calls == len(server.asked) == 3
+        assert judged(judge).value == 1.0 and judge.calls == len(server.requests) == 3
 
 
 def test_a_server_that_stays_broken_is_unscored_after_its_attempts() -> None:
     with serving(fails(500, "out of\n memory")) as server:
-        score = judged(at(server, attempts=3))
-    assert score.value is None and len(server.asked) == 3
+        score = judged(at(server, max_attempts=3))
+    assert score.value is None and len(server.requests) == 3
     assert f"some-judge at {server.url} failed 3 times (HTTP 500: out of memory);" in score.reason
 
 
 def test_a_slow_server_is_not_waited_for() -> None:
     began = time.perf_counter()
     with serving(says("1", after=20)) as server:
-        score = judged(at(server, timeout=0.1, attempts=2))
+        score = judged(at(server, timeout=0.1, max_attempts=2))
         assert score.value is None and "2 times (no answer within 0.1 s)" in score.reason
-        assert time.perf_counter() - began < 10 and len(server.asked) == 2
+        assert time.perf_counter() - began < 10 and len(server.requests) == 2
 
 
 def test_a_slow_answer_within_the_time_is_taken() -> None:
@@ -90,20 +91,20 @@ def test_nobody_listening() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-        score = judged(at(url, attempts=2))
-    assert score.value is None and "2 times (no connection" in score.reason and "see that it runs" in score.reason
+        score = judged(at(url, max_attempts=2))
+    assert score.value is None and "2 times (no connection" in score.reason and "check that it runs" in score.reason
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "message"),
     [(fails(401), "environment variable OPENAI_API_KEY"), (fails(403), "may use this model"),
      (fails(404), "the model's name"), (fails(400, "no pictures, please"), "HTTP 400: no pictures, please")],
 )  # fmt: skip
-def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, told: str) -> None:
+def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, message: str) -> None:
     with serving(reply) as server:
-        with pytest.raises(JudgeError, match=told):
+        with pytest.raises(JudgeError, match=message):
             asyncio.run(at(server).ask(RED, "Well?"))
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,8 +117,8 @@ def test_what_asking_again_cannot_mend_is_not_asked_again(reply: Reply, told: st
 def test_a_body_that_is_no_completion_fails_at_once(reply: Reply) -> None:
     with serving(reply) as server:
         score = judged(at(server))
-    assert score.value is None and "no chat completion" in score.reason and "/v1" in score.reason
-    assert len(server.asked) == 1
+    assert score.value is None and "not a chat completion" in score.reason and "/v1" in score.reason
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("nothing", [says("What a lovely picture!"), says(""), says(None), Reply({"choices": []})])
@@ -127,7 +128,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_again(nothing: Reply) -> Non
     with serving(nothing) as server:
         score = judged(at(server))
         assert score.value is None and "could not be read in 3 tries" in score.reason
-        assert score.calls == len(server.asked) == 3
+        assert score.calls == len(server.requests) == 3
 
 
 def test_the_server_says_how_long_to_wait() -> None:
@@ -140,12 +141,12 @@ def test_the_server_says_how_long_to_wait() -> None:
 
 
 def test_no_more_questions_at_once_than_allowed() -> None:
-    async def ask_all(judge: Endpoint) -> list[Score]:
+    async def ask_all(judge: EndpointClient) -> list[Score]:
         return await asyncio.gather(*(judge.judge(RED, str(number), read) for number in range(9)))
 
     with serving(says("1", after=0.15)) as server:
         scores = asyncio.run(ask_all(at(server, concurrency=3)))
-        assert [score.value for score in scores] == [1.0] * 9 and 2 <= server.most_at_once <= 3
+        assert [score.value for score in scores] == [1.0] * 9 and 2 <= server.max_concurrent <= 3
 
 
 def test_the_same_judge_in_two_event_loops() -> None:
@@ -155,7 +156,7 @@ def test_the_same_judge_in_two_event_loops() -> None:
 
 
 def test_a_question_given_up_leaves_the_judge_usable() -> None:
-    async def give_up(judge: Endpoint) -> None:
+    async def give_up(judge: EndpointClient) -> None:
         async with asyncio.timeout(0.1):
             await judge.judge(RED, "Well?", read)
 
@@ -171,21 +172,21 @@ def test_a_question_given_up_leaves_the_judge_usable() -> None:
 
 def test_the_cap_on_calls_counts_every_request() -> None:
     with serving(fails(500), says("1")) as server:
-        judge = at(server, most_calls=3)
+        judge = at(server, max_calls=3)
         scores = [judged(judge, question=str(number)) for number in range(4)]
-        assert [score.value for score in scores] == [1.0, 1.0, None, None] and len(server.asked) == 3
+        assert [score.value for score in scores] == [1.0, 1.0, None, None] and len(server.requests) == 3
     assert "the cap of 3 calls to some-judge is reached" in scores[-1].reason
 
 
 def test_the_cap_holds_among_many_at_once_and_within_attempts() -> None:
-    async def ask_all(judge: Endpoint) -> list[Score]:
+    async def ask_all(judge: EndpointClient) -> list[Score]:
         return await asyncio.gather(*(judge.judge(RED, str(number), read) for number in range(9)))
 
     with serving(says("1", after=0.02)) as server:
-        scores = asyncio.run(ask_all(at(server, most_calls=5)))
-        assert sum(score.value == 1.0 for score in scores) == 5 == len(server.asked)
+        scores = asyncio.run(ask_all(at(server, max_calls=5)))
+        assert sum(score.value == 1.0 for score in scores) == 5 == len(server.requests)
     with serving(fails(500)) as server:
-        assert "the cap of 2 calls" in judged(at(server, most_calls=2)).reason and len(server.asked) == 2
+        assert "the cap of 2 calls" in judged(at(server, max_calls=2)).reason and len(server.requests) == 2
 
 
 # The cache
@@ -193,9 +194,9 @@ def test_the_cap_holds_among_many_at_once_and_within_attempts() -> None:
 
 def test_a_kept_answer_costs_no_request(tmp_path: Path) -> None:
     with serving(says("hm"), says("1")) as server:
-        first = judged(at(server, cache=tmp_path / "new" / "folder"))
-        again = judged(at(server, cache=tmp_path / "new" / "folder", most_calls=0))
-        assert first == again == Score(1.0, calls=2) and len(server.asked) == 2
+        first = judged(at(server, cache_folder=tmp_path / "new" / "folder"))
+        again = judged(at(server, cache_folder=tmp_path / "new" / "folder", max_calls=0))
+        assert first == again == Score(1.0, calls=2) and len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,33 +205,34 @@ def test_a_kept_answer_costs_no_request(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_another_question_is_asked_anew(tmp_path: Path, other: dict[str, Any]) -> None:
     with serving(says("1")) as server:
-        settings = EndpointSettings(server.url, "some-judge", cache=tmp_path)
-        judged(Endpoint(settings))
+        settings = EndpointSettings(server.url, "some-judge", cache_folder=tmp_path)
+        judged(EndpointClient(settings))
         changed = {name: other.pop(name) for name in ("model", "max_tokens", "temperature") if name in other}
-        judged(Endpoint(EndpointSettings(server.url, **{"model": "some-judge", "cache": tmp_path} | changed)), **other)
-        assert len(server.asked) == 2 == len(list(tmp_path.iterdir()))
+        settings = replace(settings, **changed)
+        judged(EndpointClient(settings), **other)
+        assert len(server.requests) == 2 == len(list(tmp_path.iterdir()))
 
 
 def test_what_could_not_be_read_or_had_is_not_kept(tmp_path: Path) -> None:
     with serving(says("hm"), says("hm"), says("hm"), fails(400), says("1")) as server:
-        values = [judged(at(server, cache=tmp_path)).value for _ in range(3)]
+        values = [judged(at(server, cache_folder=tmp_path)).value for _ in range(3)]
         assert values == [None, None, 1.0] and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"answer": "1"}', b"\xff", b'{"answer": "hm", "tries": 1}'])
 def test_a_damaged_or_unreadable_kept_answer_is_replaced(tmp_path: Path, content: bytes) -> None:
     with serving(says("1")) as server:
-        judged(at(server, cache=tmp_path))
+        judged(at(server, cache_folder=tmp_path))
         (file,) = tmp_path.iterdir()
         file.write_bytes(content)
-        assert judged(at(server, cache=tmp_path)).value == 1.0 and len(server.asked) == 2
+        assert judged(at(server, cache_folder=tmp_path)).value == 1.0 and len(server.requests) == 2
         assert json.loads(file.read_text()) == {"model": "some-judge", "answer": "1", "tries": 1}
 
 
 def test_a_cache_that_cannot_be_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="another folder"):
-        at("http://localhost/v1", cache=tmp_path / "file")
+        at("http://localhost/v1", cache_folder=tmp_path / "file")
 
 
 # The key
@@ -239,14 +241,14 @@ def test_a_cache_that_cannot_be_is_a_usage_error(tmp_path: Path) -> None:
 def test_the_key_is_nowhere(tmp_path: Path) -> None:
     quoting = [fails(401, f"{KEY} is a wrong key"), says(f"{KEY}"), says("1")]
     with serving(*quoting) as server:
-        judge = at(server, cache=tmp_path)
+        judge = at(server, cache_folder=tmp_path)
         with pytest.raises(JudgeError, match=r"\*\*\* is a wrong key") as refused:
             asyncio.run(judge.ask(RED, "Well?"))
         assert refused.value.__cause__ is None and refused.value.__suppress_context__
         scores = [judged(judge)]
-        kept = [file.read_text() for file in tmp_path.iterdir()]
-    assert len(kept) == 1
-    for text in (str(refused.value), repr(judge), repr(judge.settings), str(judge.identity()), repr(scores), *kept):
+        stored = [file.read_text() for file in tmp_path.iterdir()]
+    assert len(stored) == 1
+    for text in (str(refused.value), repr(judge), repr(judge.settings), str(judge.identity()), repr(scores), *stored):
         assert KEY not in text
 
 
@@ -293,8 +295,8 @@ def test_a_useless_address_is_refused_and_no_secret_quoted(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"model": ""}, {"attempts": 0}, {"tries": 0}, {"concurrency": 0}, {"max_tokens": 0}, {"timeout": 0},
-              {"most_calls": -1}, {"temperature": -0.1}],
+    "wrong", [{"model": ""}, {"max_attempts": 0}, {"max_answers": 0}, {"concurrency": 0}, {"max_tokens": 0},
+              {"timeout": 0}, {"max_calls": -1}, {"temperature": -0.1}],
 )  # fmt: skip
 def test_useless_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="judge's"):
@@ -309,5 +311,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, pack
 
 
 def test_the_identity_says_who_is_asked() -> None:
-    found = at("http://localhost/v1").identity()
-    assert found == {"model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 4096, "temperature": 0.0}
+    identity = at("http://localhost/v1").identity()
+    assert identity == {
+        "model": "some-judge", "base_url": "http://localhost/v1", "max_tokens": 4096, "temperature": 0.0
+    }  # fmt: skip

@@ -10,7 +10,7 @@ from PIL import Image
 
 import official_files
 from milr import catalog
-from milr.benchmarks.selection import chosen
+from milr.benchmarks.selection import select_prompts
 from milr.options import Options
 from milr.runs.store import RunStore
 from milr.types import Prompt, UsageError
@@ -95,12 +95,12 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: 
 
 def test_prompts_are_spread_and_categories_checked() -> None:
     prompts = [Prompt(str(i), category="ab"[i % 2]) for i in range(10)]
-    assert [p.text for p in chosen(prompts, (), 5)] == ["0", "2", "4", "6", "8"]
-    assert [p.text for p in chosen(prompts, ("b",), 2)] == ["1", "5"]
-    assert chosen(prompts, (), 99) == chosen(prompts) == prompts
+    assert [p.text for p in select_prompts(prompts, (), 5)] == ["0", "2", "4", "6", "8"]
+    assert [p.text for p in select_prompts(prompts, ("b",), 2)] == ["1", "5"]
+    assert select_prompts(prompts, (), 99) == select_prompts(prompts) == prompts
     for wrong in ({"categories": ("c",)}, {"limit": 0}):
         with pytest.raises(UsageError):
-            chosen(prompts, **wrong)  # type: ignore[arg-type]
+            select_prompts(prompts, **wrong)  # type: ignore[arg-type]
 
 
 def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:

@@ -23,19 +23,19 @@ PICTURE = Image.new("RGB", (64, 48), "red")
 class Colours:
     """Names the colour that an object's score stands for."""
 
-    def of(self, picture):
+    def for_picture(self, picture):
         return lambda name, objects: ["red" if one.score > 0.8 else "blue" for one in objects]
 
 
 def seeing(**objects):
     """A reward whose detector sees objects with these scores."""
-    found = {name.replace("_", " "): [Detection((4.0 * place, 0, 4.0 * place + 2, 2), score)
-                                      for place, score in enumerate(scores)]
+    result = {name.replace("_", " "): [Detection((4.0 * index, 0, 4.0 * index + 2, 2), score)
+                                      for index, score in enumerate(scores)]
              for name, scores in objects.items()}  # fmt: skip
-    return GenEvalReward(lambda picture: found, Colours())
+    return GenEvalReward(lambda picture: result, Colours())
 
 
-def asked(tag, *include, exclude=()):
+def prompt_of(tag, *include, exclude=()):
     return Prompt("a photo of", metadata={"tag": tag, "include": list(include), "exclude": list(exclude)})
 
 
@@ -44,8 +44,8 @@ def clause(name, count=1, **more):
 
 
 def score(reward, prompt, picture=PICTURE):
-    (found,) = asyncio.run(reward.score([picture], [prompt], None))
-    return found
+    (result,) = asyncio.run(reward.score([picture], [prompt], None))
+    return result
 
 
 def test_it_is_a_reward_that_names_its_licence_and_its_deviations():
@@ -58,42 +58,42 @@ def test_it_is_a_reward_that_names_its_licence_and_its_deviations():
 
 
 def test_right_is_one_and_wrong_is_zero_with_the_reason():
-    prompt = asked("two_object", clause("car"), clause("bear"))
+    prompt = prompt_of("two_object", clause("car"), clause("bear"))
     assert score(seeing(car=[0.9], bear=[0.5]), prompt).value == 1.0
-    found = score(seeing(car=[0.9], teddy_bear=[0.9], carrot=[0.9]), prompt)  # by name, never by part of a name
-    assert found.value == 0.0 and found.reason == "expected bear>=1, found 0"
-    assert found.parts == {"car found": 1.0, "bear found": 0.0}
+    result = score(seeing(car=[0.9], teddy_bear=[0.9], carrot=[0.9]), prompt)  # by name, never by part of a name
+    assert result.value == 0.0 and result.reason == "expected bear>=1, found 0"
+    assert result.parts == {"car found": 1.0, "bear found": 0.0}
 
 
 def test_counting_has_its_own_threshold_and_refuses_one_too_many():
-    prompt = asked("counting", clause("dog", 2), exclude=[clause("dog", 3)])
+    prompt = prompt_of("counting", clause("dog", 2), exclude=[clause("dog", 3)])
     assert score(seeing(dog=[0.95, 0.91]), prompt).value == 1.0
     assert score(seeing(dog=[0.95, 0.9]), prompt).value == 0.0
     assert score(seeing(dog=[0.95, 0.94, 0.93]), prompt).value == 0.0
 
 
 def test_only_the_surest_instance_decides_a_colour():
-    prompt = asked("colors", clause("cup", color="red"))
+    prompt = prompt_of("colors", clause("cup", color="red"))
     assert score(seeing(cup=[0.5, 0.85]), prompt).value == 1.0
-    found = score(seeing(cup=[0.7, 0.5]), prompt)
-    assert found.value == 0.0 and "found blue" in found.reason and found.parts["cup color"] == 0.0
+    result = score(seeing(cup=[0.7, 0.5]), prompt)
+    assert result.value == 0.0 and "found blue" in result.reason and result.parts["cup color"] == 0.0
 
 
 def test_each_picture_is_judged_as_it_is_and_away_from_the_event_loop():
-    seen, threads = [], []
+    observed, threads = [], []
 
     def detect(picture):
-        seen.append((picture.mode, picture.size, picture.getpixel((0, 0))))
+        observed.append((picture.mode, picture.size, picture.getpixel((0, 0))))
         threads.append(threading.current_thread())
         return {"cat": [Detection((0, 0, 1, 1), 0.9)]} if picture.size == (64, 48) else {}
 
     reward = GenEvalReward(detect, Colours())
     pictures = [PICTURE, Image.new("RGBA", (8, 8), (1, 2, 3, 4))]
-    found = asyncio.run(reward.score(pictures, [asked("single_object", clause("cat"))] * 2, None))
-    assert [one.value for one in found] == [1.0, 0.0]
-    assert seen == [("RGB", (64, 48), (255, 0, 0)), ("RGB", (8, 8), (1, 2, 3))]
+    result = asyncio.run(reward.score(pictures, [prompt_of("single_object", clause("cat"))] * 2, None))
+    assert [one.value for one in result] == [1.0, 0.0]
+    assert observed == [("RGB", (64, 48), (255, 0, 0)), ("RGB", (8, 8), (1, 2, 3))]
     assert threading.main_thread() not in threads
-    assert all(one.seconds > 0 and one.calls == 1 for one in found)
+    assert all(one.seconds > 0 and one.calls == 1 for one in result)
 
 
 def test_one_picture_at_a_time_is_evaluated():
@@ -107,7 +107,7 @@ def test_one_picture_at_a_time_is_evaluated():
         return {}
 
     async def together(reward):
-        prompt = asked("single_object", clause("cat"))
+        prompt = prompt_of("single_object", clause("cat"))
         await asyncio.gather(*(reward.score([PICTURE], [prompt], None) for _ in range(4)))
 
     asyncio.run(together(GenEvalReward(detect, Colours())))
@@ -118,11 +118,11 @@ def test_a_broken_evaluator_is_unscored_and_never_a_pass():
     def broken(picture):
         raise RuntimeError("out of memory")
 
-    found = score(GenEvalReward(broken, Colours()), asked("single_object", clause("cat")))
-    assert found.value is None and "RuntimeError: out of memory" in found.reason
+    result = score(GenEvalReward(broken, Colours()), prompt_of("single_object", clause("cat")))
+    assert result.value is None and "RuntimeError: out of memory" in result.reason
 
     # nothing may be found of what is excluded: the one place where a silent failure would be a success
-    nothing = asked("counting", clause("cat"), exclude=[clause("dog", 1)])
+    nothing = prompt_of("counting", clause("cat"), exclude=[clause("dog", 1)])
     assert score(GenEvalReward(broken, Colours()), nothing).value is None
 
 
@@ -131,8 +131,8 @@ def test_a_detector_of_nonsense_is_unscored(monkeypatch):
     network = tiny_geneval.mask2former()
     with torch.no_grad():
         network.class_predictor.weight.fill_(float("nan"))
-    found = score(GenEvalReward(Segmenter(network), Colours()), asked("single_object", clause("cat")))
-    assert found.value is None and "not finite" in found.reason
+    result = score(GenEvalReward(Segmenter(network), Colours()), prompt_of("single_object", clause("cat")))
+    assert result.value is None and "not finite" in result.reason
 
 
 BAD = {
@@ -160,7 +160,7 @@ def test_metadata_that_is_not_genevals_is_a_usage_error(kind):
 
 
 def test_position_clauses_are_judged():
-    prompt = asked("position", clause("cat"), clause("dog", position=["right of", 0]))
+    prompt = prompt_of("position", clause("cat"), clause("dog", position=["right of", 0]))
     left, right = Detection((0, 0, 10, 10), 0.9), Detection((40, 0, 50, 10), 0.9)
     assert score(GenEvalReward(lambda picture: {"cat": [left], "dog": [right]}, Colours()), prompt).value == 1.0
     assert score(GenEvalReward(lambda picture: {"cat": [right], "dog": [left]}, Colours()), prompt).value == 0.0
@@ -180,9 +180,9 @@ def test_the_whole_path_from_folders_to_a_verdict(tmp_path: Path, monkeypatch):
     cats = reward.detect(picture)["cat"]
     surest = max(cats, key=lambda one: one.score)
     assert surest.score > 0.3, "the test needs a visible cat"
-    (seen,) = ColourClassifier(tiny_geneval.clip()).of(picture)("cat", [surest])
-    assert score(reward, asked("colors", clause("cat", color=seen)), picture).value == 1.0
-    other = "red" if seen != "red" else "blue"
-    found = score(reward, asked("colors", clause("cat", color=other)), picture)
-    assert found.value == 0.0 and f"found {seen}" in found.reason
-    assert score(reward, asked("single_object", clause("dog")), picture).value == 0.0
+    (observed,) = ColourClassifier(tiny_geneval.clip()).for_picture(picture)("cat", [surest])
+    assert score(reward, prompt_of("colors", clause("cat", color=observed)), picture).value == 1.0
+    other = "red" if observed != "red" else "blue"
+    result = score(reward, prompt_of("colors", clause("cat", color=other)), picture)
+    assert result.value == 0.0 and f"found {observed}" in result.reason
+    assert score(reward, prompt_of("single_object", clause("dog")), picture).value == 0.0

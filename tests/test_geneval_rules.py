@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from milr.rules.geneval import Detection, aggregate, graded, judge, keep, overlap, relations
+from milr.rules.geneval import Detection, aggregate, best_objects, graded, iou, judge, relations
 from milr.types import UsageError
 
 
-def seen(score, box=(0, 0, 10, 10)):
+def detection(score, box=(0, 0, 10, 10)):
     return Detection(box, score)
 
 
@@ -26,62 +26,62 @@ def single(count=1, tag="single_object", **more):
 
 def test_threshold_is_strict_in_float32():
     metadata = single()
-    assert not judge({"star": [seen(0.3)]}, metadata).correct
-    assert not judge({"star": [seen(0.3 + 1e-9)]}, metadata).correct  # the same float32
-    assert judge({"star": [seen(float(np.nextafter(np.float32(0.3), np.float32(1))))]}, metadata).correct
+    assert not judge({"star": [detection(0.3)]}, metadata).correct
+    assert not judge({"star": [detection(0.3 + 1e-9)]}, metadata).correct  # the same float32
+    assert judge({"star": [detection(float(np.nextafter(np.float32(0.3), np.float32(1))))]}, metadata).correct
     counted = single(tag="counting")
-    assert not judge({"star": [seen(0.9)]}, counted).correct
-    assert judge({"star": [seen(float(np.nextafter(np.float32(0.9), np.float32(1))))]}, counted).correct
+    assert not judge({"star": [detection(0.9)]}, counted).correct
+    assert judge({"star": [detection(float(np.nextafter(np.float32(0.9), np.float32(1))))]}, counted).correct
 
 
 def test_sixteen_best_per_class():
-    objects = [seen(0.4 + i / 100) for i in range(20)]
-    kept = keep(objects, 0.3)
-    assert [one.score for one in kept] == [0.4 + i / 100 for i in range(19, 3, -1)]
+    objects = [detection(0.4 + i / 100) for i in range(20)]
+    best = best_objects(objects, 0.3)
+    assert [one.score for one in best] == [0.4 + i / 100 for i in range(19, 3, -1)]
     crowd = {"star": objects}
     assert judge(crowd, {"tag": "", "include": [], "exclude": [{"class": "star", "count": 17}]}).correct
     assert not judge(crowd, {"tag": "", "include": [], "exclude": [{"class": "star", "count": 16}]}).correct
 
 
 def test_overlap_suppression_is_off_by_default_and_counts_pixels():
-    assert overlap((0, 0, 9, 9), (0, 0, 9, 9)) == 1
-    assert overlap((0, 0, 9, 9), (10, 0, 19, 9)) == 0  # 10 wide each, adjacent pixels
-    assert overlap((0, 0, 9, 9), (5, 0, 14, 9)) == pytest.approx(50 / 150)
-    objects = [seen(0.9, (0, 0, 9, 9)), seen(0.8, (5, 0, 14, 9)), seen(0.7, (30, 0, 39, 9))]
-    assert len(keep(objects, 0.3)) == 3
-    assert [one.score for one in keep(objects, 0.3, max_overlap=0.3)] == [0.9, 0.7]
-    assert len(keep(objects, 0.3, max_overlap=0.34)) == 3
+    assert iou((0, 0, 9, 9), (0, 0, 9, 9)) == 1
+    assert iou((0, 0, 9, 9), (10, 0, 19, 9)) == 0  # 10 wide each, adjacent pixels
+    assert iou((0, 0, 9, 9), (5, 0, 14, 9)) == pytest.approx(50 / 150)
+    objects = [detection(0.9, (0, 0, 9, 9)), detection(0.8, (5, 0, 14, 9)), detection(0.7, (30, 0, 39, 9))]
+    assert len(best_objects(objects, 0.3)) == 3
+    assert [one.score for one in best_objects(objects, 0.3, max_iou=0.3)] == [0.9, 0.7]
+    assert len(best_objects(objects, 0.3, max_iou=0.34)) == 3
 
 
 def test_counting_needs_enough_and_not_too_many():
     metadata = single(2, "counting") | {"exclude": [{"class": "star", "count": 3}]}
-    verdicts = [judge({"star": [seen(0.95)] * n}, metadata) for n in range(4)]
+    verdicts = [judge({"star": [detection(0.95)] * n}, metadata) for n in range(4)]
     assert [verdict.correct for verdict in verdicts] == [False, False, True, False]
     assert verdicts[1].reasons == ("expected star>=2, found 1",)
     assert verdicts[3].reasons == ("expected star<3, found 3",)
-    assert judge({"star": [seen(0.95)] * 2 + [seen(0.85)]}, metadata).correct
+    assert judge({"star": [detection(0.95)] * 2 + [detection(0.85)]}, metadata).correct
 
 
 def test_extra_objects_never_matter():
-    assert judge({"star": [seen(0.5)] * 3, "moon": [seen(0.9)]}, single()).correct
+    assert judge({"star": [detection(0.5)] * 3, "moon": [detection(0.9)]}, single()).correct
     both = {"tag": "two_object", "include": [{"class": "star", "count": 1}, {"class": "moon", "count": 1}]}
-    assert not judge({"star": [seen(0.9)]}, both).correct
-    assert judge({"star": [seen(0.9)], "moon": [seen(0.31)], "heart": [seen(1.0)]}, both).correct
+    assert not judge({"star": [detection(0.9)]}, both).correct
+    assert judge({"star": [detection(0.9)], "moon": [detection(0.31)], "heart": [detection(1.0)]}, both).correct
 
 
 def test_only_the_top_instances_are_asked_for_their_colour():
     table = {0.9: "blue", 0.8: "red", 0.7: "red"}
-    objects = {"star": [seen(0.7), seen(0.8), seen(0.9)]}
+    objects = {"star": [detection(0.7), detection(0.8), detection(0.9)]}
     assert not judge(objects, single(color="red"), colours(table)).correct
     assert judge(objects, single(color="blue"), colours(table)).correct
     two_red = judge(objects, single(2, color="red"), colours(table))
     assert not two_red.correct and "blue" in two_red.reasons[0]
-    assert judge({"star": [seen(0.7), seen(0.8)]}, single(2, color="red"), colours(table)).correct
+    assert judge({"star": [detection(0.7), detection(0.8)]}, single(2, color="red"), colours(table)).correct
 
 
 def test_an_attribute_without_a_classifier_is_an_error():
     with pytest.raises(UsageError, match="size"):
-        judge({"star": [seen(0.9)]}, single(size="small"))
+        judge({"star": [detection(0.9)]}, single(size="small"))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_graded_gives_a_share_for_each_fact():
     lost = judge({"star": [at(0, 0)]}, metadata, table)
     assert graded(lost) == pytest.approx((0 + 1 / 2) / 2)
     assert graded(judge({}, metadata, table)) == 0.0
-    too_many = judge({"star": [seen(0.9)] * 3}, single(2) | {"exclude": [{"class": "star", "count": 3}]})
+    too_many = judge({"star": [detection(0.9)] * 3}, single(2) | {"exclude": [{"class": "star", "count": 3}]})
     assert graded(too_many) == pytest.approx(1 / 2)
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import tiny_judges
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.grounding import GroundingDino
 from milr.types import JudgeError, MissingError
 
 PICTURE = Image.effect_noise((90, 60), 80).convert("RGB")
@@ -24,7 +24,7 @@ def network():
 
 
 def detector(network, words, **settings):
-    return Grounding(network, words, tiny_judges.grounding_processor(), **settings)
+    return GroundingDino(network, words, tiny_judges.grounding_processor(), **settings)
 
 
 def raw(network, words, caption):
@@ -32,19 +32,20 @@ def raw(network, words, caption):
     pixels = tiny_judges.grounding_processor()(images=PICTURE, return_tensors="pt")
     assert pixels["pixel_values"].shape == (1, 3, 96, 144)  # shorter side 96
     with torch.no_grad():
-        seen = network(**pixels, **words(caption, return_tensors="pt"))
-    return seen.logits[0].sigmoid().numpy(), seen.pred_boxes[0].numpy()
+        output = network(**pixels, **words(caption, return_tensors="pt"))
+    return output.logits[0].sigmoid().numpy(), output.pred_boxes[0].numpy()
 
 
 def test_a_query_s_score_is_the_mean_over_the_name_s_tokens(network, words):
     # [CLS] traffic light . horse ##back . dog . [SEP]
-    chances, boxes = raw(network, words, "traffic light . horseback . dog.")
-    expected = {"Traffic light": chances[:, 1:3].mean(1), "horseback": chances[:, 4:6].mean(1), "dog": chances[:, 7]}
-    seen = detector(network, words, threshold=0.0)(PICTURE, NAMES)
-    assert list(seen) == NAMES
+    probabilities, boxes = raw(network, words, "traffic light . horseback . dog.")
+    expected = {"Traffic light": probabilities[:, 1:3].mean(1), "horseback": probabilities[:, 4:6].mean(1),
+                "dog": probabilities[:, 7]}  # fmt: skip
+    output = detector(network, words, threshold=0.0)(PICTURE, NAMES)
+    assert list(output) == NAMES
     for name, scores in expected.items():
-        assert [one.score for one in seen[name]] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
-        assert seen[name][0].centred == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
+        assert [one.score for one in output[name]] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
+        assert output[name][0].cxcywh == pytest.approx(boxes[np.argmax(scores)], abs=1e-6)
     assert np.ptp(expected["Traffic light"]) > 0.05
 
 
@@ -71,12 +72,13 @@ def test_numbers_that_are_not_finite_are_a_judge_s_failure(words):
 
 def test_it_comes_back_from_a_folder(tmp_path, network, words):
     folder = tiny_judges.saved(tmp_path, network, words, tiny_judges.grounding_processor())
-    loaded, own = (found(PICTURE, NAMES) for found in (Grounding.load(folder, device="cpu"), detector(network, words)))
+    loaded = GroundingDino.load(folder, device="cpu")(PICTURE, NAMES)
+    original = detector(network, words)(PICTURE, NAMES)
     for name in NAMES:
-        assert [one.score for one in loaded[name]] == pytest.approx([one.score for one in own[name]], abs=1e-5)
-        assert own[name]
+        assert [box.score for box in loaded[name]] == pytest.approx([box.score for box in original[name]], abs=1e-5)
+        assert original[name]
 
 
 def test_a_folder_that_is_not_there_is_missing():
     with pytest.raises(MissingError, match="no folder /nowhere"):
-        Grounding.load("/nowhere")
+        GroundingDino.load("/nowhere")

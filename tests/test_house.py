@@ -106,8 +106,8 @@ def test_a_file_imports_only_from_floors_below(file: str) -> None:
 def test_the_floors_can_refuse() -> None:
     assert not may_import("types.py", "base") and not may_import("policy.py", "models/janus")
     assert not may_import("engine/search.py", "methods/redraw") and may_import("engine/search.py", "engine/studio")
-    assert not may_import("rewards/detection.py", "shapes/training/train")
-    assert may_import("rewards/detection.py", "shapes/judge")
+    assert not may_import("rewards/detector.py", "shapes/training/train")
+    assert may_import("rewards/detector.py", "shapes/judge")
     assert not may_import("shapes/drawing.py", "models/nano") and may_import("shapes/training/train.py", "models/nano")
     assert not may_import("workflows/generate.py", "cli/app") and may_import("cli/app.py", "workflows/generate")
     assert imported("engine/search.py") == {"base", "engine/studio", "types"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milr.rules.judgements import final_score, json_verdict, spoken, zero_or_minus_one
+from milr.rules.judgements import final_score, json_verdict, without_reasoning, zero_or_minus_one
 
 RIGHT = '{"Thought": "one {red} dog", "Score": 0, "Reason": ""}'
 WRONG = '{"Thought": "a cat", "Score": -1, "Reason": "no dog"}'
@@ -75,12 +75,12 @@ def test_numbers_that_merely_contain_one_and_both_at_once_are_not_read(answer: s
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "final"),
     [("0", "0"), ("<think>-1?</think>\n0", "\n0"), ("0 would do.</think> -1", " -1"), ("<think>It is 0, I", ""),
      ("<think>a</think> b <think>c</think>0", "0"), ("", ""), ("I think -1", "I think -1"), ("<think></think>", "")],
 )  # fmt: skip
-def test_reasoning_is_not_what_is_said(answer: str, said: str) -> None:
-    assert spoken(answer) == said
+def test_reasoning_is_not_what_is_said(answer: str, final: str) -> None:
+    assert without_reasoning(answer) == final
 
 
 @pytest.mark.parametrize(

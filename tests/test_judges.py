@@ -17,19 +17,19 @@ from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
 from milr import catalog
 from milr.base import Reward
 from milr.options import Options
-from milr.rewards.asked import AskedReward
-from milr.rewards.endpoint.client import Endpoint, EndpointSettings
+from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+from milr.rewards.endpoint.question_reward import QuestionReward
+from milr.rewards.endpoint.wording import Wording
 from milr.rewards.judge import JudgeReward
-from milr.rewards.self_verdict import SelfVerdict
+from milr.rewards.self_json import SelfJsonReward
 from milr.rewards.unified import UnifiedReward
 from milr.rewards.vision.qwen import LocalQwen
 from milr.rewards.wise import WiseReward
-from milr.rewards.wording import Wording
 from milr.types import Answer, MissingError, Prompt, Score, UsageError
 
 RED = Image.new("RGB", (4, 4), "red")
 BALL = Prompt("a {red} ball", metadata={"explanation": "it is round"})
-KINDS: dict[str, type[AskedReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
+KINDS: dict[str, type[QuestionReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
 READABLE = {
     "judge": "-1",
     "wise": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
@@ -42,9 +42,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     on_loopback(monkeypatch, tmp_path_factory.getbasetemp())
 
 
-def reward(name: str, server: ChatServer, **settings: Any) -> AskedReward:
-    quick = {"first_wait": 0.001, "longest_wait": 0.002, "attempts": 2} | settings
-    return KINDS[name](Endpoint(EndpointSettings(server.url, "m", **quick)), Wording.load(name))
+def reward(name: str, server: ChatServer, **settings: Any) -> QuestionReward:
+    quick = {"first_wait": 0.001, "longest_wait": 0.002, "max_attempts": 2} | settings
+    return KINDS[name](EndpointClient(EndpointSettings(server.url, "m", **quick)), Wording.load(name))
 
 
 def scores(judge: Reward, count: int = 1, prompt: Prompt = BALL, services: Any = None) -> list[Score]:
@@ -65,7 +65,7 @@ def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> 
         judge = reward(name, server)
     assert isinstance(judge, Reward) and judge.name == name and judge.range == (0.0, 1.0)
     assert judge.threshold == threshold and judge.needs == needs and judge.licence
-    assert judge.identity() == {"wording": Wording.load(name).mark} | dict(judge.asker.identity())
+    assert judge.identity() == {"wording": Wording.load(name).sha256} | dict(judge.client.identity())
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> 
 )
 def test_an_answer_becomes_a_score(name: str, value: float, parts: dict[str, float]) -> None:
     with serving(says(READABLE[name])) as server:
-        found = scores(reward(name, server), 3)
-        questions = [asked["messages"][0]["content"][1]["text"] for asked in server.asked]
-    assert [score.value for score in found] == pytest.approx([value] * 3)
-    assert found[0].parts == parts and repr(READABLE[name]) in found[0].reason
+        results = scores(reward(name, server), 3)
+        questions = [request["messages"][0]["content"][1]["text"] for request in server.requests]
+    assert [score.value for score in results] == pytest.approx([value] * 3)
+    assert results[0].parts == parts and repr(READABLE[name]) in results[0].reason
     assert questions == [Wording.load(name).fill(prompt="a {red} ball", explanation="it is round")] * 3
 
 
@@ -93,18 +93,18 @@ def test_wise_stops_above_half_a_wiscore_and_not_at_it(marks: str, stops: bool) 
 
 @pytest.mark.parametrize(("value", "stops"), [("4", False), ("4.1", True), ("5", True)])
 def test_unified_stops_above_four(value: str, stops: bool) -> None:
-    found = scored("unified", says(f"Final Score: {value}")).value
-    assert found is not None and (found > UnifiedReward.threshold) == stops
+    results = scored("unified", says(f"Final Score: {value}")).value
+    assert results is not None and (results > UnifiedReward.threshold) == stops
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_three_answers_that_cannot_be_read_are_unscored(name: str) -> None:
     nonsense = says("I would rather not say.")
     with serving(nonsense, nonsense, says(READABLE[name])) as server:
-        assert scores(reward(name, server))[0].value is not None and len(server.asked) == 3
+        assert scores(reward(name, server))[0].value is not None and len(server.requests) == 3
     with serving(nonsense, nonsense, nonsense, says(READABLE[name])) as server:
         (score,) = scores(reward(name, server))
-        assert score.value is None and "rather not say" in score.reason and len(server.asked) == 3
+        assert score.value is None and "rather not say" in score.reason and len(server.requests) == 3
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -123,14 +123,14 @@ def test_a_model_that_reasons_before_it_answers_is_read(
     thoughts = "<think>0? Consistency: 0, Realism: 0, Aesthetic Quality: 0.\nFinal Score: 1\n"
     whole = READABLE[name] if apart else f"{thoughts}</think>\n\n{READABLE[name]}"
 
-    def reasons(asked: dict[str, Any]) -> Reply:
-        return says(whole if asked["max_tokens"] > 1000 else None if apart else thoughts)
+    def reasons(request: dict[str, Any]) -> Reply:
+        return says(whole if request["max_tokens"] > 1000 else None if apart else thoughts)
 
     monkeypatch.setenv("MILR_CACHE", str(tmp_path))
     with serving(reasons) as server:
         judge = catalog.make_reward(name, None, Options(judge_url=server.url, judge_model="thinker"))
         (score,) = scores(judge)
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
     assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "unified": 0.9}[name])
     assert score.reason == f"the judge answered {READABLE[name]!r}"
 
@@ -149,17 +149,18 @@ def test_wise_needs_the_explanation(metadata: dict[str, Any] | None) -> None:
     with serving(says("2\n2\n2")) as server:
         with pytest.raises(UsageError, match="explanation"):
             scores(reward("wise", server), prompt=replace(BALL, metadata=metadata))
-        assert server.asked == []
+        assert server.requests == []
 
 
 def test_another_wording_is_another_question_and_identity(tmp_path: Path) -> None:
     file = tmp_path / "official.txt"
     file.write_text("Rate [{prompt}].")
     with serving(says("0")) as server:
-        ours = reward("judge", server, cache=tmp_path / "answers")
-        theirs = JudgeReward(ours.asker, Wording.load("judge", file))
+        ours = reward("judge", server, cache_folder=tmp_path / "answers")
+        theirs = JudgeReward(ours.client, Wording.load("judge", file))
         assert scores(ours) == scores(ours) and scores(theirs)[0].value == 1.0
-        assert [asked["messages"][0]["content"][1]["text"] for asked in server.asked][1:] == ["Rate [a {red} ball]."]
+        questions = [request["messages"][0]["content"][1]["text"] for request in server.requests]
+        assert questions[1:] == ["Rate [a {red} ball]."]
     assert ours.identity() != theirs.identity() and theirs.wording.label == f"template {file}"
 
 
@@ -172,9 +173,9 @@ def test_a_small_qwen_learns_to_judge_two_pictures_and_is_asked_here() -> None:
     tiny_qwen.teach(local, wording.fill(prompt="red"), {"red": "Final Score: 4.6", "blue": "Final Score: 1.5"})
     judge = UnifiedReward(local, wording)
     pictures = [tiny_qwen.plain("red"), tiny_qwen.plain("blue").convert("RGBA")]
-    found = asyncio.run(judge.score(pictures, [Prompt("red")] * 2, None))  # type: ignore[arg-type]
-    assert [score.value for score in found] == pytest.approx([0.9, 0.125])
-    assert judge.identity() == {"wording": wording.mark, "model": "tiny", "dtype": "torch.float32", "max_tokens": 24}
+    results = asyncio.run(judge.score(pictures, [Prompt("red")] * 2, None))  # type: ignore[arg-type]
+    assert [score.value for score in results] == pytest.approx([0.9, 0.125])
+    assert judge.identity() == {"wording": wording.sha256, "model": "tiny", "dtype": "torch.float32", "max_tokens": 24}
 
 
 def test_an_untaught_qwen_is_unscored() -> None:
@@ -197,7 +198,7 @@ def test_a_pad_for_each_merged_patch_and_every_pixel_counts() -> None:
 
 def test_a_judge_from_a_folder_says_the_same(tmp_path: Path) -> None:
     local = tiny_qwen.judge(max_tokens=8)
-    for part in (local.network.to(torch.bfloat16), local.images, local.tokenizer):
+    for part in (local.network.to(torch.bfloat16), local.processor, local.tokenizer):
         part.save_pretrained(tmp_path)
     loaded = LocalQwen.load(str(tmp_path), max_tokens=8)
     assert loaded.answer(RED, "Is it?") == local.answer(RED, "Is it?") != ""
@@ -217,11 +218,11 @@ class Answering:
 
     def __init__(self, text: str = "", error: Exception | None = None) -> None:
         self.text, self.error = text, error
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     async def answer(self, picture: Image.Image, question: str, max_new_tokens: int | None = None) -> Answer:
-        self.asked.append(question)
-        assert max_new_tokens == SelfVerdict.answer_tokens
+        self.requests.append(question)
+        assert max_new_tokens == SelfJsonReward.max_answer_tokens
         if self.error:
             raise self.error
         return Answer(self.text, None, seconds=0.25)
@@ -229,18 +230,18 @@ class Answering:
 
 @pytest.mark.parametrize(("verdict", "value"), [("0", 1.0), ("-1", 0.0)])
 def test_the_model_gives_a_json_verdict(verdict: str, value: float) -> None:
-    judge = SelfVerdict(Wording.load("self"))
+    judge = SelfJsonReward(Wording.load("self"))
     services = Answering(f'```json\n{{"Thought": "a ball", "Score": {verdict}, "Reason": ""}}\n```')
     (score,) = scores(judge, services=services)
     assert isinstance(judge, Reward) and score.value == value and score.seconds == 0.25
-    assert services.asked == [Wording.load("self").fill(prompt="a {red} ball")]
-    assert judge.identity() == {"wording": Wording.load("self").mark}
+    assert services.requests == [Wording.load("self").fill(prompt="a {red} ball")]
+    assert judge.identity() == {"wording": Wording.load("self").sha256}
 
 
 @pytest.mark.parametrize(
-    ("services", "told"),
+    ("services", "message"),
     [(Answering('{"Thought": "I see'), "no JSON verdict"), (Answering(error=RuntimeError("no room")), "no room")],
 )
-def test_a_verdict_that_cannot_be_had_is_unscored(services: Answering, told: str) -> None:
-    (score,) = scores(SelfVerdict(Wording.load("self")), services=services)
-    assert score.value is None and told in score.reason
+def test_a_verdict_that_cannot_be_had_is_unscored(services: Answering, message: str) -> None:
+    (score,) = scores(SelfJsonReward(Wording.load("self")), services=services)
+    assert score.value is None and message in score.reason

@@ -8,9 +8,9 @@ from PIL import Image
 import tiny_judges
 from milr.base import Reward
 from milr.rewards.mixed import MixedReward
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.vision.grounding import GroundingDino
 from milr.rewards.vision.vqa import GitVQA
-from milr.rules.grounding import Grounded
+from milr.rules.grounding import GroundedBox
 from milr.types import JudgeError, Prompt, Score, UsageError
 
 PICTURE = Image.effect_noise((90, 60), 80)
@@ -33,7 +33,7 @@ class Unified:
 
 
 def at(x, y):
-    return Grounded(0.9, (x, y, 0.1, 0.1))
+    return GroundedBox(0.9, (x, y, 0.1, 0.1))
 
 
 PLACES = {"dog": [at(0.8, 0.5)], "cat": [at(0.2, 0.5)]}
@@ -77,8 +77,8 @@ def test_the_score_is_the_weighted_mean_of_its_parts(metadata, parts, value):
 
 def test_each_picture_is_judged_by_its_own_prompt():
     prompts = [Prompt("a photo", metadata=metadata) for metadata in (CAT_LEFT, RED_DOG)]
-    found = asyncio.run(MixedReward(ground, answer, Unified()).score([PICTURE] * 2, prompts, None))
-    assert [score.value for score in found] == [score_of(metadata).value for metadata in (CAT_LEFT, RED_DOG)]
+    results = asyncio.run(MixedReward(ground, answer, Unified()).score([PICTURE] * 2, prompts, None))
+    assert [score.value for score in results] == [score_of(metadata).value for metadata in (CAT_LEFT, RED_DOG)]
 
 
 def test_a_part_that_is_unscored_leaves_the_picture_unscored():
@@ -125,9 +125,9 @@ def test_what_unified_says_of_itself_is_part_of_its_identity(monkeypatch):
 
 def test_the_whole_on_small_networks_is_deterministic():
     words = tiny_judges.tokenizer()
-    detect = Grounding(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
-    asked = GitVQA(tiny_judges.git(), words, tiny_judges.git_processor())
-    reward = MixedReward(detect, asked.answers, Unified())
+    detect = GroundingDino(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
+    git = GitVQA(tiny_judges.git(), words, tiny_judges.git_processor())
+    reward = MixedReward(detect, git.yes_probabilities, Unified())
     first, again = score_of(CAT_LEFT, reward), score_of(CAT_LEFT, reward)
     assert first.value == again.value and first.parts == again.parts
     assert first.value is not None and 0 < first.value < 1 and 0 < first.parts["questions"] < 1

@@ -11,7 +11,7 @@ from PIL import Image
 from milr import catalog
 from milr.options import Options
 from milr.rewards.function import FunctionReward
-from milr.rewards.noisy import NoisyJudge, chance, parse
+from milr.rewards.noisy import NoisyReward, keyed_uniform, parse
 from milr.types import Prompt, Score, UsageError
 
 PROMPT = Prompt("a red star")
@@ -22,26 +22,26 @@ def picture(shade: int) -> Image.Image:
 
 
 def scores(value: float | Score, miss: float, pass_: float, seed: int = 0, count: int = 400) -> list[Score]:
-    judge = NoisyJudge(FunctionReward(lambda picture, prompt: value, "fixed"), miss, pass_, seed)
+    judge = NoisyReward(FunctionReward(lambda picture, prompt: value, "fixed"), miss, pass_, seed=seed)
     pictures = [picture(shade) for shade in range(count)]
     return asyncio.run(judge.score(pictures, [PROMPT] * count, None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("value", "flipped", "rate"), [(1.0, 0.0, 0.3), (0.0, 1.0, 0.1), (0.5, 1.0, 0.1)])
 def test_right_and_wrong_pictures_are_mistaken_at_their_own_rates(value: float, flipped: float, rate: float) -> None:
-    found = scores(value, 0.3, 0.1)
-    share = np.mean([score.value == flipped for score in found])
+    results = scores(value, 0.3, 0.1)
+    share = np.mean([score.value == flipped for score in results])
     assert abs(share - rate) < 4 * (rate * (1 - rate) / 400) ** 0.5
-    assert all(score.value in (value, flipped) for score in found)
-    assert all("on purpose" in score.reason for score in found if score.value == flipped)
+    assert all(score.value in (value, flipped) for score in results)
+    assert all("on purpose" in score.reason for score in results if score.value == flipped)
 
 
 def test_asking_again_gives_the_same_answer_and_another_seed_or_prompt_another() -> None:
     first = [score.value for score in scores(1.0, 0.5, 0.5)]
     assert first == [score.value for score in scores(1.0, 0.5, 0.5)]
     assert first != [score.value for score in scores(1.0, 0.5, 0.5, seed=1)]
-    assert chance(picture(0), PROMPT, 0) != chance(picture(0), Prompt("a star"), 0)
-    assert chance(picture(0), PROMPT, 0) != chance(picture(1), PROMPT, 0)
+    assert keyed_uniform(picture(0), PROMPT, 0) != keyed_uniform(picture(0), Prompt("a star"), 0)
+    assert keyed_uniform(picture(0), PROMPT, 0) != keyed_uniform(picture(1), PROMPT, 0)
 
 
 def test_rates_of_zero_and_one() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from milr.base import Benchmark
 from milr.benchmarks import geneval as geneval_file
-from milr.benchmarks.compbench import CATEGORIES, LISTS, CompBench
 from milr.benchmarks.download import Fetch, Source, sha256
 from milr.benchmarks.geneval import COUNTS, GenEval
+from milr.benchmarks.t2i_compbench import CATEGORIES, LISTS, CompBench
 from milr.benchmarks.wise import STEMS, Wise, WiseVerified
 from milr.types import UsageError
 
@@ -55,9 +55,9 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
 def test_geneval_by_hand(tmp_path, end, last):
     path = tmp_path / "mine.jsonl"
     path.write_bytes((end.join([BENCH, CUP, "", COWS]) + (end if last else "")).encode())
-    made = GenEval(path)
-    bench, cup, cows = made.prompts()
-    assert not made.official
+    benchmark = GenEval(path)
+    bench, cup, cows = benchmark.prompts()
+    assert not benchmark.official
     assert (bench.text, bench.id, bench.category) == ("a photo of a bench", "geneval-00000", "single_object")
     assert [prompt.source for prompt in (bench, cup, cows)] == [BENCH, CUP, COWS]
     assert cup.text == "a photo of a cup at a café" and cup.id == "geneval-00001"
@@ -67,9 +67,9 @@ def test_geneval_by_hand(tmp_path, end, last):
 
 def test_the_official_geneval_has_its_counts_in_its_order(tmp_path, monkeypatch):
     lines = official_lines()
-    made = GenEval(fetch=always("\n".join(lines).encode()))
-    assert made.official and len(made.prompts()) == 553
-    assert made.prompts()[352].category == "colors" and made.prompts()[353].category == "position"
+    benchmark = GenEval(fetch=always("\n".join(lines).encode()))
+    assert benchmark.official and len(benchmark.prompts()) == 553
+    assert benchmark.prompts()[352].category == "colors" and benchmark.prompts()[353].category == "position"
     for wrong in (lines[:-1], [*lines[1:], lines[0]]):
         with pytest.raises(UsageError, match="single_object (79|80).* official file has single_object 80, two"):
             GenEval(fetch=always("\n".join(wrong).encode())).prompts()
@@ -105,17 +105,17 @@ def test_a_file_that_cannot_be(tmp_path, content, says):
 
 
 def test_the_file_is_asked_for_once_and_not_before_it_is_needed():
-    asked = []
+    addresses = []
 
     def fetch(source: Source) -> bytes:
-        asked.append(source.address())
+        addresses.append(source.address())
         return "\n".join(official_lines()).encode()
 
-    made = GenEval(fetch=fetch)
-    assert asked == []
-    made.prompts().clear()
-    assert len(made.prompts()) == 553 and made.official
-    assert asked == ["https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/"
+    benchmark = GenEval(fetch=fetch)
+    assert addresses == []
+    benchmark.prompts().clear()
+    assert len(benchmark.prompts()) == 553 and benchmark.official
+    assert addresses == ["https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/"
                      "prompts/evaluation_metadata.jsonl"]  # fmt: skip
     assert geneval_file.SOURCE.sha256.startswith("5c48e081")
 
@@ -139,9 +139,9 @@ def compbench_files() -> dict[str, bytes]:
 
 
 def test_compbench_by_hand(tmp_path):
-    made = CompBench(written(tmp_path, compbench_files()))
-    prompts = made.prompts()
-    assert not made.official
+    benchmark = CompBench(written(tmp_path, compbench_files()))
+    prompts = benchmark.prompts()
+    assert not benchmark.official
     assert [prompt.text for prompt in prompts[:4]] == ["a color cup", "a color bowl.", "a round cup", "a square bowl."]
     assert [prompt.id for prompt in prompts[:4]] == ["color-000", "color-001", "shape-000", "shape-001"]
     assert list(dict.fromkeys(prompt.category for prompt in prompts)) == list(CATEGORIES)
@@ -162,8 +162,8 @@ def whole_compbench(skip: str = "") -> dict[str, bytes]:
 
 
 def test_the_official_compbench_has_six_times_300():
-    made = CompBench(fetch=by_name(whole_compbench()))
-    assert made.official and len(made.prompts()) == 1800 and made.prompts()[-1].id == "complex-299"
+    benchmark = CompBench(fetch=by_name(whole_compbench()))
+    assert benchmark.official and len(benchmark.prompts()) == 1800 and benchmark.prompts()[-1].id == "complex-299"
     with pytest.raises(UsageError, match="texture 299"):
         CompBench(fetch=by_name(whole_compbench("texture_val.txt"))).prompts()
 
@@ -192,9 +192,9 @@ VERIFIED_IDS = [range(1, 401), range(401, 641), range(641, 1001)]
 
 
 def test_wise_by_hand(tmp_path):
-    made = Wise(written(tmp_path, wise_files([range(17, 18), range(567, 569), range(900, 902)])))
-    prompts = made.prompts()
-    assert not made.official
+    benchmark = Wise(written(tmp_path, wise_files([range(17, 18), range(567, 569), range(900, 902)])))
+    prompts = benchmark.prompts()
+    assert not benchmark.official
     assert [(prompt.id, prompt.category) for prompt in prompts] == [
         ("17", "culture"), ("567", "time"), ("568", "space"), ("900", "physics"), ("901", "chemistry"),
     ]  # fmt: skip
@@ -206,8 +206,8 @@ def test_the_editions_differ_in_ranges():
     legacy = Wise(fetch=by_name(wise_files(LEGACY_IDS)))
     verified = WiseVerified(fetch=by_name(wise_files(VERIFIED_IDS, "_verified")))
     assert legacy.official and verified.official
-    for made, sizes in ((legacy, (400, 167, 133, 100, 100, 100)), (verified, (400, 120, 120, 120, 120, 120))):
-        categories = [prompt.category for prompt in made.prompts()]
+    for benchmark, sizes in ((legacy, (400, 167, 133, 100, 100, 100)), (verified, (400, 120, 120, 120, 120, 120))):
+        categories = [prompt.category for prompt in benchmark.prompts()]
         names = ("culture", "time", "space", "biology", "physics", "chemistry")
         assert tuple(categories.count(name) for name in names) == sizes
     assert {source.path for source in legacy.source}.isdisjoint(source.path for source in verified.source)
@@ -220,7 +220,7 @@ def test_wise_fetched_with_a_hole_is_refused():
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"nonsense", "no JSON array"), (b"{}", "no JSON array"), (b"[7]", "record 1 .* not in WISE's format"),
+    [(b"nonsense", "not a JSON array"), (b"{}", "not a JSON array"), (b"[7]", "record 1 .* not in WISE's format"),
      (json.dumps([record(1), record(2, Explanation=None)]).encode(), "record 2"),
      (json.dumps([record(1), record(2, prompt_id="x")]).encode(), "record 2"),
      (json.dumps([record(1001)]).encode(), "no prompt 1001"),
@@ -237,8 +237,8 @@ def test_wise_files_that_cannot_be(tmp_path, content, says):
 
 @pytest.mark.parametrize("make", [GenEval, CompBench, Wise, WiseVerified])
 def test_each_is_a_benchmark_whose_sources_are_pinned(make: Callable[[], Benchmark]):
-    made = make()
-    assert isinstance(made, Benchmark) and made.deviations
-    for source in made.source:
+    benchmark = make()
+    assert isinstance(benchmark, Benchmark) and benchmark.deviations
+    for source in benchmark.source:
         assert 7 <= len(source.commit) <= 40 and len(source.sha256) in (0, 64)
-    assert len({source.path for source in made.source}) == len(made.source) in (1, 3, 9)
+    assert len({source.path for source in benchmark.source}) == len(benchmark.source) in (1, 3, 9)

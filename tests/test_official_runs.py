@@ -17,9 +17,9 @@ from chat_server import ChatServer, fails, on_loopback, says, serving
 from milr import catalog
 from milr.models.janus import JanusModel
 from milr.options import Options
-from milr.rewards.compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
+from milr.rewards.endpoint.wording import Wording
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
-from milr.rewards.wording import Wording
+from milr.rewards.t2i_compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
 from milr.runs.store import Record, RunStore
 from milr.workflows.experiments import read_experiment
 from milr.workflows.prepare import prepare
@@ -170,7 +170,7 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
     command = ("--method", "plain", "--reward", "self", "--out", "run")
     with serving(MARKS) as server:
         code, out, _ = runs.of("wise", *command, *asked_at(server))
-        assert code == 0 and len(server.asked) == 6
+        assert code == 0 and len(server.requests) == 6
         assert set(server.keys) == {"Bearer sk-secret-of-the-user"}
         assert "994 of wise's 1000 prompts are not compared (the first is 1), and without them it has no overall" in out
         assert f"Wording of wise: {Wording.load('wise').label}.\n" in out
@@ -181,7 +181,7 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
             {part["returned"]["score"] for part in told["categories"].values()} == set(scores("run").values()) == {0.8}
         )
         assert records("run")["17"].result.judged.parts == {"consistency": 1.0, "realism": 0.5, "aesthetic": 0.0}
-        question = server.asked[0]["messages"][0]["content"][1]["text"]
+        question = server.requests[0]["messages"][0]["content"][1]["text"]
         assert "what is red in picture" in question and "shows " in question
 
         assert runs.milr("export", "run", "--layout", "wise", "--to", "official")[0] == 0
@@ -191,7 +191,7 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
         page = Path("scored/report.html").read_text()
         assert f"Wording of wise: {Wording.load('wise').label}." in page and "metric wording" in page
         assert "not the overall score of wise" in page and "search reward" not in page and "metric own" not in page
-        assert len(server.asked) == 6, "the same pictures and questions: the answers were kept"
+        assert len(server.requests) == 6, "the same pictures and questions: the answers were kept"
         assert not any(b"sk-secret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert {path.name for path in Path("official").iterdir()} == {f"{name}.png" for name in scores("run")}
 
@@ -204,7 +204,7 @@ def test_wise_verified_and_another_wording(runs: Runs, tmp_path: Path) -> None:
         code, out, _ = runs.of("wise-verified", *command, "--out", "run", *asked_at(server))
     assert code == 0 and "(oracle)" in out and f"Wording of wise: template {template}." in out
     assert "WISE_Verified's own judge" in out and "998 of wise-verified's 1000" in out
-    assert {asked["messages"][0]["content"][1]["text"] for asked in server.asked} == {
+    assert {asked["messages"][0]["content"][1]["text"] for asked in server.requests} == {
         f"{record.prompt.text} ({record.prompt.metadata['explanation']})? Three lines."
         for record in records("run").values()
     }
@@ -214,13 +214,13 @@ def test_a_judge_that_breaks_leaves_pictures_unscored_and_the_run_goes_to_its_en
     with serving(*[MARKS] * 4, BROKEN) as server:
         command = ("--method", "plain", "--reward", "self", "--out", "run", *asked_at(server))
         code, out, _ = runs.of("wise", *command)
-        assert code == 0 and "4 scored of 6, bounds 0.533 to 0.867" in out and len(server.asked) == 4 + 2 * 4
+        assert code == 0 and "4 scored of 6, bounds 0.533 to 0.867" in out and len(server.requests) == 4 + 2 * 4
         assert f"2 of 6 pictures are unscored, the first because the judge some-judge at {server.url} failed" in out
         assert sorted(scores("run").values(), key=str) == [0.8, 0.8, 0.8, 0.8, None, None]
-        made, asked = {name: record.result.image_ids for name, record in records("run").items()}, len(server.asked)
+        made, asked = {name: record.result.image_ids for name, record in records("run").items()}, len(server.requests)
         server.script = (MARKS,)  # it works again
         code, out, _ = runs.of("wise", *command)
-        assert code == 0 and "are unscored" not in out and len(server.asked) == asked + 2, "only what was unscored"
+        assert code == 0 and "are unscored" not in out and len(server.requests) == asked + 2, "only what was unscored"
     assert set(scores("run").values()) == {0.8}
     assert made == {name: record.result.image_ids for name, record in records("run").items()}
 
@@ -261,10 +261,10 @@ def test_a_cap_on_calls_is_kept(runs: Runs) -> None:
         command = ("--method", "plain", "--reward", "self", "--judge-calls", 2, "--judge-tokens", 77, "--out", "run",
                    *asked_at(server))  # fmt: skip
         code, out, _ = runs.of("wise", *command)
-        assert code == 0 and len(server.asked) == 2 and server.asked[0]["max_tokens"] == 77
+        assert code == 0 and len(server.requests) == 2 and server.requests[0]["max_tokens"] == 77
         assert "4 of 6 pictures are unscored, the first because the cap of 2 calls" in out
         code, out, _ = runs.of("wise", *(40 if part == 2 else part for part in command))
-        assert code == 0 and "are unscored" not in out and len(server.asked) == 6, "a higher cap goes on"
+        assert code == 0 and "are unscored" not in out and len(server.requests) == 6, "a higher cap goes on"
 
 
 # --- Bad input: one sentence, the right exit code, and nothing that was finished is lost
@@ -276,12 +276,12 @@ BAD: dict[tuple[object, ...], tuple[int, str, str]] = {
     (*NOWHERE, "--judge-template", "short.txt"): (2, "wise", "short.txt lacks {explanation}"),
     (*NOWHERE, "--judge-template", "wise=nowhere.txt"): (2, "wise", "nowhere.txt cannot be read"),
     (*NOWHERE, "--judge-template", "wize=short.txt"): (2, "wise", "is called 'wize'; did you mean 'wise'"),
-    ("--judge-url", "localhost"): (2, "wise", "is no http address"),
+    ("--judge-url", "localhost"): (2, "wise", "is not an HTTP address"),
     ("--reward", "self"): (3, "wise", "needs a key: put it into the environment variable OPENAI_API_KEY"),
     ("--reward", "weighted:selv=1,clip=1"): (2, "geneval", "no reward is called 'selv'; did you mean 'self'"),
     ("--reward", "clip:3"): (2, "geneval", "the reward clip takes nothing after a colon"),
     ("--reward", "self:xml"): (2, "geneval", "there is no self:xml"),
-    ("--reward", "detector"): (2, "geneval", "it knows nano's pictures"),
+    ("--reward", "detector"): (2, "geneval", "it knows pictures of the world shapes only"),
     ("--metric", "t2i-compbench"): (2, "wise", "the reward t2i-compbench judges prompts of its own categories"),
     ("--metric", "wise", *NOWHERE): (2, "geneval", "the reward wise needs WISE's explanation"),
     ("--reward", "mixed"): (2, "t2i-compbench", "the reward mixed reads the benchmark's clauses"),

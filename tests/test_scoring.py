@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from milr.base import Benchmark, Services
-from milr.benchmarks.compbench import CATEGORIES, CompBench
 from milr.benchmarks.geneval import GenEval
 from milr.benchmarks.shapes import Shapes
+from milr.benchmarks.t2i_compbench import CATEGORIES, CompBench
 from milr.benchmarks.wise import STEMS, Wise
 from milr.report.compare.comparison import compare_runs
 from milr.report.html import write_report
-from milr.rewards.detection import shapes_detector
-from milr.rewards.self_judge import SelfJudge
-from milr.rewards.self_verdict import SelfVerdict
-from milr.rewards.wording import Wording
+from milr.rewards.detector import DetectorReward
+from milr.rewards.endpoint.wording import Wording
+from milr.rewards.self import SelfReward
+from milr.rewards.self_json import SelfJsonReward
 from milr.runs.config import prompts_digest
 from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
@@ -199,7 +199,7 @@ def test_real_pictures_of_the_shapes_world_under_the_real_detector(folder, out):
     for number, prompt in enumerate(chosen):
         path = paint(folder / f"{number:05d}/samples/0000.png", 128, side=64)
         path.parents[1].joinpath("metadata.jsonl").write_text(json.dumps({**prompt.metadata, "prompt": prompt.text}))
-    tally = judge(benchmark, folder, out, shapes_detector(), prompts=tuple(chosen))
+    tally = judge(benchmark, folder, out, DetectorReward(), prompts=tuple(chosen))
     assert tally.pictures == 2 and set(scores(out).values()) == {0.0}, "an empty grey picture shows nothing"
 
 
@@ -316,7 +316,7 @@ def test_a_judge_that_fails_or_an_impossible_score_is_unscored_with_its_reason(t
 
 
 @pytest.mark.parametrize(
-    "asks", [SelfJudge(lambda text: f"Is this {text}?"), SelfVerdict(Wording("Is this {prompt}?"))]
+    "asks", [SelfReward(lambda text: f"Is this {text}?"), SelfJsonReward(Wording("Is this {prompt}?"))]
 )
 def test_a_reward_that_asks_the_model_is_refused_even_where_it_would_call_that_unscored(tmp_path, folder, out, asks):
     with pytest.raises(UsageError, match=f"the metric {asks.name} asks the model that drew"):

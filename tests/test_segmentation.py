@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import tiny_geneval
-from milr.rewards.vision.segmentation import MEAN, PADDING, SPREAD, Frame, Segmenter, instances, prepare, tight_box
+from milr.rewards.vision.segmentation import MEAN, PADDING, STD, Frame, Segmenter, instances, preprocess, tight_box
 from milr.rules.coco import GENEVAL_NAMES
 from milr.types import JudgeError, MissingError
 
@@ -46,7 +46,7 @@ def test_the_names_are_cocos_in_order_with_three_renamed():
         77: "teddy bear",
         79: "toothbrush",
     }
-    assert {place: GENEVAL_NAMES[place] for place in at} == at
+    assert {index: GENEVAL_NAMES[index] for index in at} == at
 
 
 # Before the network
@@ -65,11 +65,11 @@ def test_the_names_are_cocos_in_order_with_three_renamed():
     ],
 )
 def test_the_picture_is_resized_in_ratio_and_padded(size, resized, padded):
-    pixels, frame = prepare(Image.new("RGB", size, (200, 100, 50)))
+    pixels, frame = preprocess(Image.new("RGB", size, (200, 100, 50)))
     assert frame == Frame(size[::-1], resized, padded)
     assert pixels.shape == (3, *padded) and pixels.dtype == np.float32
-    colour = [(level - mean) / spread for level, mean, spread in zip((200, 100, 50), MEAN, SPREAD, strict=True)]
-    grey = [(PADDING - mean) / spread for mean, spread in zip(MEAN, SPREAD, strict=True)]
+    colour = [(level - mean) / spread for level, mean, spread in zip((200, 100, 50), MEAN, STD, strict=True)]
+    grey = [(PADDING - mean) / spread for mean, spread in zip(MEAN, STD, strict=True)]
     height, width = resized
     for channel in range(3):
         assert np.allclose(pixels[channel, :height, :width], colour[channel], atol=1e-5)
@@ -79,7 +79,7 @@ def test_the_picture_is_resized_in_ratio_and_padded(size, resized, padded):
 
 def test_any_mode_is_read_as_rgb():
     grey, transparent = Image.new("L", (32, 32), 90), Image.new("RGBA", (32, 32), (90, 90, 90, 0))
-    assert np.array_equal(prepare(grey)[0], prepare(transparent)[0])
+    assert np.array_equal(preprocess(grey)[0], preprocess(transparent)[0])
 
 
 # After the network
@@ -140,18 +140,18 @@ def test_what_lies_in_the_padding_is_cut_off():
 
 def test_one_query_may_have_two_classes_and_nothing_is_suppressed():
     masks = torch.stack([rectangle((8, 8), (0, 4), (0, 4), 9.0), rectangle((8, 8), (0, 4), (0, 3), 9.0)])
-    found = instances(logits_of([0.5, 0.3, 0.0], [0.0, 0.4, 0.35]), masks, PLAIN)
-    told = [(kind, one.box[2], round(one.score, 2)) for kind, one in found if one.score > 0.01]
-    assert told == [(0, 4, 0.5), (1, 3, 0.4), (2, 3, 0.35), (1, 4, 0.3)]
-    assert len(found) == 6
+    detections = instances(logits_of([0.5, 0.3, 0.0], [0.0, 0.4, 0.35]), masks, PLAIN)
+    summary = [(kind, one.box[2], round(one.score, 2)) for kind, one in detections if one.score > 0.01]
+    assert summary == [(0, 4, 0.5), (1, 3, 0.4), (2, 3, 0.35), (1, 4, 0.3)]
+    assert len(detections) == 6
 
 
 def test_no_object_is_no_class_and_only_a_hundred_pairs_are_kept():
     table = torch.zeros(2, 81)
     table[0, 80], table[1, 7] = 20.0, 20.0  # the first query is sure that it sees nothing
-    found = instances(table, torch.full((2, 8, 8), 9.0), PLAIN)
-    assert len(found) == 100 and found[0][0] == 7
-    assert found[0][1].score == pytest.approx(1, abs=1e-3) and all(one.score < 1e-6 for _, one in found[1:])
+    detections = instances(table, torch.full((2, 8, 8), 9.0), PLAIN)
+    assert len(detections) == 100 and detections[0][0] == 7
+    assert detections[0][1].score == pytest.approx(1, abs=1e-3) and all(one.score < 1e-6 for _, one in detections[1:])
 
 
 @pytest.mark.parametrize("broken", ["classes", "masks"])
@@ -170,15 +170,15 @@ def segmenter():
     return Segmenter(tiny_geneval.mask2former())
 
 
-def told(found):
-    return {name: [(one.box, one.score, one.mask.tobytes()) for one in objects] for name, objects in found.items()}
+def summary(detections):
+    return {name: [(one.box, one.score, one.mask.tobytes()) for one in objects] for name, objects in detections.items()}
 
 
 @pytest.mark.parametrize("size", [(512, 384), (96, 96)])
 def test_a_picture_gives_a_hundred_instances_of_its_size(segmenter, size):
-    found = segmenter(Image.linear_gradient("L").convert("RGB").resize(size))
-    objects = [one for group in found.values() for one in group]
-    assert set(found) <= set(GENEVAL_NAMES) and len(objects) == 100
+    detections = segmenter(Image.linear_gradient("L").convert("RGB").resize(size))
+    objects = [one for group in detections.values() for one in group]
+    assert set(detections) <= set(GENEVAL_NAMES) and len(objects) == 100
     assert all(one.mask.shape == size[::-1] and 0 <= one.score <= 1 for one in objects)
     assert all(one.box == tight_box(one.mask) for one in objects)
 
@@ -187,7 +187,7 @@ def test_the_same_weights_from_a_folder_see_the_same(segmenter, tmp_path: Path, 
     monkeypatch.setattr("milr.rewards.vision.segmentation.SHORT_SIDE", 128)
     picture = Image.new("RGB", (64, 48), "red")
     segmenter.network.save_pretrained(tmp_path)
-    assert told(Segmenter.load(str(tmp_path), device="cpu")(picture)) == told(segmenter(picture))
+    assert summary(Segmenter.load(str(tmp_path), device="cpu")(picture)) == summary(segmenter(picture))
 
 
 def test_a_detector_of_other_classes_is_refused():

@@ -44,36 +44,38 @@ def stretched(picture):
 def blip_first_word(blip, words, question, start=tiny_judges.ENC):
     ids = words(question, return_tensors="pt")["input_ids"]
     ids[:, 0] = start
-    said = blip.network.generate(
+    output = blip.network.generate(
         input_ids=ids, pixel_values=stretched(PICTURE), attention_mask=torch.ones_like(ids),
         interpolate_pos_encoding=True, max_new_tokens=1, output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
-    return share_of_yes(said.logits[0][0], words)
+    return share_of_yes(output.logits[0][0], words)
 
 
 def test_blip_answers_what_its_own_generate_would_begin_with(blip, words):
     questions = ["a red car?", "the dog?", "is this a red traffic light?"]
-    answers = blip.answers(PICTURE, questions)
+    answers = blip.yes_probabilities(PICTURE, questions)
     assert answers == pytest.approx([blip_first_word(blip, words, question) for question in questions], abs=1e-5)
     assert max(answers) - min(answers) > 0.01 and all(0 < answer < 1 for answer in answers)
 
 
 def test_blip_s_question_starts_with_its_own_mark(blip, words):
-    (answer,) = blip.answers(PICTURE, ["a red car?"])
+    (answer,) = blip.yes_probabilities(PICTURE, ["a red car?"])
     assert abs(answer - blip_first_word(blip, words, "a red car?", start=words.cls_token_id)) > 1e-3
 
 
 def test_blip_s_questions_do_not_depend_on_each_other(blip):
-    together = blip.answers(PICTURE, ["the dog?", "is this a red traffic light?"])
-    assert together == [*blip.answers(PICTURE, ["the dog?"]), *blip.answers(PICTURE, ["is this a red traffic light?"])]
-    assert blip.answers(PICTURE, []) == []
+    answer = blip.yes_probabilities
+    together = answer(PICTURE, ["the dog?", "is this a red traffic light?"])
+    assert together == [*answer(PICTURE, ["the dog?"]), *answer(PICTURE, ["is this a red traffic light?"])]
+    assert answer(PICTURE, []) == []
 
 
 def test_blip_sees_the_picture_and_cuts_long_questions(blip):
-    assert blip.answers(PICTURE, ["the dog?"]) != blip.answers(Image.new("RGB", (90, 60)), ["the dog?"])
+    answer = blip.yes_probabilities
+    assert answer(PICTURE, ["the dog?"]) != answer(Image.new("RGB", (90, 60)), ["the dog?"])
     long = "red " * 33  # 33 words between two marks are 35 tokens
-    assert blip.answers(PICTURE, [long + "dog"]) == blip.answers(PICTURE, [long + "cat dog"])
-    assert blip.answers(PICTURE, ["red " * 32 + "dog"]) != blip.answers(PICTURE, ["red " * 32 + "cat"])
+    assert answer(PICTURE, [long + "dog"]) == answer(PICTURE, [long + "cat dog"])
+    assert answer(PICTURE, ["red " * 32 + "dog"]) != answer(PICTURE, ["red " * 32 + "cat"])
 
 
 def test_git_answers_what_its_own_generate_would_begin_with(git, words):
@@ -82,12 +84,12 @@ def test_git_answers_what_its_own_generate_would_begin_with(git, words):
 
     def first_word(question):
         ids = torch.tensor([words(question)["input_ids"][:-1]])  # [CLS] and the question, no [SEP]
-        said = git.network.generate(input_ids=ids, pixel_values=pixels, max_new_tokens=1, output_logits=True,
+        output = git.network.generate(input_ids=ids, pixel_values=pixels, max_new_tokens=1, output_logits=True,
                                     return_dict_in_generate=True)  # fmt: skip
-        return share_of_yes(said.logits[0][0], words)
+        return share_of_yes(output.logits[0][0], words)
 
     questions = ["Is this a red car?", "Are there 2 dogs?"]
-    answers = git.answers(PICTURE, questions)
+    answers = git.yes_probabilities(PICTURE, questions)
     assert answers == pytest.approx([first_word(question) for question in questions], abs=1e-6)
     assert abs(answers[0] - answers[1]) > 0.01
 
@@ -97,7 +99,7 @@ def test_numbers_that_are_not_finite_are_a_judge_s_failure(words):
     with torch.no_grad():
         network.output.bias.fill_(float("nan"))
     with pytest.raises(JudgeError, match="not finite"):
-        GitVQA(network, words, tiny_judges.git_processor()).answers(PICTURE, ["the dog?"])
+        GitVQA(network, words, tiny_judges.git_processor()).yes_probabilities(PICTURE, ["the dog?"])
 
 
 def test_a_vocabulary_without_yes_is_refused(monkeypatch, words):
@@ -107,12 +109,12 @@ def test_a_vocabulary_without_yes_is_refused(monkeypatch, words):
 
 
 def test_both_come_back_from_a_folder(tmp_path, blip, git, words):
-    asked = PICTURE, ["the dog?"]
+    inputs = PICTURE, ["the dog?"]
     loaded = BlipVQA.load(tiny_judges.saved(tmp_path / "blip", blip.network, words), device="cpu")
-    assert loaded.answers(*asked) == pytest.approx(blip.answers(*asked), abs=1e-5)
+    assert loaded.yes_probabilities(*inputs) == pytest.approx(blip.yes_probabilities(*inputs), abs=1e-5)
     assert loaded.network.config._attn_implementation == "eager"
     loaded = GitVQA.load(tiny_judges.saved(tmp_path / "git", git.network, words, git.processor), device="cpu")
-    assert loaded.answers(*asked) == pytest.approx(git.answers(*asked), abs=1e-5)
+    assert loaded.yes_probabilities(*inputs) == pytest.approx(git.yes_probabilities(*inputs), abs=1e-5)
 
 
 @pytest.mark.parametrize("judge", [BlipVQA, GitVQA])

@@ -21,28 +21,28 @@ class Fixed:
         return [self.answer] * len(pictures)
 
 
-def asked(**judges: Fixed) -> Score:
+def score_of(**judges: Fixed) -> Score:
     weights = {"a": 1.0, "b": 3.0}
     (score,) = asyncio.run(WeightedReward(judges, weights).score([Image.new("RGB", (2, 2))], [Prompt("x")], None))
     return score
 
 
 def test_the_score_is_the_weighted_mean_with_its_parts() -> None:
-    score = asked(a=Fixed("a", Score(1.0, calls=2, seconds=1.0)), b=Fixed("b", Score(0.2, reason="grey")))
+    score = score_of(a=Fixed("a", Score(1.0, calls=2, seconds=1.0)), b=Fixed("b", Score(0.2, reason="grey")))
     assert score.value == pytest.approx(0.4) and score.parts == {"a": 1.0, "b": 0.2}
     assert score.reason == "b: grey" and score.calls == 3 and score.seconds == 1.0
-    assert asked(a=Fixed("a", Score(1.0)), b=Fixed("b", Score(1.0))).value == 1.0
+    assert score_of(a=Fixed("a", Score(1.0)), b=Fixed("b", Score(1.0))).value == 1.0
 
 
 def test_one_judge_that_fails_leaves_the_picture_unscored() -> None:
-    score = asked(a=Fixed("a", Score(1.0)), b=Fixed("b", Score.unscored("no network", calls=0)))
+    score = score_of(a=Fixed("a", Score(1.0)), b=Fixed("b", Score.unscored("no network", calls=0)))
     assert score.value is None and score.reason == "b: no network" and score.parts == {"a": 1.0} and score.calls == 1
 
 
 def test_it_declares_what_its_judges_do() -> None:
-    made = WeightedReward({"a": Fixed("a", Score(1.0), 0.5), "b": Fixed("b", Score(1.0), 0.9)}, {"a": 1.0, "b": 3.0})
-    assert made.threshold == pytest.approx(0.8) and made.needs == ("metadata",) and made.licence == "none"
-    assert made.name == "weighted:a=1,b=3"
+    reward = WeightedReward({"a": Fixed("a", Score(1.0), 0.5), "b": Fixed("b", Score(1.0), 0.9)}, {"a": 1.0, "b": 3.0})
+    assert reward.threshold == pytest.approx(0.8) and reward.needs == ("metadata",) and reward.licence == "none"
+    assert reward.name == "weighted:a=1,b=3"
 
 
 class ByCategory(Fixed):
@@ -52,10 +52,10 @@ class ByCategory(Fixed):
 
 def test_its_threshold_follows_the_category_where_a_judge_has_several() -> None:
     judges = {"a": ByCategory("a", Score(1.0), 0.9), "b": Fixed("b", Score(1.0), 0.5)}
-    made = WeightedReward(judges, {"a": 1.0, "b": 3.0})
-    assert made.threshold == made.threshold_of("color") == pytest.approx(0.25 * 0.9 + 0.75 * 0.5)
-    assert made.threshold_of("complex") == pytest.approx(0.25 * 0.4 + 0.75 * 0.5)
-    nested = WeightedReward({"c": made, "b": judges["b"]}, {"c": 1.0, "b": 1.0})
+    reward = WeightedReward(judges, {"a": 1.0, "b": 3.0})
+    assert reward.threshold == reward.threshold_of("color") == pytest.approx(0.25 * 0.9 + 0.75 * 0.5)
+    assert reward.threshold_of("complex") == pytest.approx(0.25 * 0.4 + 0.75 * 0.5)
+    nested = WeightedReward({"c": reward, "b": judges["b"]}, {"c": 1.0, "b": 1.0})
     assert nested.threshold_of("complex") == pytest.approx((0.475 + 0.5) / 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milr.rules.wise import LEGACY, VERIFIED, Marks, category_of, missing, parse
+from milr.rules.wise import LEGACY, VERIFIED, Marks, category_of, missing, parse_marks
 from milr.types import UsageError
 
 THREE = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0"
@@ -26,7 +26,7 @@ READ = Marks(2, 1, 0)
     ],
 )
 def test_what_is_read(answer: str) -> None:
-    assert parse(answer) == READ
+    assert parse_marks(answer) == READ
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_what_is_read(answer: str) -> None:
      "Consistency:: 2", "Consistency：2", "***Consistency*** 2", "Consistency: two", "Consistent: 2"],
 )  # fmt: skip
 def test_what_is_not_read(line: str) -> None:
-    assert parse(f"{line}\nRealism: 1\nAesthetic Quality: 0") is None
-    assert parse(f"{line}\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0") == READ
+    assert parse_marks(f"{line}\nRealism: 1\nAesthetic Quality: 0") is None
+    assert parse_marks(f"{line}\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0") == READ
 
 
 def test_any_digit_is_read_but_not_possible() -> None:
-    marks = parse("Consistency: 7\nRealism: 1\nAesthetic Quality: 0")
-    assert marks == Marks(7, 1, 0) and not marks.possible
-    assert Marks(2, 2, 2).possible and not Marks(0, 3, 0).possible and not Marks(0, 0, 3).possible
+    marks = parse_marks("Consistency: 7\nRealism: 1\nAesthetic Quality: 0")
+    assert marks == Marks(7, 1, 0) and not marks.in_range
+    assert Marks(2, 2, 2).in_range and not Marks(0, 3, 0).in_range and not Marks(0, 0, 3).in_range
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_any_digit_is_read_but_not_possible() -> None:
     ],
 )
 def test_bare_digits_count_only_where_no_criterion_was_read(answer: str, marks: Marks | None) -> None:
-    assert parse(answer) == marks
+    assert parse_marks(answer) == marks
 
 
 @pytest.mark.parametrize(

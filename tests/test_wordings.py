@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from milr.rewards.wording import NEEDED, OWN, Wording
+from milr.rewards.endpoint.wording import OWN_LABEL, PLACEHOLDERS, Wording
 from milr.rules.judgements import final_score, json_verdict, zero_or_minus_one
 from milr.types import UsageError
 
 
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", PLACEHOLDERS)
 def test_our_own_wordings_ask_for_everything_and_are_labelled(name: str) -> None:
     wording = Wording.load(name)
-    assert wording.label == OWN and "not comparable" in OWN
-    assert set(re.findall(r"\{(\w+)\}", wording.text)) == set(NEEDED[name])
+    assert wording.label == OWN_LABEL and "not comparable" in OWN_LABEL
+    assert set(re.findall(r"\{(\w+)\}", wording.text)) == set(PLACEHOLDERS[name])
     filled = wording.fill(prompt="a red ball", explanation="round")
     assert "a red ball" in filled and not re.search(r"\{\w+\}", filled)
 
 
 def test_every_wording_has_another_mark() -> None:
-    assert len({Wording.load(name).mark for name in NEEDED}) == len(NEEDED)
-    assert Wording("a {prompt}").mark == hashlib.sha256(b"a {prompt}").hexdigest()
+    assert len({Wording.load(name).sha256 for name in PLACEHOLDERS}) == len(PLACEHOLDERS)
+    assert Wording("a {prompt}").sha256 == hashlib.sha256(b"a {prompt}").hexdigest()
 
 
 def test_our_wordings_show_the_form_that_is_read() -> None:
@@ -47,19 +47,19 @@ def test_a_file_takes_the_place_of_our_wording(tmp_path: Path) -> None:
     file.write_bytes("\ufeffJudge {prompt}\r\nby {explanation}\n".encode())
     wording = Wording.load("wise", file)
     assert wording.text == "Judge {prompt}\nby {explanation}" and wording.label == f"template {file}"
-    assert wording.mark != Wording.load("wise").mark
+    assert wording.sha256 != Wording.load("wise").sha256
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [("wise", b"{prompt}", "lacks {explanation}"), ("wise", b"Hello", "{prompt} and {explanation}"),
      ("judge", b"prompt", "lacks {prompt}"), ("judge", b"\xff\xfe{prompt}", "UTF-8"), ("judge", None, "No such file")],
 )  # fmt: skip
-def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     file = tmp_path / "template.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(UsageError, match=re.escape(told)) as refused:
+    with pytest.raises(UsageError, match=re.escape(message)) as refused:
         Wording.load(name, file)
     assert str(file) in str(refused.value)
 

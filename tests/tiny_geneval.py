@@ -38,7 +38,7 @@ def mask2former(labels: int = 80, seed: int = 0) -> Mask2FormerForUniversalSegme
 
 def clip_tokenizer() -> CLIPTokenizer:
     """One token for each letter, between a start and an end token."""
-    return CLIPTokenizer(vocab={token: place for place, token in enumerate(VOCABULARY)}, merges=[])
+    return CLIPTokenizer(vocab={token: index for index, token in enumerate(VOCABULARY)}, merges=[])
 
 
 def clip_processor() -> CLIPImageProcessorPil:

@@ -49,13 +49,13 @@ def save(cache: Path) -> Path:
     }  # fmt: skip
     assert set(save_as) == set(CHECKPOINTS), "a checkpoint has no small stand-in"
     for name, make in save_as.items():
-        folder = place(cache, name)
+        folder = snapshot_folder(cache, name)
         folder.mkdir(parents=True)
         make(folder)
     return cache
 
 
-def place(cache: Path, name: str) -> Path:
+def snapshot_folder(cache: Path, name: str) -> Path:
     """Where the cache holds a repository at its pinned revision; a branch is a note of its commit."""
     repository, revision = cache / f"models--{name.replace('/', '--')}", CHECKPOINTS[name].revision
     if revision == "main":
@@ -89,8 +89,8 @@ def _save_qwen(folder: Path) -> None:
     """Each letter of ANSWER follows the one before it, whatever was asked; a turn ends with a new line."""
     judge = tiny_qwen.judge()
     inner = judge.network.model.language_model
-    said = ["\u010a", *ANSWER.replace(" ", "\u0120"), "<|im_end|>"]  # new line and space, as byte tokenizers write them
-    ids = judge.tokenizer.convert_tokens_to_ids(said)
+    tokens = ["\u010a", *ANSWER.replace(" ", "\u0120"), "<|im_end|>"]  # new line and space as a byte tokenizer's
+    ids = judge.tokenizer.convert_tokens_to_ids(tokens)
     steps = torch.eye(inner.embed_tokens.embedding_dim)[: len(ids)]
     with torch.no_grad():
         for layer in inner.layers:  # what a token says is then all that the last one knows
@@ -98,7 +98,7 @@ def _save_qwen(folder: Path) -> None:
             layer.mlp.down_proj.weight.zero_()
         inner.embed_tokens.weight[ids] = steps
         judge.network.lm_head.weight[ids[1:]] = steps[:-1] * 10
-    tiny_judges.saved(folder, judge.network, judge.images, judge.tokenizer)
+    tiny_judges.saved(folder, judge.network, judge.processor, judge.tokenizer)
 
 
 # --- spaCy's model

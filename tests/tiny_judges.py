@@ -28,8 +28,8 @@ WORDS = "yes no is this a are there red blue car dog cat traffic light 2 the ##s
 
 def tokenizer() -> BertTokenizer:
     """A few words at ids from 200 on; the rest are unused."""
-    named = MARKS | {200 + place: word for place, word in enumerate(WORDS)}
-    return BertTokenizer(vocab={named.get(place, f"[unused{place}]"): place for place in range(SIZE)})
+    named = MARKS | {200 + index: word for index, word in enumerate(WORDS)}
+    return BertTokenizer(vocab={named.get(index, f"[unused{index}]"): index for index in range(SIZE)})
 
 
 def blip(seed: int = 0) -> BlipForQuestionAnswering:

@@ -23,7 +23,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<
 def tokenizer() -> Any:
     """Every byte is a token; Qwen's special strings are one token each."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, []))
+    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
@@ -61,7 +61,7 @@ def teach(judge: LocalQwen, question: str, answers: Mapping[str, str], steps: in
     """Teach it to answer `question` about a plain picture of each colour."""
     optimiser = torch.optim.AdamW(judge.network.parameters(), 6e-3)
     for _ in range(steps):
-        loss = torch.stack([_surprise(judge, colour, question, said) for colour, said in answers.items()]).sum()
+        loss = torch.stack([_surprise(judge, colour, question, text) for colour, text in answers.items()]).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -74,9 +74,9 @@ def plain(colour: str) -> Image.Image:
     return Image.new("RGB", (56, 56), colour)
 
 
-def _surprise(judge: LocalQwen, colour: str, question: str, said: str) -> torch.Tensor:
+def _surprise(judge: LocalQwen, colour: str, question: str, text: str) -> torch.Tensor:
     read = judge.inputs(plain(colour), question)
-    answer = judge.tokenizer([said + "<|im_end|>"], return_tensors="pt")["input_ids"]
+    answer = judge.tokenizer([text + "<|im_end|>"], return_tensors="pt")["input_ids"]
     ids = torch.cat([read["input_ids"], answer], 1)
     given = read | {"input_ids": ids, "attention_mask": torch.ones_like(ids),
                     "mm_token_type_ids": (ids == judge.network.config.image_token_id).int()}  # fmt: skip

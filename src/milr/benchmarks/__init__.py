@@ -1,1 +1,1 @@
-"""Benchmarks: prompts, report metric, folder layout; one file each."""
+"""Benchmarks: the prompts, report metric and folder layout of each; one file for each that a user can name."""

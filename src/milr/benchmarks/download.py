@@ -1,7 +1,7 @@
 """A benchmark's official files: fetched at first use from a pinned commit, checked by SHA-256, kept in a cache.
 
-Nothing of them ships with the package. A file whose hash is not known to us (`Source.sha256` "") is taken as it first
-comes: its hash is then written beside it, and every later reading and fetching is held to that.
+None of them ships with the package. A file whose hash is not known to us (`Source.sha256` "") is accepted as it is
+first downloaded: its hash is then written beside it, and every later read and download is checked against that.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from urllib.request import urlopen
 from milr.types import MissingError, UsageError
 
 GITHUB = "https://raw.githubusercontent.com"
-PATIENCE = 60.0  # seconds without a byte
-UNKNOWN = "not known to this version"
+TIMEOUT = 60.0  # seconds without a byte
+UNKNOWN_HASH = "not known to this version"
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,20 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """The file's name without its folders."""
         return self.path.rpartition("/")[2]
 
     def address(self, base: str = GITHUB) -> str:
-        """Where it is fetched from."""
+        """The URL from which it is downloaded."""
         return f"{base}/{self.repository}/{self.commit}/{quote(self.path)}"
 
 
 @dataclass(frozen=True)
 class Files:
-    """A benchmark's files in the order asked; `official` where each one is known to be what its authors published."""
+    """The contents of a benchmark's files in the order of its sources.
+
+    `official`: whether each one is known to be what the benchmark's authors published.
+    """
 
     contents: tuple[bytes, ...]
     official: bool
@@ -57,38 +60,38 @@ Fetch = Callable[[Source], bytes]
 
 def cache_folder() -> Path:
     """$MILR_CACHE, else milr in $XDG_CACHE_HOME, else ~/.cache/milr."""
-    if chosen := os.environ.get("MILR_CACHE"):
-        return Path(chosen)
+    if folder := os.environ.get("MILR_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "milr"
 
 
 def fetch(source: Source, *, base: str = GITHUB, folder: Path | None = None) -> bytes:
-    """The file, from the cache where it lies there undamaged.
+    """The content of the file, from the cache where an undamaged copy is there, else downloaded into it.
 
-    MissingError, with the address and the expected hash, where it cannot be fetched or is another file.
+    MissingError, with the address and the expected hash, where the download fails or is another file.
     """
-    kept = (folder or cache_folder()) / "benchmarks" / source.repository / source.commit / source.path
-    expected = source.sha256 or _noted(kept)
+    path = (folder or cache_folder()) / "benchmarks" / source.repository / source.commit / source.path
+    expected = source.sha256 or _recorded_hash(path)
     try:
-        if kept.is_file() and sha256(content := kept.read_bytes()) == expected:
+        if path.is_file() and sha256(content := path.read_bytes()) == expected:
             return content
     except OSError as error:
-        raise _unusable(kept, error) from error
+        raise _unusable(path, error) from error
     content = _download(source, base, expected)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not expected:
-            _replace(_note_of(kept), f"{sha256(content)}\n".encode())
-        _replace(kept, content)
+            _replace(_hash_file(path), f"{sha256(content)}\n".encode())
+        _replace(path, content)
     except OSError as error:
-        raise _unusable(kept, error) from error
+        raise _unusable(path, error) from error
     return content
 
 
-def files_of(sources: Sequence[Source], prompts: Path | None = None, fetch: Fetch = fetch) -> Files:
-    """All `sources`, from their addresses or from `prompts`: a folder that holds them, or the only one itself.
+def load_files(sources: Sequence[Source], prompts: Path | None = None, fetch: Fetch = fetch) -> Files:
+    """The files of all `sources`, fetched, or from `prompts`: a folder with them, or the file itself if it is one.
 
-    A local file may be another than the official one; UsageError where there is none.
+    A local file may differ from the official one; UsageError where there is none.
     """
     if prompts is None:
         return Files(tuple(fetch(source) for source in sources), True)
@@ -98,7 +101,7 @@ def files_of(sources: Sequence[Source], prompts: Path | None = None, fetch: Fetc
 
 
 def sha256(content: bytes) -> str:
-    """The hash in hexadecimal digits."""
+    """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -113,43 +116,43 @@ def _local(prompts: Path, source: Source, *, alone: bool) -> bytes:
 
 def _download(source: Source, base: str, expected: str) -> bytes:
     try:
-        with urlopen(source.address(base), timeout=PATIENCE) as answer:
-            content: bytes = answer.read()
+        with urlopen(source.address(base), timeout=TIMEOUT) as response:
+            content: bytes = response.read()
     except HTTPError as error:
         error.close()
-        raise _missing(source, base, expected, f"the server says {error.code} {error.reason}") from error
+        raise _missing(source, base, expected, reason=f"the server says {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
-        why = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise _missing(source, base, expected, f"the download failed: {why}") from error
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise _missing(source, base, expected, reason=f"the download failed: {reason}") from error
     if expected and sha256(content) != expected:
-        raise _missing(source, base, expected, f"what came has the SHA-256 {sha256(content)}")
+        raise _missing(source, base, expected, reason=f"the downloaded file has the SHA-256 {sha256(content)}")
     return content
 
 
-def _missing(source: Source, base: str, expected: str, why: str) -> MissingError:
-    return MissingError(f"{source.name} could not be fetched from {source.address(base)} ({why}): give a local copy "
-                        f"with --prompts PATH; its SHA-256 is {expected or UNKNOWN}.")  # fmt: skip
+def _missing(source: Source, base: str, expected: str, *, reason: str) -> MissingError:
+    return MissingError(f"{source.name} could not be fetched from {source.address(base)} ({reason}): give a local copy "
+                        f"with --prompts PATH; its SHA-256 is {expected or UNKNOWN_HASH}.")  # fmt: skip
 
 
-def _unusable(kept: Path, error: OSError) -> UsageError:
-    return UsageError(f"{kept} cannot be used ({error.strerror or error}): name another cache with MILR_CACHE.")
+def _unusable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be used ({error.strerror or error}): name another cache with MILR_CACHE.")
 
 
-def _note_of(kept: Path) -> Path:
-    return kept.with_name(f"{kept.name}.sha256")
+def _hash_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
-def _noted(kept: Path) -> str:
-    """The hash that the first download wrote down; "" where there was none."""
+def _recorded_hash(path: Path) -> str:
+    """The hash that the first download recorded beside the file; "" before that, MissingError where it is damaged."""
     try:
-        found = _note_of(kept).read_text(encoding="ascii").strip()
+        recorded = _hash_file(path).read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return ""
     except (OSError, ValueError):
-        found = ""
-    if not re.fullmatch("[0-9a-f]{64}", found):
-        raise MissingError(f"{_note_of(kept)} is damaged: delete it, and {kept.name} is fetched again.")
-    return found
+        recorded = ""
+    if not re.fullmatch("[0-9a-f]{64}", recorded):
+        raise MissingError(f"{_hash_file(path)} is damaged: delete it, and {path.name} is fetched again.")
+    return recorded
 
 
 def _replace(path: Path, content: bytes) -> None:

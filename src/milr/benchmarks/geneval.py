@@ -1,4 +1,4 @@
-"""GenEval's prompts: 553 lines of clauses in six tasks (djghosh13/geneval, EVALUATION.md 1.1, 1.2 and 1.7)."""
+"""The benchmark `geneval`: 553 prompts in six tasks (arXiv 2310.11513, djghosh13/geneval)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
+from milr.benchmarks.official_prompts import OfficialPrompts, lines_of, require_counts, require_distinct
 from milr.types import Prompt, UsageError
 
 SOURCE = Source(
@@ -17,9 +17,10 @@ COUNTS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "
 
 
 class GenEval(OfficialPrompts):
-    """`prompts` names a local copy of evaluation_metadata.jsonl (or its folder); without it the file is fetched.
+    """GenEval's prompts with their clauses as metadata; a prompt's category is its task.
 
-    A local file may be another in the same format: then `official` is False and its counts are its own.
+    `prompts` names a local copy of evaluation_metadata.jsonl, or its folder; without it the file is fetched. A local
+    file may hold other prompts in the same format: then `official` is False, and their counts are not checked.
     """
 
     name = "geneval"
@@ -28,26 +29,26 @@ class GenEval(OfficialPrompts):
     source: tuple[Source, ...] = (SOURCE,)
     deviations = ("Official runs draw 4 pictures for each prompt, the paper of MILR 1.",)
 
-    def _parsed(self, files: Files) -> list[Prompt]:
+    def _parse(self, files: Files) -> list[Prompt]:
         name = str(self._local or SOURCE.name)
         lines = lines_of(files.contents[0], name)
-        found = told_apart((_prompt(place, *line, name) for place, line in enumerate(lines)), name)
+        prompts = require_distinct((_prompt(index, *line, name=name) for index, line in enumerate(lines)), name)
         if files.official:
-            refuse_other_counts(found, COUNTS, name)
-        return found
+            require_counts(prompts, COUNTS, name)
+        return prompts
 
 
-def _prompt(place: int, number: int, line: str, name: str) -> Prompt:
-    """The prompt of one line; UsageError, with the line's number, where it is not in GenEval's format."""
+def _prompt(index: int, number: int, line: str, *, name: str) -> Prompt:
+    """The prompt of one line; UsageError, with the line's number in the file, where it is not in GenEval's format."""
     try:
-        told: dict[str, Any] = json.loads(line)
-        tag, text = told.pop("tag"), told.pop("prompt")
-        clauses = [*told["include"], *told.get("exclude", [])]
-        sound = isinstance(tag, str) and isinstance(text, str) and text.strip() and told["include"]
-        sound = sound and all(isinstance(one["class"], str) and one["count"] >= 1 for one in clauses)
+        record: dict[str, Any] = json.loads(line)
+        tag, text = record.pop("tag"), record.pop("prompt")
+        clauses = [*record["include"], *record.get("exclude", [])]
+        valid = isinstance(tag, str) and isinstance(text, str) and text.strip() and record["include"]
+        valid = valid and all(isinstance(clause["class"], str) and clause["count"] >= 1 for clause in clauses)
     except (ValueError, KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise UsageError(f"line {number} of {name} is not in GenEval's format: it needs a tag, a prompt, and include "
                          "clauses with class and count.")  # fmt: skip
-    return Prompt(text.strip(), f"geneval-{place:05d}", tag, {"tag": tag, **told}, source=line)
+    return Prompt(text.strip(), f"geneval-{index:05d}", tag, {"tag": tag, **record}, source=line)

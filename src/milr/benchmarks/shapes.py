@@ -1,4 +1,4 @@
-"""The embedded world's benchmark: the committed split of nano's prompts, under GenEval's rules."""
+"""The benchmark `shapes`: nano's prompts in the committed splits, judged by GenEval's rules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from milr.types import Prompt, UsageError
 
 
 class Shapes:
-    """`split` is test (328 prompts), development (140), hard (300) or hard-development (120).
+    """The prompts of one `split`: test (328 prompts), development (140), hard (300) or hard-development (120).
 
-    The hard ones are of kinds that nano is hardly trained for, about the pairs of shapes of test and of development.
+    The hard splits hold kinds of prompts for which nano is hardly trained, about the pairs of shapes of the test and
+    of the development split. UsageError for another split.
     """
 
     name = "shapes"

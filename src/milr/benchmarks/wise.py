@@ -1,8 +1,8 @@
-"""WISE's 1000 prompts, in both editions (PKU-YuanGroup/WISE, EVALUATION.md 3.1, 3.2 and 3.5).
+"""The benchmarks `wise` and `wise-verified`: WISE's 1000 prompts in both editions (arXiv 2503.07265).
 
-The hashes of the six files could not be learned where this was written, so none is given: the commit is pinned, and
-the first download writes down what it got (see `download`). The commit's full name is not known either; the address
-takes the short one. That the legacy files lie in WISE_legacy/data is read from the repository's README.
+The hashes of the six files were not available when this was written, so none is given: the commit is pinned, and the
+first download records the hash of what it got (see `download`). The commit's full name is not known either; the address
+takes the short one. That the legacy files are in WISE_legacy/data is read from the repository's README.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, text_of, told_apart
+from milr.benchmarks.official_prompts import OfficialPrompts, require_distinct, text_of
 from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
 from milr.types import Prompt, UsageError
 
@@ -24,10 +24,10 @@ def _sources(pattern: str) -> tuple[Source, ...]:
 
 
 class Wise(OfficialPrompts):
-    """The prompts of the paper, which the repository calls legacy now.
+    """The prompts of the paper (PKU-YuanGroup/WISE), which the repository now calls legacy.
 
     `prompts` names a local folder with the three files; without it they are fetched. `official` is False for local
-    files, because there is no hash to hold them to; which ids there are is then up to them.
+    files, because there is no hash to check them against; they need not hold all 1000 prompts.
     """
 
     name = "wise"
@@ -40,15 +40,17 @@ class Wise(OfficialPrompts):
         "other scores.",
     )
 
-    def _parsed(self, files: Files) -> list[Prompt]:
-        named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
-        found = told_apart((prompt for one in named for prompt in self._prompts(*one)), self.name,
-                           texts=False)  # fmt: skip
-        absent = missing({int(prompt.id): 0.0 for prompt in found}, self.edition)
+    def _parse(self, files: Files) -> list[Prompt]:
+        contents = {source.name: content for source, content in zip(self.source, files.contents, strict=True)}
+        prompts = require_distinct(
+            (prompt for name, content in contents.items() for prompt in self._prompts(name, content)),
+            self.name, texts=False,
+        )  # fmt: skip
+        absent = missing({int(prompt.id): 0.0 for prompt in prompts}, self.edition)
         if files.official and absent:
             raise UsageError(f"{self.name} came without the prompt {absent[0]} and {len(absent) - 1} others: "
                              "delete its files from the cache, or name others with --prompts.")  # fmt: skip
-        return found
+        return prompts
 
     def _prompts(self, name: str, content: bytes) -> Iterator[Prompt]:
         try:
@@ -56,9 +58,9 @@ class Wise(OfficialPrompts):
         except ValueError:
             records = None
         if not isinstance(records, list):
-            raise UsageError(f"{name} is no JSON array: restore the file.")
-        for place, record in enumerate(records, 1):
-            yield _prompt(record, place, name, self.edition)
+            raise UsageError(f"{name} is not a JSON array: restore the file.")
+        for position, record in enumerate(records, 1):
+            yield _prompt(record, position, name=name, edition=self.edition)
 
 
 class WiseVerified(Wise):
@@ -73,16 +75,16 @@ class WiseVerified(Wise):
     )
 
 
-def _prompt(record: Any, place: int, name: str, edition: Edition) -> Prompt:
-    """The prompt of one record; UsageError, with its place from 1, where it is not in WISE's format."""
+def _prompt(record: Any, position: int, *, name: str, edition: Edition) -> Prompt:
+    """The prompt of one record; UsageError, with its position, counted from 1, where it is not in WISE's format."""
     try:
         text, explanation, subcategory = (record[key] for key in ("Prompt", "Explanation", "Subcategory"))
         number = int(record["prompt_id"])
-        sound = all(isinstance(value, str) for value in (text, explanation, subcategory)) and bool(text.strip())
+        valid = all(isinstance(value, str) for value in (text, explanation, subcategory)) and bool(text.strip())
     except (KeyError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise UsageError(f"record {place} of {name} is not in WISE's format: it needs Prompt, Explanation, "
+        valid = False
+    if not valid:
+        raise UsageError(f"record {position} of {name} is not in WISE's format: it needs Prompt, Explanation, "
                          "Subcategory and a prompt_id.")  # fmt: skip
     metadata = {"explanation": explanation, "subcategory": subcategory}
     return Prompt(text.strip(), str(number), category_of(number, edition), metadata)

@@ -21,7 +21,7 @@ from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
 from milr.catalog.models import MODELS, hub, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
-from milr.catalog.parts import Part, Wanted
+from milr.catalog.parts import Part, RewardRequest
 from milr.catalog.rewards import REWARDS
 from milr.types import MissingError, UsageError
 
@@ -92,18 +92,18 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
     "A or B" judges prompts with metadata by A and the others by B. `model` None: there is no generating model to ask.
     """
     if OR in name:
-        from milr.rewards.by_prompt import ByPrompt
+        from milr.rewards.by_prompt import ByPromptReward
 
         informed, general = (make_reward(part, model, options) for part in name.split(OR, 1))
-        return ByPrompt(informed, general)
+        return ByPromptReward(informed, general)
     if is_file_part(name) and not name.startswith("weighted:"):
         return as_reward(from_file(name), name)
     known, _, argument = name.partition(":")
     factory = menu("rewards")[one_of("reward", known, list(menu("rewards")))].make
     if argument and known not in ("noisy", "self", "weighted"):
         raise UsageError(f"the reward {known} takes nothing after a colon; write {known}.")
-    wanted = Wanted(model, options, argument, lambda other: make_reward(other, model, options))
-    made: Reward = factory(wanted) if known in REWARDS else factory(model)
+    request = RewardRequest(model, options, argument, lambda other: make_reward(other, model, options))
+    made: Reward = factory(request) if known in REWARDS else factory(model)
     return made
 
 

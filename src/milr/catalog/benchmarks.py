@@ -23,8 +23,8 @@ def _geneval(prompts: Path | None = None) -> Benchmark:
     return GenEval(prompts)
 
 
-def _compbench(prompts: Path | None = None) -> Benchmark:
-    from milr.benchmarks.compbench import CompBench
+def _t2i_compbench(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.t2i_compbench import CompBench
 
     return CompBench(prompts)
 
@@ -47,7 +47,7 @@ BENCHMARKS = {
                    "--model nano", "Apache-2.0"),
     "geneval": Part(_geneval, "553 prompts in six tasks, judged by a detector and CLIP's colours",
                     f"{FETCHED}; the reward geneval", "MIT (prompts)"),
-    "t2i-compbench": Part(_compbench, "1800 prompts in six categories, each with a judge of its own",
+    "t2i-compbench": Part(_t2i_compbench, "1800 prompts in six categories, each with a judge of its own",
                           f"{FETCHED}; the reward t2i-compbench", "MIT (prompts)"),
     "wise": Part(_wise, "1000 prompts that need world knowledge (the paper's edition, now called legacy)",
                  f"{FETCHED}; the reward wise", "see its repository (none stated)"),

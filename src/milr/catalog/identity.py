@@ -1,8 +1,9 @@
-"""What makes two runs' rewards the same: the code that judges, the checkpoints it loads, and what it says of itself.
+"""The identity of a reward, by which runs are compared: its code, its checkpoints, and what it says of itself.
 
-The code counts by a hash of its files. Moving a file or renaming a variable in it changes the hash and no verdict, so
-`reward_code.json` names, for the code as it stands, the identity it had when its verdicts last changed; a test holds
-the file to the code (`python -m tests.reward_code`). Code that the file does not know counts by its own hash.
+The code's identity is a hash of its files. Moving a file or renaming a variable changes that hash but no verdict. So
+`reward_code.json` records, for the hash of the present code, the identity it had when its verdicts last changed; a
+test holds the file to the code (`python -m tests.reward_code` writes it). Code whose hash is not recorded there has
+this hash as its identity.
 """
 
 from __future__ import annotations
@@ -22,32 +23,35 @@ from milr.catalog.rewards import REWARDS
 if TYPE_CHECKING:
     from milr.base import Reward
 
-VISION = "rewards/vision"
-DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
-ASKED_SOURCES, LOADED = ("rewards/asked.py", "rewards/endpoint/client.py"), f"{VISION}/checkpoints.py"
-UNIFIED_SOURCES = ("rewards/unified.py", f"{VISION}/qwen.py", LOADED, *ASKED_SOURCES, "rules/judgements.py")
+VISION, ENDPOINT = "rewards/vision", "rewards/endpoint"
+CHECKPOINTS, CLIP, LOCAL = f"{VISION}/checkpoints.py", f"{VISION}/clip.py", f"{VISION}/local_reward.py"
+SHAPES_DETECTOR = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py")
+UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
+# The files, under src/milr, that decide what a reward says.
 SOURCES: Mapping[str, tuple[str, ...]] = {
-    "detector": DETECTOR_SOURCES,
-    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *DETECTOR_SOURCES),
-    "noisy": ("rewards/noisy.py", *DETECTOR_SOURCES),
-    "self": ("rewards/self_judge.py",),
-    "self:json": ("rewards/self_verdict.py", "rules/judgements.py"),
-    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", f"{VISION}/clip.py", LOADED,
+    "detector": SHAPES_DETECTOR,
+    "held-out": ("shapes/held_out.py", "shapes/held_out.safetensors", *SHAPES_DETECTOR),
+    "noisy": ("rewards/noisy.py", *SHAPES_DETECTOR),
+    "self": ("rewards/self.py",),
+    "self:json": ("rewards/self_json.py", "rewards/self.py", "rules/judgements.py"),
+    "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS, LOCAL,
                 "rules/geneval.py", "rules/coco.py"),
-    "t2i-compbench": ("rewards/compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", f"{VISION}/parsing.py",
-                      "rewards/similarity.py", f"{VISION}/clip.py", LOADED, "rules/compbench.py", "rules/grounding.py"),
+    "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",
+                      f"{VISION}/noun_phrases.py", CLIP, CHECKPOINTS, LOCAL, "rules/t2i_compbench.py",
+                      "rules/grounding.py"),
     "mixed": ("rewards/mixed.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py", "rules/mixed.py", "rules/grounding.py",
-              "rules/compbench.py", *UNIFIED_SOURCES),
-    "clip": ("rewards/similarity.py", f"{VISION}/clip.py", LOADED),
-    "pickscore": ("rewards/similarity.py", f"{VISION}/clip.py", LOADED),
-    "judge": ("rewards/judge.py", *ASKED_SOURCES, "rules/judgements.py"),
-    "unified": UNIFIED_SOURCES,
-    "wise": ("rewards/wise.py", *ASKED_SOURCES, "rules/wise.py"),
-}  # the files, under src/milr, that decide what a reward says  # fmt: skip
+              "rules/t2i_compbench.py", *UNIFIED),
+    "clip": ("rewards/clip.py", CLIP, CHECKPOINTS, LOCAL),
+    "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS, LOCAL),
+    "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
+    "unified": UNIFIED,
+    "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
+}  # fmt: skip
 
 
 def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
-    """The identity of the reward `name` as plain data; `reward`, where it was made, adds its wording and endpoint."""
+    """The identity of the reward `name` as plain data; the made `reward` adds its own, such as wording and endpoint."""
     if name.startswith("weighted:") and reward is not None:
         judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
         return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
@@ -63,8 +67,8 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         from milr.rewards.vision.checkpoints import loaded_revision
 
         identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in part.checkpoints}
-    own = getattr(reward, "identity", None)
-    return identity | ({"own": dict(own())} if callable(own) else {})
+    reward_says = getattr(reward, "identity", None)
+    return identity | ({"own": dict(reward_says())} if callable(reward_says) else {})
 
 
 def _code_of(reward: Reward) -> str:
@@ -79,21 +83,21 @@ def _code_of(reward: Reward) -> str:
 
 
 def rewards_named(name: str) -> tuple[str, ...]:
-    """Our rewards whose code decides what `name` says: "held-out or self" names two."""
+    """Those of our rewards that a name contains: "held-out or self" contains two."""
     words = (name, *name.replace(":", " ").split())
-    return tuple(known for known in SOURCES if known in words)
+    return tuple(reward for reward in SOURCES if reward in words)
 
 
 def code_identity(rewards: tuple[str, ...]) -> str:
-    """The identity of these rewards' code: the recorded one where the code is that of the record, else its hash."""
+    """The identity of these rewards' code: the recorded one where the record is of this code, else the code's hash."""
     code = code_hash(rewards)
     recorded = json.loads(resources.files("milr.catalog").joinpath("reward_code.json").read_text(encoding="utf-8"))
-    known = recorded.get("+".join(rewards), {})
-    return str(known["identity"]) if known.get("code") == code else code
+    record = recorded.get("+".join(rewards), {})
+    return str(record["identity"]) if record.get("code") == code else code
 
 
 def code_hash(rewards: tuple[str, ...]) -> str:
-    """SHA-256 of all files that decide what these rewards say, each once."""
+    """SHA-256, in hexadecimal digits, of all files that decide what these rewards say, each once."""
     files = dict.fromkeys(file for reward in rewards for file in SOURCES[reward])
     root = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((root / file).read_bytes() for file in files)).hexdigest()

@@ -1,4 +1,4 @@
-"""What one has to know about a benchmark and its judges to compare their scores with published ones."""
+"""What a reader must know about a benchmark and its judges to compare their scores with published ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def notes_of(benchmark: Benchmark | None, metric: Any, reward: Any) -> tuple[str, ...]:
-    """Sentences about how the score comes about, then about the search reward where that is another judge."""
+    """Sentences about the benchmark and its metric, then about the search reward where that is another judge."""
     notes = [*getattr(benchmark, "deviations", ()), *_about(metric)]
     if benchmark is not None and not getattr(benchmark, "official", True):
         notes.append(f"These are not known to be the official prompts of {benchmark.name}.")
@@ -20,10 +20,10 @@ def notes_of(benchmark: Benchmark | None, metric: Any, reward: Any) -> tuple[str
 
 
 def _about(judge: Any) -> Iterator[str]:
-    """How a judge departs from the official one, in whose words it was asked, and likewise of those it is made of."""
+    """How a judge deviates from the official one and which wording it uses; then the same of the judges inside it."""
     yield from getattr(judge, "deviations", ())
     if wording := getattr(judge, "wording", None):
         yield f"Wording of {judge.name}: {wording.label}."
-    inner = [getattr(judge, "unified", None), *getattr(judge, "judges", {}).values()]
-    for one in filter(None, inner):
-        yield from _about(one)
+    inner_judges = [getattr(judge, "unified", None), *getattr(judge, "judges", {}).values()]
+    for inner in filter(None, inner_judges):
+        yield from _about(inner)

@@ -30,9 +30,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a reward is made from: the generating model (None: a folder of pictures has none), the run's options, what
-    stands after the colon of its name, and `make`, by name, for a reward that is made of others."""
+class RewardRequest:
+    """What a reward is made from.
+
+    `model` is the generating model (None: a folder of pictures has none), `options` are the run's, `argument` is what
+    follows the colon in the reward's name, and `make` makes another reward by its name.
+    """
 
     model: UnifiedModel | None
     options: Options

@@ -2,146 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
-from milr.catalog.parts import Part, Wanted
+from milr.catalog.parts import Part, RewardRequest
 from milr.rewards.vision import pinned
 from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward
-    from milr.rewards.asked import AskedReward, Asker
-    from milr.rewards.wording import Wording
+    from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
+    from milr.rewards.endpoint.wording import Wording
 
-OPENAI = "https://api.openai.com/v1"
-ENDPOINT = ("openai", "tenacity")  # packages
-ASKED = "an endpoint: --judge-url, --judge-model"
-
-
-def _detector(wanted: Wanted) -> Reward:
-    from milr.rewards.detection import shapes_detector
-
-    return shapes_detector()
+OPENAI_URL = "https://api.openai.com/v1"
+ENDPOINT_PACKAGES = ("openai", "tenacity")
+NEEDS_ENDPOINT = "an endpoint: --judge-url, --judge-model"
 
 
-def _held_out(wanted: Wanted) -> Reward:
-    from milr.rewards.detection import held_out_judge
+def _detector(request: RewardRequest) -> Reward:
+    from milr.rewards.detector import DetectorReward
 
-    return held_out_judge()
+    return DetectorReward()
 
 
-def _self(wanted: Wanted) -> Reward:
-    if wanted.model is None:
+def _held_out(request: RewardRequest) -> Reward:
+    from milr.rewards.held_out import HeldOutReward
+
+    return HeldOutReward()
+
+
+def _self(request: RewardRequest) -> Reward:
+    if request.model is None:
         raise UsageError("the reward self asks the model that drew, and a folder of pictures has none: choose another.")
-    if wanted.argument == "json":
-        from milr.rewards.self_verdict import SelfVerdict
+    if request.argument == "json":
+        from milr.rewards.self_json import SelfJsonReward
 
-        return SelfVerdict(_wording("self", wanted))
-    if wanted.argument:
-        raise UsageError(f"there is no self:{wanted.argument}; write self, or self:json.")
-    from milr.rewards.self_judge import SelfJudge
+        return SelfJsonReward(_wording("self", request))
+    if request.argument:
+        raise UsageError(f"there is no self:{request.argument}; write self, or self:json.")
+    from milr.rewards.self import SelfReward
 
-    return SelfJudge(wanted.model.question)
-
-
-def _noisy(wanted: Wanted) -> Reward:
-    from milr.rewards.noisy import NoisyJudge, parse
-
-    return NoisyJudge(_detector(wanted), *parse(wanted.argument), wanted.options.seed)
+    return SelfReward(request.model.question)
 
 
-def _weighted(wanted: Wanted) -> Reward:
+def _noisy(request: RewardRequest) -> Reward:
+    from milr.rewards.noisy import NoisyReward, parse
+
+    return NoisyReward(_detector(request), *parse(request.argument), seed=request.options.seed)
+
+
+def _weighted(request: RewardRequest) -> Reward:
     from milr.rewards.weighted import WeightedReward, parse
 
-    weights = parse(wanted.argument)
-    return WeightedReward({name: wanted.make(name) for name in weights}, weights)
+    weights = parse(request.argument)
+    return WeightedReward({name: request.make(name) for name in weights}, weights)
 
 
-def _geneval(wanted: Wanted) -> Reward:
+def _geneval(request: RewardRequest) -> Reward:
     from milr.rewards.geneval import GenEvalReward
 
-    return GenEvalReward.load(device=wanted.options.device)
+    return GenEvalReward.load(device=request.options.device)
 
 
-def _compbench(wanted: Wanted) -> Reward:
-    from milr.rewards.compbench import CompBenchReward
+def _t2i_compbench(request: RewardRequest) -> Reward:
+    from milr.rewards.t2i_compbench import CompBenchReward
 
-    return CompBenchReward.load(strict_unidet_nouns=wanted.options.strict_unidet_nouns, device=wanted.options.device)
-
-
-def _clip(wanted: Wanted) -> Reward:
-    from milr.rewards.similarity import ClipReward
-
-    return ClipReward.load(device=wanted.options.device)
+    options = request.options
+    return CompBenchReward.load(strict_unidet_nouns=options.strict_unidet_nouns, device=options.device)
 
 
-def _pickscore(wanted: Wanted) -> Reward:
-    from milr.rewards.similarity import PickScoreReward
+def _clip(request: RewardRequest) -> Reward:
+    from milr.rewards.clip import ClipReward
 
-    return PickScoreReward.load(device=wanted.options.device)
+    return ClipReward.load(device=request.options.device)
 
 
-def _judge(wanted: Wanted) -> Reward:
+def _pickscore(request: RewardRequest) -> Reward:
+    from milr.rewards.pickscore import PickScoreReward
+
+    return PickScoreReward.load(device=request.options.device)
+
+
+def _judge(request: RewardRequest) -> Reward:
     from milr.rewards.judge import JudgeReward
 
-    return _asked(JudgeReward, wanted)
+    return _at_endpoint(JudgeReward, request)
 
 
-def _wise(wanted: Wanted) -> Reward:
+def _wise(request: RewardRequest) -> Reward:
     from milr.rewards.wise import WiseReward
 
-    return _asked(WiseReward, wanted)
+    return _at_endpoint(WiseReward, request)
 
 
-def _unified(wanted: Wanted) -> Reward:
-    """Through an endpoint where one is named, else the model on this machine."""
+def _unified(request: RewardRequest) -> Reward:
+    """At an endpoint where one is named, else with the model on this machine."""
     from milr.rewards.unified import UnifiedReward
 
-    if wanted.options.judge_url:
-        return _asked(UnifiedReward, wanted)
+    if request.options.judge_url:
+        return _at_endpoint(UnifiedReward, request)
     from milr.rewards.vision.qwen import LocalQwen
 
-    name = wanted.options.judge_model or UnifiedReward.paper_model
-    return _worded(UnifiedReward, LocalQwen.load(name, device=wanted.options.device), wanted)
+    name = request.options.judge_model or UnifiedReward.paper_model
+    return _with_wording(UnifiedReward, LocalQwen.load(name, device=request.options.device), request)
 
 
-def _mixed(wanted: Wanted) -> Reward:
+def _mixed(request: RewardRequest) -> Reward:
     from milr.rewards.mixed import MixedReward
 
-    return MixedReward.load(_unified(wanted), device=wanted.options.device)
+    return MixedReward.load(_unified(request), device=request.options.device)
 
 
-def _asked(kind: Any, wanted: Wanted) -> AskedReward:
+def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
+    """A reward that asks the endpoint and the model of the options, by default the paper's model at OpenAI."""
     from milr.benchmarks.download import cache_folder
-    from milr.rewards.endpoint.client import Endpoint, EndpointSettings
+    from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
 
-    options, url = wanted.options, wanted.options.judge_url or OPENAI
+    options, url = request.options, request.options.judge_url or OPENAI_URL
     settings = EndpointSettings(
-        url, options.judge_model or kind.paper_model, most_calls=options.judge_calls,
-        key_variable="OPENAI_API_KEY" if url.startswith(OPENAI) else "JUDGE_API_KEY",  # no key to a stranger
-        cache=cache_folder() / "answers", **({"max_tokens": options.judge_tokens} if options.judge_tokens else {}),
+        url, options.judge_model or reward_class.paper_model, max_calls=options.judge_calls,
+        key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
+        cache_folder=cache_folder() / "answers",
+        **({"max_tokens": options.judge_tokens} if options.judge_tokens else {}),
     )  # fmt: skip
-    return _worded(kind, Endpoint(settings), wanted)
+    return _with_wording(reward_class, EndpointClient(settings), request)
 
 
-def _worded(kind: Any, asker: Asker, wanted: Wanted) -> AskedReward:
-    made: AskedReward = kind(asker, _wording(kind.name, wanted))
-    return made
+def _with_wording(reward_class: Any, client: JudgeClient, request: RewardRequest) -> QuestionReward:
+    reward: QuestionReward = reward_class(client, _wording(reward_class.name, request))
+    return reward
 
 
-def _wording(name: str, wanted: Wanted) -> Wording:
-    """Ours, or the user's for this judge; UsageError for a template of a judge that there is not."""
-    from milr.rewards.wording import NEEDED, Wording
+def _wording(name: str, request: RewardRequest) -> Wording:
+    """Our own wording, or the user's template for this judge; UsageError for a template of an unknown judge."""
+    from milr.rewards.endpoint.wording import PLACEHOLDERS, Wording
 
-    given = wanted.options.templates()
-    for judge in filter(None, given):
-        one_of("judge with a template", judge, list(NEEDED))
-    return Wording.load(name, given.get(name) or given.get(""))
+    templates = request.options.templates()
+    for judge in filter(None, templates):
+        one_of("judge with a template", judge, list(PLACEHOLDERS))
+    return Wording.load(name, templates.get(name) or templates.get(""))
 
 
-Make = Callable[[Wanted], "Reward"]
 SHAPES, CLAUSES = "a prompt of the shapes grammar, and nano's pictures", "GenEval's metadata"
 REWARDS = {
     "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
@@ -153,7 +154,7 @@ REWARDS = {
     "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
                  "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
-                  ASKED, "that of the judge asked", 0.9, packages=ENDPOINT),
+                  NEEDS_ENDPOINT, "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
                     "17 GB of weights, or an endpoint", "MIT (UnifiedReward's weights)", 0.75,
                     (pinned.UNIFIED,)),
@@ -164,12 +165,12 @@ REWARDS = {
     "geneval": Part(_geneval, "GenEval's rules on Mask2Former's objects and CLIP's colours; for GenEval an oracle",
                     f"{CLAUSES}; 2 GB of weights", "CC BY-NC 4.0 (detector), MIT (CLIP)", 0.9,
                     (pinned.MASK2FORMER, pinned.CLIP_L14)),
-    "t2i-compbench": Part(_compbench, "each category's own score; for T2I-CompBench an oracle",
+    "t2i-compbench": Part(_t2i_compbench, "each category's own score; for T2I-CompBench an oracle",
                           "T2I-CompBench's prompts; 3 GB of weights, spaCy's model",
                           "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)", 0.9,
                           (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
-    "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {ASKED}",
-                 "that of the judge asked", 0.5, packages=ENDPOINT),
+    "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {NEEDS_ENDPOINT}",
+                 "that of the judge asked", 0.5, packages=ENDPOINT_PACKAGES),
     "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),

@@ -97,10 +97,10 @@ def score(
 
 def _select_prompts(name: str, choice: PromptFlags) -> tuple[Benchmark, list[Prompt]]:
     """The benchmark, and those of its prompts that the flags choose."""
-    from milr.benchmarks.selection import chosen
+    from milr.benchmarks.selection import select_prompts
 
     benchmark = catalog.make_benchmark(name, **choice.benchmark_settings())
-    return benchmark, chosen(benchmark.prompts(), choice.category_names(), choice.limit)
+    return benchmark, select_prompts(benchmark.prompts(), choice.category_names(), choice.limit)
 
 
 def _report_unscored(console: Console, folder: Path) -> None:

@@ -1,1 +1,4 @@
-"""Rewards: one file for each judge. Every one returns a `Score` in [0, 1], unscored where it cannot judge."""
+"""Rewards: one file for each reward that a user can name. Each returns a `Score` in [0, 1], unscored where it cannot.
+
+What they ask lies in `vision/` (networks on this machine) and `endpoint/` (judge models that are asked in words).
+"""

@@ -1,4 +1,4 @@
-"""The default reward of mixed prompts: one judge for those that carry metadata, another for the rest."""
+"""The reward `A or B`: the reward A judges the prompts that have metadata, and B the others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class ByPrompt:
-    """`informed` judges prompts with metadata, `general` the rest; the stricter threshold of the two holds."""
+class ByPromptReward:
+    """`informed` judges the prompts with metadata, `general` the others; the threshold is the higher of the two."""
 
     range = (0.0, 1.0)
     needs: tuple[str, ...] = ()
@@ -25,9 +25,9 @@ class ByPrompt:
         self.licence = f"{informed.licence}; {general.licence}"
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture, by the judge that its prompt calls for."""
-        found: list[Score] = []
+        """One score for each picture, in [0, 1], by the judge for its prompt."""
+        scores: list[Score] = []
         for picture, prompt in zip(pictures, prompts, strict=True):
             judge = self.general if prompt.metadata is None else self.informed
-            found += await judge.score([picture], [prompt], services)
-        return found
+            scores += await judge.score([picture], [prompt], services)
+        return scores

@@ -1,4 +1,4 @@
-"""A user's plain function as a reward."""
+"""A user's plain function `(picture, prompt) -> score in [0, 1]` as a reward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FunctionReward:
-    """A plain function (picture, prompt) -> score in [0, 1] or Score, as a reward; what it raises is unscored."""
+    """Calls a function of picture and prompt that returns a number in [0, 1] or a `Score`; unscored where it raises."""
 
     range = (0.0, 1.0)
     threshold = 0.9
@@ -25,16 +25,16 @@ class FunctionReward:
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture; a number outside [0, 1] is unscored."""
-        return [self._one(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)]
+        return [self._score(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)]
 
-    def _one(self, picture: Image, prompt: Prompt) -> Score:
+    def _score(self, picture: Image, prompt: Prompt) -> Score:
         try:
-            value = self.function(picture, prompt)
-            number = value if isinstance(value, Score) else float(value)
+            result = self.function(picture, prompt)
+            if isinstance(result, Score):
+                return result
+            value = float(result)
         except Exception as error:
             return Score.unscored(f"{self.name} gave no score: {type(error).__name__}: {error}")
-        if isinstance(number, Score):
-            return number
-        if not 0 <= number <= 1:
-            return Score.unscored(f"{self.name} gave {number}, and scores lie in [0, 1]")
-        return Score(number)
+        if not 0 <= value <= 1:
+            return Score.unscored(f"{self.name} gave {value}, and scores lie in [0, 1]")
+        return Score(value)

@@ -1,19 +1,18 @@
-"""GenEval's evaluator as a reward: what a detector and a colour classifier see, judged by GenEval's rules.
+"""The reward `geneval`: GenEval's rules (arXiv 2310.11513) on what a detector and a colour classifier find.
 
-Follows djghosh13/geneval af4902f on transformers' models; `DEVIATIONS` says where not. The picture is judged as it is
-in memory, and an evaluator that fails leaves the picture unscored.
+It follows djghosh13/geneval af4902f on transformers' models; `DEVIATIONS` says where not. The picture is judged as it
+is in memory, and an evaluator that fails leaves it unscored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from milr.base import Services
 from milr.rewards.vision.colours import COLOURS, ColourClassifier
+from milr.rewards.vision.local_reward import LocalReward
 from milr.rewards.vision.pinned import CLIP_L14, MASK2FORMER
 from milr.rewards.vision.segmentation import Segmenter
-from milr.rewards.vision.worker import Worker
 from milr.rules import geneval
 from milr.rules.coco import GENEVAL_NAMES
 from milr.types import Prompt, Score, UsageError
@@ -32,76 +31,74 @@ DEVIATIONS = (
     "A picture whose evaluation fails is unscored; the released MILR code counted it as correct.",
 )
 RELATIONS = ("left of", "right of", "above", "below")
-Detect = Callable[["Image"], geneval.Detections]
+Detect = Callable[["Image"], geneval.Detections]  # a picture to the objects of each class
 
 
-class GenEvalReward:
-    """1.0 where GenEval's rules find the picture correct, else 0.0 with what is wrong; needs GenEval's metadata.
+class GenEvalReward(LocalReward):
+    """1.0 where GenEval's rules find the picture correct, else 0.0 with the reasons; needs GenEval's metadata.
 
-    `parts` holds every fact that the prompt states ("dog count", "dog color"), 1.0 where it is seen.
+    `parts` are the facts that the prompt states ("dog count", "dog color"), 1.0 where the picture shows them.
     """
 
     name = "geneval"
-    range = (0.0, 1.0)
     threshold = 0.9
     deviations = DEVIATIONS
     needs: tuple[str, ...] = ("metadata",)
     licence = "CC BY-NC 4.0 (detector), MIT (CLIP)"
 
     def __init__(self, detect: Detect, colour_classifier: ColourClassifier) -> None:
+        super().__init__("GenEval's evaluator")
         self.detect, self.colour_classifier = detect, colour_classifier
-        self._worker = Worker("GenEval's evaluator")
 
     @classmethod
     def load(cls, detector: str = MASK2FORMER, clip: str = CLIP_L14, *,
              device: str = "auto") -> GenEvalReward:  # fmt: skip
-        """With the pinned checkpoints, or others; MissingError, naming what to fetch, where one is not here."""
+        """With the pinned checkpoints or others; MissingError, naming what to fetch, where one is not here."""
         return cls(Segmenter.load(detector, device=device), ColourClassifier.load(clip, device=device))
 
     def check(self, prompt: Prompt) -> None:
-        """UsageError, naming the reason, for a prompt whose metadata is not GenEval's."""
+        """UsageError, with the reason, for a prompt whose metadata is not GenEval's."""
         check(prompt)
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One verdict for each picture; a prompt that is none of GenEval's is a usage error."""
-        for prompt in prompts:
-            check(prompt)
-        return [await self._worker.score(self._judge, *pair) for pair in zip(pictures, prompts, strict=True)]
-
-    def _judge(self, picture: Image, prompt: Prompt) -> Score:
+    def judge(self, picture: Image, prompt: Prompt) -> Score:
+        """The verdict as a score, with the facts as its parts."""
         verdict = self.verdict(picture, prompt.metadata or {})
-        parts = {f"{one.name} {fact}": float(held) for one in verdict.clauses for fact, held in one.facts.items()}
+        parts = {f"{clause.name} {fact}": float(holds)
+                 for clause in verdict.clauses for fact, holds in clause.facts.items()}  # fmt: skip
         return Score(float(verdict.correct), parts, "; ".join(verdict.reasons))
 
     def verdict(self, picture: Image, metadata: Mapping[str, Any]) -> geneval.Verdict:
-        """What GenEval's rules say about one picture."""
+        """The verdict of GenEval's rules on one picture."""
         picture = picture.convert("RGB")
-        return geneval.judge(self.detect(picture), metadata, {"color": self.colour_classifier.of(picture)})
+        return geneval.judge(self.detect(picture), metadata, {"color": self.colour_classifier.for_picture(picture)})
 
 
 def check(prompt: Prompt) -> None:
-    """UsageError, naming the reason, unless the prompt's metadata is in GenEval's form and about what it knows."""
+    """UsageError, with the reason, unless the metadata is GenEval's, about classes and colours that it knows."""
     if prompt.metadata is None:
         raise UsageError(f"the reward geneval judges only GenEval's own prompts, and {prompt.text!r} has no metadata.")
     try:
-        flaw = _flaw(prompt.metadata)
+        problem = _problem(prompt.metadata)
     except (TypeError, KeyError, ValueError, AttributeError):
-        flaw = "is not in GenEval's form"
-    if flaw:
-        raise UsageError(f"the metadata of {prompt.text!r} {flaw}; use a line of GenEval's evaluation_metadata.jsonl.")
+        problem = "is not in GenEval's form"
+    if problem:
+        raise UsageError(
+            f"the metadata of {prompt.text!r} {problem}; use a line of GenEval's evaluation_metadata.jsonl."
+        )
 
 
-def _flaw(metadata: Mapping[str, Any]) -> str:
+def _problem(metadata: Mapping[str, Any]) -> str:
+    """What is wrong with the metadata, as the end of a sentence; "" where nothing is."""
     if not isinstance(metadata["tag"], str) or not metadata["include"]:
         return "has no tag or no include clause"
-    for place, clause in enumerate([*metadata["include"], *(metadata.get("exclude") or ())]):
-        if strange := sorted(set(clause) - {"class", "count", "color", "position"}):
-            return f"asks for the {strange[0]}, which GenEval does not judge"
+    for index, clause in enumerate([*metadata["include"], *(metadata.get("exclude") or ())]):
+        if unknown := sorted(set(clause) - {"class", "count", "color", "position"}):
+            return f"asks for the {unknown[0]}, which GenEval does not judge"
         if clause["class"] not in GENEVAL_NAMES:
             return f"asks for {clause['class']!r}, which GenEval's detector does not know"
         if clause.get("color", COLOURS[0]) not in COLOURS:
             return f"asks for the colour {clause['color']!r}, which GenEval does not know"
         relation, anchor = clause.get("position") or (RELATIONS[0], None)
-        if int(clause["count"]) < 1 or relation not in RELATIONS or (anchor is not None and not 0 <= anchor < place):
+        if int(clause["count"]) < 1 or relation not in RELATIONS or (anchor is not None and not 0 <= anchor < index):
             return f"has a clause that cannot be judged, {dict(clause)}"
     return ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from milr.rewards.asked import AskedReward, told
+from milr.rewards.endpoint.question_reward import QuestionReward, quoting_score
 from milr.rules.judgements import zero_or_minus_one
 from milr.types import Score
 
 
-class JudgeReward(AskedReward):
+class JudgeReward(QuestionReward):
     """1.0 or 0.0 from any vision-language model behind an endpoint; needs no metadata."""
 
     name = "judge"
@@ -15,6 +15,6 @@ class JudgeReward(AskedReward):
     licence = "that of the judge asked"
     paper_model = "gpt-4o-2024-11-20"
 
-    def read(self, answer: str) -> Score | None:
+    def parse(self, answer: str) -> Score | None:
         """The first 0 or -1 that stands alone."""
-        return told(zero_or_minus_one(answer), answer)
+        return quoting_score(zero_or_minus_one(answer), answer)

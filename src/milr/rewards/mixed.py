@@ -1,33 +1,33 @@
 """The reward `mixed`: MILR's MixedReward, of a grounding detector, a model that answers questions, and UnifiedReward.
 
-It reads the benchmark's metadata, so it is told what is asked for in GenEval's own terms (class, count, colour,
-position) and not by the prompt's words: its numbers are no evidence about rewards that see the prompt alone. MILR also
-tried other weights; these are those of its main program (d7b42fb).
+It reads GenEval's clauses (class, count, colour, position) in the prompt's metadata instead of the prompt's words: its
+numbers are no evidence about rewards that see the prompt alone. MILR also tried other weights; these are those of its
+main program (miyapeng/MILR d7b42fb).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Reward, Services
-from milr.rewards.vision.worker import Worker
+from milr.rewards.vision.judge_thread import JudgeThread
 from milr.rules import mixed
-from milr.rules.grounding import Grounded
 from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Ground = Callable[["Image", Sequence[str]], Mapping[str, Sequence[Grounded]]]
-Answer = Callable[["Image", Sequence[str]], Sequence[float]]  # questions to P(yes)
+    from milr.rewards.vision.grounding import FindObjects
+    from milr.rewards.vision.vqa import AnswerQuestions
 
 
 class MixedReward:
-    """The weighted mean of its parts grounding, questions and unified; unscored where one of them is.
+    """The weighted mean, in [0, 1], of its parts grounding, questions and unified; unscored where one of them is.
 
-    `ground` finds places of named classes, `answer` gives P(yes) of questions, `unified` is the judge of the rest.
+    `find` gives the boxes of named classes, `answer` P(yes) of questions, and `unified` is the reward for the third
+    part. Needs GenEval's metadata.
     """
 
     name = "mixed"
@@ -38,71 +38,72 @@ class MixedReward:
         "rewards that see the prompt alone.",
     )
 
-    def __init__(self, ground: Ground, answer: Answer, unified: Reward) -> None:
-        self.ground, self.answer, self.unified = ground, answer, unified
+    def __init__(self, find: FindObjects, answer: AnswerQuestions, unified: Reward) -> None:
+        self.find, self.answer, self.unified = find, answer, unified
         self.needs = tuple(dict.fromkeys(("metadata", *unified.needs)))
         self.licence = f"Apache-2.0 (GroundingDINO); MIT (GIT); {unified.licence}"
-        self._worker = Worker("grounding and questions")
+        self._thread = JudgeThread("grounding and questions")
 
     @classmethod
     def load(cls, unified: Reward, *, device: str = "auto") -> MixedReward:
         """With the pinned checkpoints; MissingError, naming what to fetch, where one is not here."""
-        from milr.rewards.vision.grounding import Grounding
+        from milr.rewards.vision.grounding import GroundingDino
         from milr.rewards.vision.vqa import GitVQA
 
-        return cls(Grounding.load(device=device), GitVQA.load(device=device).answers, unified)
+        return cls(GroundingDino.load(device=device), GitVQA.load(device=device).yes_probabilities, unified)
 
     def identity(self) -> dict[str, Any]:
-        """What makes two of these judges the same, beside their checkpoints: what UnifiedReward says of itself."""
-        own = getattr(self.unified, "identity", dict)
-        return {"unified": dict(own())}
+        """What tells two of these judges apart, beside their checkpoints: the identity of UnifiedReward."""
+        identity = getattr(self.unified, "identity", dict)
+        return {"unified": dict(identity())}
 
     @staticmethod
     def check(prompt: Prompt) -> None:
         """UsageError unless the prompt's metadata states its clauses."""
-        if not _readable(prompt.metadata or {}):
+        if not _has_clauses(prompt.metadata or {}):
             raise UsageError(
                 f"the reward mixed reads the benchmark's clauses about classes, and {prompt.text!r} has none that can "
                 "be read; take the prompts of geneval, or another reward."
             )
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; a prompt without GenEval's clauses is a usage error. All parts run at once."""
+        """One score for each picture; UsageError for a prompt without GenEval's clauses. All parts run at once."""
         for prompt in prompts:
             self.check(prompt)
         pairs = list(zip(pictures, prompts, strict=True))
-        seeing = asyncio.gather(*(self._worker.score(self._see, *pair) for pair in pairs))
-        seen, unified = await asyncio.gather(seeing, self.unified.score(pictures, prompts, services))
-        return [_mixed(*row) for row in zip(seen, unified, prompts, strict=True)]
+        local = asyncio.gather(*(self._thread.score(self._score_locally, *pair) for pair in pairs))
+        local_scores, unified_scores = await asyncio.gather(local, self.unified.score(pictures, prompts, services))
+        return [_combine(*row) for row in zip(local_scores, unified_scores, prompts, strict=True)]
 
-    def _see(self, picture: Image, prompt: Prompt) -> Score:
-        """The two parts that are judged here, and their plain mean."""
+    def _score_locally(self, picture: Image, prompt: Prompt) -> Score:
+        """The parts grounding and questions, and their plain mean."""
         picture, clauses = picture.convert("RGB"), (prompt.metadata or {})["include"]
-        findings = self.ground(picture, [clause["class"] for clause in clauses])
+        boxes = self.find(picture, [clause["class"] for clause in clauses])
         answers = self.answer(picture, [mixed.question_of(clause) for clause in clauses])
-        parts = {"grounding": mixed.grounding_score(clauses, findings), "questions": mixed.questions_score(answers)}
+        parts = {"grounding": mixed.grounding_score(clauses, boxes), "questions": mixed.questions_score(answers)}
         return Score(sum(parts.values()) / 2, parts)
 
 
-def _mixed(seen: Score, unified: Score, prompt: Prompt) -> Score:
-    parts = dict(seen.parts)
+def _combine(local: Score, unified: Score, prompt: Prompt) -> Score:
+    """The weighted mean of the local parts and UnifiedReward's score; unscored where either is."""
+    parts = dict(local.parts)
     if unified.value is not None:
         parts["unified"] = unified.value
-    spent: dict[str, Any] = {"calls": max(unified.calls, 1), "seconds": max(seen.seconds, unified.seconds)}
-    lost = [f"unified: {unified.reason}"] if unified.value is None else []
-    lost += [seen.reason] if seen.value is None else []
-    if lost:
-        return Score(None, parts, "; ".join(lost), **spent)
+    spent: dict[str, Any] = {"calls": max(unified.calls, 1), "seconds": max(local.seconds, unified.seconds)}
+    failures = [f"unified: {unified.reason}"] if unified.value is None else []
+    failures += [local.reason] if local.value is None else []
+    if failures:
+        return Score(None, parts, "; ".join(failures), **spent)
     tag = str((prompt.metadata or {}).get("tag", ""))
     return Score(mixed.mixed_score(tag=tag, **parts), parts, unified.reason, **spent)
 
 
-def _readable(metadata: Mapping[str, Any]) -> bool:
-    """Whether there are clauses, each with a class, a number, and a relation to nothing but another of them."""
+def _has_clauses(metadata: Mapping[str, Any]) -> bool:
+    """Whether there are clauses, each with a class and a count, and any relation is to one of them."""
     try:
         clauses = metadata["include"]
-        places = [clause.get("position", ("", 0))[1] for clause in clauses]
-        named = all(clause["class"].strip() and int(clause["count"]) > 0 for clause in clauses)
+        anchors = [clause.get("position", ("", 0))[1] for clause in clauses]
+        complete = all(clause["class"].strip() and int(clause["count"]) > 0 for clause in clauses)
     except (TypeError, KeyError, ValueError, AttributeError, IndexError):
         return False
-    return bool(clauses) and named and all(place in range(len(clauses)) for place in places)
+    return bool(clauses) and complete and all(anchor in range(len(clauses)) for anchor in anchors)

@@ -1,14 +1,17 @@
-"""The reward `wise`: WISE's judge and WiScore. An oracle: the search is guided by what the benchmark measures."""
+"""The reward `wise`: WISE's judge and its WiScore (PKU-YuanGroup/WISE eb51174).
+
+For the benchmark WISE it is an oracle: the search is guided by what the benchmark measures.
+"""
 
 from __future__ import annotations
 
-from milr.rewards.asked import AskedReward, told
-from milr.rules.wise import parse
+from milr.rewards.endpoint.question_reward import QuestionReward, quoting_score
+from milr.rules.wise import parse_marks
 from milr.types import Prompt, Score, UsageError
 
 
-class WiseReward(AskedReward):
-    """WiScore in [0, 1] with its three marks as parts; needs {"explanation": ...} in the prompt's metadata.
+class WiseReward(QuestionReward):
+    """WiScore in [0, 1], its three marks as parts; needs {"explanation": ...} in the prompt's metadata.
 
     The official tool reads any digit; a mark above 2 would leave [0, 1], so here such an answer is not readable.
     """
@@ -20,7 +23,7 @@ class WiseReward(AskedReward):
     paper_model = "gpt-4o-2024-05-13"
 
     def question(self, prompt: Prompt) -> str:
-        """The question with the prompt's explanation in it; UsageError where it has none."""
+        """The question with the prompt's explanation in it; UsageError where the prompt has none."""
         explanation = (prompt.metadata or {}).get("explanation")
         if not explanation:
             raise UsageError(
@@ -29,10 +32,10 @@ class WiseReward(AskedReward):
             )
         return self.wording.fill(prompt=prompt.text, explanation=explanation)
 
-    def read(self, answer: str) -> Score | None:
-        """WiScore of the three lines."""
-        marks = parse(answer)
-        if marks is None or not marks.possible:
+    def parse(self, answer: str) -> Score | None:
+        """WiScore of the three marks."""
+        marks = parse_marks(answer)
+        if marks is None or not marks.in_range:
             return None
         parts = {"consistency": marks.consistency / 2, "realism": marks.realism / 2, "aesthetic": marks.aesthetic / 2}
-        return told(marks.wiscore, answer, **parts)
+        return quoting_score(marks.wiscore, answer, **parts)

@@ -1,1 +1,1 @@
-"""Pure scoring rules: detections or answers in, verdicts out."""
+"""Pure scoring rules: detections or answers in, verdicts and scores out."""

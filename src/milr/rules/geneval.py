@@ -1,7 +1,7 @@
-"""GenEval's verdict rules (djghosh13/geneval af4902f, `evaluate_images.py` and `summary_scores.py`), pure.
+"""GenEval's rules (arXiv 2310.11513; djghosh13/geneval af4902f, `evaluate_images.py`, `summary_scores.py`), pure.
 
-What follows GenEval: strict float32 thresholds, the 16 best per class, clauses in order, attributes of the top
-instances only, relative position with the unreduced norm, extra objects without effect. What is ours: a clause may
+What follows GenEval: strict float32 thresholds, the 16 best objects of each class, clauses in order, attributes of the
+best instances only, relative position with the unreduced norm, extra objects without effect. What is ours: a clause may
 name any attribute that has a classifier (GenEval has `color` alone), and `graded`, which gives partial credit.
 """
 
@@ -17,7 +17,7 @@ from milr.types import UsageError
 
 COUNTING_THRESHOLD = 0.9
 THRESHOLD = 0.3
-MOST_OBJECTS = 16  # detections kept per class
+MAX_OBJECTS = 16  # of each class
 POSITION_REDUCTION = 0.1  # of the summed sizes
 NEARLY_ZERO = 1e-3
 RELATION_SHARE = 0.5  # of the distance between the centres
@@ -27,7 +27,7 @@ _STRUCTURE = ("class", "count", "position")
 
 @dataclass(frozen=True)
 class Detection:
-    """One found object: box (x1, y1, x2, y2) in pixels, half-open; score in [0, 1]; mask (H, W) bool or None."""
+    """A detected object: box (x1, y1, x2, y2) in pixels, half-open; score in [0, 1]; mask (H, W) bool or None."""
 
     box: Box
     score: float
@@ -40,10 +40,10 @@ Classifier = Callable[[str, Sequence[Detection]], Sequence[str | None]]  # class
 
 @dataclass(frozen=True)
 class ClauseVerdict:
-    """What holds of one include clause (or of an exclude clause about a class that no include clause names).
+    """The verdict on one include clause (or on an exclude clause about a class that no include clause names).
 
     `facts` maps found, count, position and the attributes that the clause states to whether they hold; `reasons`
-    says in words what does not. GenEval skips a clause's position once the clause or its anchor failed; here every
+    describes those that do not. GenEval skips a clause's position once the clause or its anchor failed; here every
     fact is judged, which changes no verdict because all facts have to hold.
     """
 
@@ -58,13 +58,13 @@ class ClauseVerdict:
 
     @property
     def share(self) -> float:
-        """Share of the stated facts that hold, in [0, 1]."""
+        """The share of the stated facts that hold, in [0, 1]."""
         return sum(self.facts.values()) / len(self.facts)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """GenEval's answer about one picture: `correct` is true when no clause fails."""
+    """GenEval's verdict on one picture: `correct` where every clause holds."""
 
     correct: bool
     reasons: tuple[str, ...]
@@ -72,27 +72,27 @@ class Verdict:
 
 
 def threshold_of(tag: str) -> float:
-    """The score a detection has to exceed: 0.9 for counting, else 0.3."""
+    """The score that a detection has to exceed: 0.9 for counting, else 0.3."""
     return COUNTING_THRESHOLD if tag == "counting" else THRESHOLD
 
 
-def keep(objects: Sequence[Detection], threshold: float, max_overlap: float = 1.0) -> list[Detection]:
-    """Detections of one class above the threshold (strictly, in float32), best first, 16 at most.
+def best_objects(objects: Sequence[Detection], threshold: float, max_iou: float = 1.0) -> list[Detection]:
+    """The detections of one class above the threshold (strictly, in float32), best first, at most 16.
 
-    `max_overlap` below 1 turns on GenEval's greedy suppression: an object stays if its overlap is below the limit.
+    `max_iou` below 1 turns on GenEval's greedy suppression: an object that overlaps a better one by as much is removed.
     """
-    above = [one for one in objects if np.float32(one.score) > np.float32(threshold)]
-    best = sorted(above, key=lambda one: -np.float32(one.score))[:MOST_OBJECTS]
-    if max_overlap >= 1:
+    above = [detection for detection in objects if np.float32(detection.score) > np.float32(threshold)]
+    best = sorted(above, key=lambda detection: -np.float32(detection.score))[:MAX_OBJECTS]
+    if max_iou >= 1:
         return best
-    kept: list[Detection] = []
-    for one in best:
-        if all(overlap(one.box, other.box) < max_overlap for other in kept):
-            kept.append(one)
-    return kept
+    remaining: list[Detection] = []
+    for detection in best:
+        if all(iou(detection.box, other.box) < max_iou for other in remaining):
+            remaining.append(detection)
+    return remaining
 
 
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union of two boxes, with GenEval's "+1" pixel areas."""
     corners = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
     shared = _area(corners)
@@ -104,7 +104,7 @@ def _area(box: Sequence[float]) -> float:
 
 
 def relations(a: Detection, b: Detection) -> frozenset[str]:
-    """How `a` stands to `b`: none, one or two of left of, right of, above, below."""
+    """The relations in which `a` stands to `b`: none, one or two of left of, right of, above, below."""
     boxes = np.array([a.box, b.box], np.float32).reshape(2, 2, 2)  # object, corner, axis
     centres = boxes.mean(1)
     sizes = np.abs(boxes[:, 1] - boxes[:, 0])
@@ -113,27 +113,27 @@ def relations(a: Detection, b: Detection) -> frozenset[str]:
     if np.all(np.abs(reduced) < NEARLY_ZERO):
         return frozenset()
     dx, dy = reduced / np.linalg.norm(offset)
-    held = {"left of": dx < -RELATION_SHARE, "right of": dx > RELATION_SHARE,
-            "above": dy < -RELATION_SHARE, "below": dy > RELATION_SHARE}  # fmt: skip
-    return frozenset(name for name, holds in held.items() if holds)
+    holds = {"left of": dx < -RELATION_SHARE, "right of": dx > RELATION_SHARE,
+             "above": dy < -RELATION_SHARE, "below": dy > RELATION_SHARE}  # fmt: skip
+    return frozenset(name for name, held in holds.items() if held)
 
 
 def judge(detections: Detections, metadata: Mapping[str, Any], attributes: Mapping[str, Classifier] | None = None,
-          *, max_overlap: float = 1.0) -> Verdict:  # fmt: skip
-    """The verdict about one picture from what was detected in it and the prompt's clauses."""
+          *, max_iou: float = 1.0) -> Verdict:  # fmt: skip
+    """The verdict on one picture, from what was detected in it and the prompt's clauses."""
     threshold = threshold_of(metadata.get("tag", ""))
-    kept = {name: keep(objects, threshold, max_overlap) for name, objects in detections.items()}
-    wanted = tuple(metadata.get("include", ()))
+    objects = {name: best_objects(candidates, threshold, max_iou) for name, candidates in detections.items()}
+    include = tuple(metadata.get("include", ()))
     limits = {clause["class"]: int(clause["count"]) for clause in metadata.get("exclude") or ()}
     clauses: list[ClauseVerdict] = []
-    for clause in wanted:
-        held = _presence(clause, kept) | _attributes(clause, kept, attributes or {})
+    for clause in include:
+        facts = _presence(clause, objects) | _attributes(clause, objects, attributes or {})
         if "position" in clause:
-            held |= _position(clause, wanted, kept)
-        held |= _limit(clause["class"], limits, kept, held)
-        clauses.append(_verdict(clause["class"], held))
-    for name in [name for name in limits if all(clause["class"] != name for clause in wanted)]:
-        clauses.append(_verdict(name, _limit(name, limits, kept, {})))
+            facts |= _position(clause, include, objects)
+        facts |= _limit(clause["class"], limits, objects, facts)
+        clauses.append(_clause_verdict(clause["class"], facts))
+    for name in [name for name in limits if all(clause["class"] != name for clause in include)]:
+        clauses.append(_clause_verdict(name, _limit(name, limits, objects, {})))
     reasons = tuple(reason for clause in clauses for reason in clause.reasons)
     return Verdict(all(clause.holds for clause in clauses), reasons, tuple(clauses))
 
@@ -155,56 +155,55 @@ def aggregate(results: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return tasks | {"overall": float(np.mean(list(tasks.values()))) if tasks else float("nan")}
 
 
-_Facts = dict[str, str]  # fact -> why it does not hold; empty when it holds
+_Facts = dict[str, str]  # each fact to why it does not hold; "" where it holds
+_Objects = Mapping[str, list[Detection]]  # each class to its best objects
 
 
-def _verdict(name: str, held: _Facts) -> ClauseVerdict:
-    reasons = tuple(dict.fromkeys(reason for reason in held.values() if reason))
-    return ClauseVerdict(name, {fact: not reason for fact, reason in held.items()}, reasons)
+def _clause_verdict(name: str, facts: _Facts) -> ClauseVerdict:
+    reasons = tuple(dict.fromkeys(reason for reason in facts.values() if reason))
+    return ClauseVerdict(name, {fact: not reason for fact, reason in facts.items()}, reasons)
 
 
-def _top(clause: Mapping[str, Any], kept: Mapping[str, list[Detection]]) -> list[Detection]:
-    """The instances that decide a clause; fewer than its count when the picture holds fewer."""
-    return kept.get(clause["class"], [])[: int(clause["count"])]
+def _instances(clause: Mapping[str, Any], objects: _Objects) -> list[Detection]:
+    """The objects that decide a clause: as many as it counts, the best first, or fewer where there are fewer."""
+    return objects.get(clause["class"], [])[: int(clause["count"])]
 
 
-def _presence(clause: Mapping[str, Any], kept: Mapping[str, list[Detection]]) -> _Facts:
-    count, found = int(clause["count"]), len(kept.get(clause["class"], ()))
-    reason = f"expected {clause['class']}>={count}, found {found}"
-    facts = {"found": "" if found else reason}
-    return facts | ({"count": "" if found >= count else reason} if count > 1 else {})
+def _presence(clause: Mapping[str, Any], objects: _Objects) -> _Facts:
+    expected, number = int(clause["count"]), len(objects.get(clause["class"], ()))
+    reason = f"expected {clause['class']}>={expected}, found {number}"
+    facts = {"found": "" if number else reason}
+    return facts | ({"count": "" if number >= expected else reason} if expected > 1 else {})
 
 
-def _attributes(clause: Mapping[str, Any], kept: Mapping[str, list[Detection]],
-                attributes: Mapping[str, Classifier]) -> _Facts:  # fmt: skip
-    top, count = _top(clause, kept), int(clause["count"])
+def _attributes(clause: Mapping[str, Any], objects: _Objects, attributes: Mapping[str, Classifier]) -> _Facts:
+    instances, count = _instances(clause, objects), int(clause["count"])
     facts = {}
     for key in (key for key in clause if key not in _STRUCTURE):
         if key not in attributes:
             raise UsageError(f"the prompt's metadata asks for the {key} of a {clause['class']}, which cannot be judged")
-        seen = list(attributes[key](clause["class"], top)) if top else []
-        right = sum(value == clause[key] for value in seen)
-        told = ", ".join(str(value or "no known one") for value in seen) or "no object"
-        facts[key] = "" if right >= count else f"expected {key} {clause[key]} of {clause['class']}, found {told}"
+        values = list(attributes[key](clause["class"], instances)) if instances else []
+        correct = sum(value == clause[key] for value in values)
+        observed = ", ".join(str(value or "no known one") for value in values) or "no object"
+        facts[key] = "" if correct >= count else f"expected {key} {clause[key]} of {clause['class']}, found {observed}"
     return facts
 
 
-def _position(clause: Mapping[str, Any], wanted: Sequence[Mapping[str, Any]],
-              kept: Mapping[str, list[Detection]]) -> _Facts:  # fmt: skip
+def _position(clause: Mapping[str, Any], include: Sequence[Mapping[str, Any]], objects: _Objects) -> _Facts:
     relation, index = clause["position"]
-    name, anchor = clause["class"], wanted[index]
-    placed, anchors = _top(clause, kept), _top(anchor, kept)
+    name, anchor = clause["class"], include[index]
+    placed, anchors = _instances(clause, objects), _instances(anchor, objects)
     if len(placed) < int(clause["count"]) or len(anchors) < int(anchor["count"]):
         missing = name if len(placed) < int(clause["count"]) else anchor["class"]
         return {"position": f"no {missing} to judge {name} {relation} {anchor['class']} by"}
-    stands = all(relation in relations(one, other) for one in placed for other in anchors)
-    return {"position": "" if stands else f"expected {name} {relation} {anchor['class']}"}
+    holds = all(relation in relations(one, other) for one in placed for other in anchors)
+    return {"position": "" if holds else f"expected {name} {relation} {anchor['class']}"}
 
 
-def _limit(name: str, limits: Mapping[str, int], kept: Mapping[str, list[Detection]], held: _Facts) -> _Facts:
+def _limit(name: str, limits: Mapping[str, int], objects: _Objects, facts: _Facts) -> _Facts:
     """An exclude clause, as part of the fact `count`."""
     if name not in limits:
         return {}
-    found = len(kept.get(name, ()))
-    too_many = "" if found < limits[name] else f"expected {name}<{limits[name]}, found {found}"
-    return {"count": held.get("count") or too_many}
+    number = len(objects.get(name, ()))
+    too_many = "" if number < limits[name] else f"expected {name}<{limits[name]}, found {number}"
+    return {"count": facts.get("count") or too_many}

@@ -1,4 +1,4 @@
-"""WISE's rules (PKU-YuanGroup/WISE eb51174): the judge's three lines, WiScore, and which prompts there are; pure."""
+"""WISE's rules (arXiv 2503.07265; PKU-YuanGroup/WISE eb51174), pure: the judge's marks, WiScore, and the editions."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _DIGIT_ALONE = re.compile(r"^[^\S\n]*([012])[^\S\n]*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Marks:
-    """What the judge gave: three whole numbers, meant to be 0, 1 or 2, but any digit can be read."""
+    """The judge's three marks: whole numbers that should be 0, 1 or 2, though any digit is read."""
 
     consistency: int
     realism: int
     aesthetic: int
 
     @property
-    def possible(self) -> bool:
-        """Whether all three are 0, 1 or 2, as the judge is asked for."""
+    def in_range(self) -> bool:
+        """Whether all three are 0, 1 or 2, as the judge's instructions say."""
         return max(self.consistency, self.realism, self.aesthetic) <= 2
 
     @property
     def wiscore(self) -> float:
-        """(0.7 C + 0.2 R + 0.1 A) / 2, in [0, 1] for possible marks.
+        """(0.7 C + 0.2 R + 0.1 A) / 2, in [0, 1] for marks in range.
 
-        Divided once, out of whole numbers: 2, 2, 2 is exactly 1.0 and 1, 1, 1 exactly 0.5, where the official sum
-        ends in ...9, so a comparison with a threshold needs no tolerance.
+        Computed from whole numbers with a single division: 2, 2, 2 is exactly 1.0 and 1, 1, 1 exactly 0.5, where the
+        official sum ends in ...9. So a comparison with a threshold needs no tolerance.
         """
         return (7 * self.consistency + 2 * self.realism + self.aesthetic) / 20
 
@@ -40,8 +40,8 @@ class Marks:
 class Edition:
     """A list of WISE prompts: which ids belong to which category.
 
-    In the overall score a category weighs as its share of the prompts (0.4, 0.167, ...), so that it is the plain mean
-    over all of them; it needs every one (`missing`).
+    The overall score weighs each category by its share of the prompts (0.4, 0.167, ...). So it is the plain mean over
+    all prompts, and needs every one of them (`missing`).
     """
 
     name: str
@@ -59,17 +59,17 @@ VERIFIED = Edition("wise-verified", {
 EDITIONS = {edition.name: edition for edition in (LEGACY, VERIFIED)}
 
 
-def parse(answer: str) -> Marks | None:
-    """The marks in a judge's answer, read exactly as the official tool reads them; None when they are not all there.
+def parse_marks(answer: str) -> Marks | None:
+    """The marks in a judge's answer, read exactly as the official tool reads them; None unless there are all three.
 
     Case does not matter; two asterisks may stand before and after a criterion's name, then one colon and blanks; of a
-    number only the first digit counts, and a later line overwrites an earlier one. Where not one criterion was read,
-    the first three lines that are nothing but 0, 1 or 2 count in the criteria's order.
+    number only the first digit counts, and a later line overwrites an earlier one. Where no criterion was read at all,
+    the first three lines that hold only 0, 1 or 2 count in the criteria's order.
     """
-    found = {name.lower(): int(digit) for name, digit in _LINE.findall(answer)}
-    if not found:
-        found = dict(zip(CRITERIA, map(int, _DIGIT_ALONE.findall(answer)), strict=False))
-    return Marks(*(found[name] for name in CRITERIA)) if len(found) == len(CRITERIA) else None
+    marks = {name.lower(): int(digit) for name, digit in _LINE.findall(answer)}
+    if not marks:
+        marks = dict(zip(CRITERIA, map(int, _DIGIT_ALONE.findall(answer)), strict=False))
+    return Marks(*(marks[name] for name in CRITERIA)) if len(marks) == len(CRITERIA) else None
 
 
 def category_of(number: int, edition: Edition) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from milr.catalog import REWARDS
-from milr.catalog.rewards import ENDPOINT, OPENAI
+from milr.catalog.rewards import ENDPOINT_PACKAGES, OPENAI_URL
 from milr.rewards.vision.pinned import SPACY_MODEL, UNIFIED
 from milr.types import MilrError, MissingError
 
@@ -76,17 +76,17 @@ def _reward(name: str) -> Finding:
         instead = f", or for {UNIFIED} {ELSEWHERE}" if UNIFIED in lacking else ""
         what = f"reward {name}: lacks {', '.join(lacking)}; milr doctor --fetch {name}{instead}"
         return Finding(what, False, needed=False)
-    if part.packages == ENDPOINT and (why := _no_endpoint()):
+    if part.packages == ENDPOINT_PACKAGES and (why := _no_endpoint()):
         return Finding(f"reward {name}: {why}, or {ELSEWHERE}", False, needed=False)
     return Finding(f"reward {name}{needs}", True, needed=False)
 
 
 def _no_endpoint() -> str:
     """Why OpenAI's endpoint, which judges ask by default, cannot be asked; "" where nothing is known against it."""
-    from milr.rewards.endpoint.client import Endpoint, EndpointSettings
+    from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
 
     try:
-        Endpoint(EndpointSettings(OPENAI, "any"))
+        EndpointClient(EndpointSettings(OPENAI_URL, "any"))
     except MilrError as error:
         return str(error).rstrip(".")
     return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from milr import catalog
-from milr.benchmarks.selection import chosen
+from milr.benchmarks.selection import select_prompts
 from milr.options import Options
 from milr.types import Prompt, UsageError
 from milr.workflows.judges import Judges
@@ -58,7 +58,7 @@ class Experiment(BaseModel):
 
     def select_prompts(self) -> list[Prompt]:
         """The benchmark's prompts that this experiment takes."""
-        return chosen(self.load_benchmark().prompts(), self.categories, self.limit)
+        return select_prompts(self.load_benchmark().prompts(), self.categories, self.limit)
 
     def options(self, row: str, seed: int) -> Options:
         """A row's options, the base's among them; the report metric is the benchmark's unless they name another."""

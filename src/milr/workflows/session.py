@@ -165,12 +165,12 @@ class Session:
         `split`, `prompts` (a local copy of the benchmark's prompt files), `categories` and `limit` choose its prompts.
         The report metric is the benchmark's unless `metric` names another.
         """
-        from milr.benchmarks.selection import chosen
+        from milr.benchmarks.selection import select_prompts
 
         settings = {"split": split, "prompts": Path(prompts) if prompts is not None else None}
         part = catalog.make_benchmark(benchmark, **{key: value for key, value in settings.items() if value is not None})
         options.setdefault("metric", self.options.metric or part.metric)
-        call = self._call(chosen(part.prompts(), categories, limit), samples, options, benchmark=part)
+        call = self._call(select_prompts(part.prompts(), categories, limit), samples, options, benchmark=part)
         out = call.out or default_folder(call.prepared)
         with progress_bar(call.prepared, call.listeners) as listeners:
             self._loop.submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()

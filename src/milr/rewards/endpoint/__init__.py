@@ -1,1 +1,1 @@
-"""Judges behind an OpenAI-compatible endpoint."""
+"""Judge models that are asked in words: the question, its wording, and the client of an OpenAI-compatible endpoint."""

@@ -1,1 +1,1 @@
-"""The networks that rewards ask on this machine, and where their weights come from."""
+"""The networks that rewards run on this machine, and where their weights come from."""

@@ -1,4 +1,4 @@
-"""CLIP as transformers ships it: pictures and texts to unit vectors, one picture at a time."""
+"""CLIP as transformers ships it (Radford et al. 2021, arXiv 2103.00020), and CLIPScore on it, one picture at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from milr.rewards.vision.pinned import CLIP_B32
 from milr.types import JudgeError
 
 if TYPE_CHECKING:
@@ -16,48 +17,76 @@ if TYPE_CHECKING:
 
 
 class ClipEncoder:
-    """A CLIPModel with its tokenizer and image processor; all vectors are float32, of length 1."""
+    """A CLIPModel with its tokenizer and image processor; all embeddings are float32 vectors of length 1."""
 
     def __init__(self, network: Any, tokenizer: Any, processor: Any) -> None:
         self.network, self.tokenizer, self.processor = network, tokenizer, processor
 
     @classmethod
     def load(cls, name: str, *, inputs: str = "", device: str = "auto") -> ClipEncoder:
-        """From a folder or hub repository; `inputs` names where tokenizer and image processor are, if elsewhere."""
+        """Load the weights of a folder or hub repository; MissingError where they are not here.
+
+        `inputs` names the folder or repository of the tokenizer and image processor where that is another one.
+        """
         from transformers import CLIPModel
 
-        from milr.rewards.vision.checkpoints import image_processor, pretrained, tokenizer
+        from milr.rewards.vision.checkpoints import load_image_processor, load_network, load_tokenizer
 
-        network = pretrained(CLIPModel, name, device=device)
-        return cls(network, tokenizer(inputs or name), image_processor(inputs or name))
+        network = load_network(CLIPModel, name, device=device)
+        return cls(network, load_tokenizer(inputs or name), load_image_processor(inputs or name))
 
     @property
-    def scale(self) -> float:
-        """What the network learned to multiply cosines with."""
+    def logit_scale(self) -> float:
+        """The factor of the cosines that the network learned."""
         return float(self.network.logit_scale.detach().exp())
 
     @torch.inference_mode()
-    def picture(self, picture: Image) -> Tensor:
-        """One picture to (d,), resized and cropped as the checkpoint's processor says."""
+    def embed_picture(self, picture: Image) -> Tensor:
+        """The embedding (d,) of a picture, which is resized and cropped as the checkpoint's processor says."""
         pixels = self.processor(images=picture.convert("RGB"), return_tensors="pt")["pixel_values"]
-        found = self.network.get_image_features(pixel_values=pixels.to(self.network.device, self.network.dtype))
-        return _unit(found)[0]
+        output = self.network.get_image_features(pixel_values=pixels.to(self.network.device, self.network.dtype))
+        return _unit_vectors(output)[0]
 
     @torch.inference_mode()
-    def texts(self, texts: Sequence[str], *, truncate: bool = False) -> Tensor:
-        """Texts to (n, d). A text longer than the network reads is a JudgeError, unless it may be truncated."""
+    def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> Tensor:
+        """The embeddings (n, d) of n texts.
+
+        JudgeError for a text that is longer than the network's context, unless it may be truncated.
+        """
         limit = int(self.network.config.text_config.max_position_embeddings)
-        read = self.tokenizer(list(texts), padding=True, truncation=truncate, max_length=limit if truncate else None,
-                              return_tensors="pt", verbose=False)  # fmt: skip
-        if (length := read["input_ids"].shape[1]) > limit:
+        encoding = self.tokenizer(
+            list(texts), padding=True, truncation=truncate, max_length=limit if truncate else None,
+            return_tensors="pt", verbose=False,
+        )  # fmt: skip
+        if (length := encoding["input_ids"].shape[1]) > limit:
             raise JudgeError(f"the text has {length} tokens and CLIP reads {limit}; shorten it.")
-        ids, mask = (read[name].to(self.network.device) for name in ("input_ids", "attention_mask"))
-        return _unit(self.network.get_text_features(input_ids=ids, attention_mask=mask))
+        ids, mask = (encoding[name].to(self.network.device) for name in ("input_ids", "attention_mask"))
+        return _unit_vectors(self.network.get_text_features(input_ids=ids, attention_mask=mask))
 
 
-def _unit(found: Any) -> Tensor:
-    """(n, d) projected features, which transformers 5 wraps in an output object, to float32 unit vectors."""
-    features = (found if isinstance(found, Tensor) else found.pooler_output).float()
+class ClipScore:
+    """CLIPScore as T2I-CompBench computes it: the plain cosine of picture and text, about 0.2 to 0.35 in practice.
+
+    Unlike Hessel et al. (2021, arXiv 2104.08718) there is no factor 2.5, no clipping at 0, and no truncation: a text
+    of more than 77 tokens is a JudgeError.
+    """
+
+    def __init__(self, encoder: ClipEncoder) -> None:
+        self.encoder = encoder
+
+    @classmethod
+    def load(cls, name: str = CLIP_B32, *, device: str = "auto") -> ClipScore:
+        """Load the weights of a folder or hub repository; MissingError where they are not here."""
+        return cls(ClipEncoder.load(name, device=device))
+
+    def __call__(self, picture: Image, text: str) -> float:
+        """The cosine in [-1, 1]."""
+        return float(self.encoder.embed_texts([text])[0] @ self.encoder.embed_picture(picture))
+
+
+def _unit_vectors(output: Any) -> Tensor:
+    """Projected features (n, d), which transformers 5 wraps in an output object, as float32 unit vectors."""
+    features = (output if isinstance(output, Tensor) else output.pooler_output).float()
     if not features.isfinite().all():
         raise JudgeError("CLIP gave numbers that are not finite; check its weights and dtype.")
     return normalize(features, dim=-1)

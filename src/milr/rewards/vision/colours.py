@@ -1,7 +1,7 @@
-"""GenEval's colours: CLIP's closest of ten colour names for an object cut out of the picture.
+"""GenEval's colours: which of ten colour names CLIP finds closest to an object that is cut out of the picture.
 
-Pixels outside the object's mask become grey, the picture is cropped to its box, and the crop is compared with three
-prompts for each colour (djghosh13/geneval af4902f). One crop is encoded at a time, in float32 (GenEval: float16).
+Pixels outside the object's mask become grey, the picture is cropped to the object's box, and the crop is compared with
+three prompts for each colour (djghosh13/geneval af4902f). One crop is encoded at a time, in float32 (GenEval: float16).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image as images
+from PIL import Image as pil
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -27,43 +27,43 @@ GREY = 0x99
 
 
 class ColourClassifier:
-    """Names the colours of the objects of a picture; what a class's prompts mean is worked out once."""
+    """Names the colours of the objects in a picture; the text embeddings of each object class are computed once."""
 
-    def __init__(self, clip: ClipEncoder) -> None:
-        self.clip = clip
-        self._meanings: dict[str, Tensor] = {}
+    def __init__(self, encoder: ClipEncoder) -> None:
+        self.encoder = encoder
+        self._text_embeddings: dict[str, Tensor] = {}
 
     @classmethod
     def load(cls, name: str = CLIP_L14, *, device: str = "auto") -> ColourClassifier:
-        """From a folder or hub repository; MissingError where the weights are not here."""
+        """Load the weights of a folder or hub repository; MissingError where they are not here."""
         return cls(ClipEncoder.load(name, device=device))
 
-    def of(self, picture: Image) -> Classifier:
-        """The classifier of one picture, as `rules.geneval.judge` wants it."""
+    def for_picture(self, picture: Image) -> Classifier:
+        """The classifier of one picture's objects, as `rules.geneval.judge` takes it."""
 
-        def classify(name: str, objects: Sequence[Detection]) -> list[str]:
-            return [self.colour(cut_out(picture, one), name) for one in objects]
+        def classify(class_name: str, objects: Sequence[Detection]) -> list[str]:
+            return [self.colour(cut_out(picture, detection), class_name) for detection in objects]
 
         return classify
 
-    def colour(self, crop: Image, name: str) -> str:
-        """The colour whose prompts about the class `name` are closest to the crop, by cosine."""
-        closeness = self.meanings(name) @ self.clip.picture(crop)  # (10,)
-        return COLOURS[int(closeness.argmax())]
+    def colour(self, crop: Image, class_name: str) -> str:
+        """The colour whose prompts about the class are closest to the crop, by cosine."""
+        cosines = self.text_embeddings(class_name) @ self.encoder.embed_picture(crop)  # (10,)
+        return COLOURS[int(cosines.argmax())]
 
-    def meanings(self, name: str) -> Tensor:
+    def text_embeddings(self, class_name: str) -> Tensor:
         """(10, d) unit vectors: for each colour the mean of its three prompts' unit vectors, normalised again."""
-        if name not in self._meanings:
-            texts = [prompt.format(c=colour, k=name) for colour in COLOURS for prompt in PROMPTS]
-            vectors = self.clip.texts(texts).reshape(len(COLOURS), len(PROMPTS), -1)
-            self._meanings[name] = normalize(vectors.mean(1), dim=-1)
-        return self._meanings[name]
+        if class_name not in self._text_embeddings:
+            texts = [prompt.format(c=colour, k=class_name) for colour in COLOURS for prompt in PROMPTS]
+            vectors = self.encoder.embed_texts(texts).reshape(len(COLOURS), len(PROMPTS), -1)
+            self._text_embeddings[class_name] = normalize(vectors.mean(1), dim=-1)
+        return self._text_embeddings[class_name]
 
 
-def cut_out(picture: Image, one: Detection) -> Image:
+def cut_out(picture: Image, detection: Detection) -> Image:
     """The object on grey, cropped to its box; corners are rounded to the nearest pixel, halves to the even one."""
     pixels = np.array(picture.convert("RGB"))
-    if one.mask is not None:
-        pixels[~one.mask] = GREY
-    left, top, right, bottom = (round(side) for side in one.box)
-    return images.fromarray(pixels).crop((left, top, right, bottom))
+    if detection.mask is not None:
+        pixels[~detection.mask] = GREY
+    left, top, right, bottom = (round(side) for side in detection.box)
+    return pil.fromarray(pixels).crop((left, top, right, bottom))

@@ -6,8 +6,8 @@ import time
 
 from PIL import Image
 
-from milr.rewards.similarity import ClipReward
-from milr.rewards.vision.worker import Worker
+from milr.rewards.clip import ClipReward
+from milr.rewards.vision.judge_thread import JudgeThread
 from milr.types import JudgeError, Prompt, Score
 
 
@@ -46,8 +46,8 @@ def test_an_error_is_unscored_and_the_next_is_judged():
         return Score(number / 10, {"part": 1.0}, "why")
 
     async def go():
-        worker = Worker("the eye")
-        return await asyncio.gather(*(worker.score(judge, number) for number in range(4)))
+        thread = JudgeThread("the eye")
+        return await asyncio.gather(*(thread.score(judge, number) for number in range(4)))
 
     first, broken, refused, last = finished(go())
     assert (first.value, last.value, last.parts, last.reason) == (0.0, 0.3, {"part": 1.0}, "why")
@@ -56,7 +56,7 @@ def test_an_error_is_unscored_and_the_next_is_judged():
     assert last.seconds >= 0.02 and broken.seconds > 0
 
 
-def test_what_is_given_up_is_never_begun_and_the_worker_goes_on():
+def test_what_is_given_up_is_never_begun_and_the_thread_goes_on():
     begun, gate = [], threading.Event()
 
     def judge(number):
@@ -65,24 +65,24 @@ def test_what_is_given_up_is_never_begun_and_the_worker_goes_on():
         return Score(1.0)
 
     async def go():
-        worker = Worker("the eye")
-        tasks = [asyncio.ensure_future(worker.score(judge, number)) for number in range(5)]
+        thread = JudgeThread("the eye")
+        tasks = [asyncio.ensure_future(thread.score(judge, number)) for number in range(5)]
         await asyncio.sleep(0.05)
         for given_up in tasks[:4]:  # the one that runs, too
             given_up.cancel()
-        found = await asyncio.gather(*tasks[:4], return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in found)
+        outcomes = await asyncio.gather(*tasks[:4], return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in outcomes)
         gate.set()
-        return [await tasks[4], await worker.score(judge, 5)]
+        return [await tasks[4], await thread.score(judge, 5)]
 
     assert [score.value for score in finished(go())] == [1.0, 1.0] and begun == [0, 4, 5]
 
 
-def test_a_worker_has_no_thread_before_it_works_and_outlives_an_event_loop():
+def test_a_judge_has_no_thread_before_it_judges_and_outlives_an_event_loop():
     def judges():
         return {one for one in threading.enumerate() if one.name.startswith("milr-judge")}
 
-    before, worker = judges(), Worker("the eye")
+    before, thread = judges(), JudgeThread("the eye")
     assert judges() == before
-    assert [finished(worker.score(Score, number)).value for number in (0.25, 0.5)] == [0.25, 0.5]
+    assert [finished(thread.score(Score, number)).value for number in (0.25, 0.5)] == [0.25, 0.5]
     assert len(judges() - before) == 1

@@ -9,7 +9,9 @@ from PIL import Image
 
 import tiny_geneval
 from milr.base import Reward
-from milr.rewards.similarity import ORDINARY, ClipReward, ClipScore, PickScoreReward
+from milr.rewards.clip import ClipReward
+from milr.rewards.pickscore import REFERENCE_SCORE, PickScoreReward
+from milr.rewards.vision.clip import ClipScore
 from milr.types import JudgeError, Prompt
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 48))
@@ -25,9 +27,9 @@ def clip():
 def by_hand(clip, picture, text):
     pixels = clip.processor(images=picture, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        seen = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
-        read = clip.network.get_text_features(**clip.tokenizer(text, return_tensors="pt")).pooler_output[0]
-    return float(torch.cosine_similarity(seen, read, dim=0))
+        picture_features = clip.network.get_image_features(pixel_values=pixels).pooler_output[0]
+        text_features = clip.network.get_text_features(**clip.tokenizer(text, return_tensors="pt")).pooler_output[0]
+    return float(torch.cosine_similarity(picture_features, text_features, dim=0))
 
 
 def scores(reward, pictures, texts):
@@ -38,12 +40,12 @@ class Fixed:
     """In CLIP's place: every cosine is the same, and so is the learned scale."""
 
     def __init__(self, cosine, scale=100.0):
-        self.cosine, self.scale = cosine, scale
+        self.cosine, self.logit_scale = cosine, scale
 
-    def picture(self, picture):
+    def embed_picture(self, picture):
         return torch.tensor([1.0, 0.0])
 
-    def texts(self, texts, truncate=False):
+    def embed_texts(self, texts, truncate=False):
         return torch.tensor([[self.cosine, math.sqrt(1 - self.cosine**2)]] * len(texts))
 
 
@@ -69,27 +71,27 @@ def test_the_network_agrees_that_this_is_its_own_similarity(clip):
     inputs = {**clip.tokenizer("a red cat", return_tensors="pt"), **clip.processor(images=PICTURE, return_tensors="pt")}
     with torch.no_grad():
         logit = float(clip.network(**inputs).logits_per_image)
-    assert PickScoreReward(clip).raw(PICTURE, "a red cat") == pytest.approx(logit, abs=1e-4)
+    assert PickScoreReward(clip).raw_score(PICTURE, "a red cat") == pytest.approx(logit, abs=1e-4)
 
 
 def test_padding_changes_no_text(clip):
-    together = clip.texts(["a cat", "a much longer text about a cat"])
-    assert torch.allclose(together[0], clip.texts(["a cat"])[0], atol=1e-5)
+    together = clip.embed_texts(["a cat", "a much longer text about a cat"])
+    assert torch.allclose(together[0], clip.embed_texts(["a cat"])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("cosine", "value"), [(0.25, 0.25), (-0.1, 0.0), (1.0, 1.0), (0.0, 0.0)])
 def test_the_clip_reward_is_the_cosine_without_its_negative_side(cosine, value):
-    (found,) = scores(ClipReward(ClipScore(Fixed(cosine))), [PICTURE], ["a cat"])
-    assert found.value == pytest.approx(value, abs=1e-6) and f"cosine {cosine:.4f}" in found.reason
+    (result,) = scores(ClipReward(ClipScore(Fixed(cosine))), [PICTURE], ["a cat"])
+    assert result.value == pytest.approx(value, abs=1e-6) and f"cosine {cosine:.4f}" in result.reason
 
 
 @pytest.mark.parametrize(
     ("raw", "value"), [(21.0, 0.5), (15.0, 1 / (1 + math.exp(6))), (25.0, 1 / (1 + math.exp(-4))), (23.2, 0.9002495)]
 )
 def test_the_pickscore_reward_is_the_chance_against_an_ordinary_picture(raw, value):
-    (found,) = scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a cat"])
-    assert found.value == pytest.approx(value, abs=1e-5) and f"PickScore {raw:.3f}" in found.reason
-    assert not found.parts and ORDINARY == 21
+    (result,) = scores(PickScoreReward(Fixed(raw / 100)), [PICTURE], ["a cat"])
+    assert result.value == pytest.approx(value, abs=1e-5) and f"PickScore {raw:.3f}" in result.reason
+    assert not result.parts and REFERENCE_SCORE == 21
 
 
 def test_pickscore_rises_with_the_raw_score():
@@ -98,7 +100,7 @@ def test_pickscore_rises_with_the_raw_score():
 
 
 def test_the_scale_is_the_learned_one(clip):
-    assert clip.scale == pytest.approx(math.exp(clip.network.logit_scale.item()))
+    assert clip.logit_scale == pytest.approx(math.exp(clip.network.logit_scale.item()))
 
 
 def test_a_text_of_77_tokens_is_read_and_one_more_is_an_error(clip):
@@ -108,13 +110,13 @@ def test_a_text_of_77_tokens_is_read_and_one_more_is_an_error(clip):
 
 
 def test_a_long_text_is_unscored_and_spoils_no_other(clip):
-    found = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
-    assert found[0].value is None and "82 tokens" in found[0].reason
-    assert found[1].value is not None and found[1].seconds > 0
+    result = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
+    assert result[0].value is None and "82 tokens" in result[0].reason
+    assert result[1].value is not None and result[1].seconds > 0
 
 
 def test_pickscore_truncates_as_its_authors_do(clip):
-    raw = PickScoreReward(clip).raw
+    raw = PickScoreReward(clip).raw_score
     assert raw(PICTURE, LONG) == pytest.approx(raw(PICTURE, "a " * 75), abs=1e-4)
 
 
@@ -123,22 +125,22 @@ def test_nonsense_from_the_network_is_unscored(make):
     broken = tiny_geneval.clip()
     with torch.no_grad():
         broken.network.text_projection.weight.fill_(float("inf"))
-    (found,) = scores(make(broken), [PICTURE], ["a cat"])
-    assert found.value is None and "not finite" in found.reason
+    (result,) = scores(make(broken), [PICTURE], ["a cat"])
+    assert result.value is None and "not finite" in result.reason
 
 
 def test_bare_tensors_are_taken_too(clip, monkeypatch):
-    expected = clip.picture(PICTURE)
+    expected = clip.embed_picture(PICTURE)
     wrapped = clip.network.get_image_features
     monkeypatch.setattr(clip.network, "get_image_features", lambda **inputs: wrapped(**inputs).pooler_output)
-    assert torch.equal(clip.picture(PICTURE), expected)
+    assert torch.equal(clip.embed_picture(PICTURE), expected)
 
 
 def test_both_load_from_folders(clip, tmp_path):
     folder = str(tiny_geneval.save_clip(tmp_path / "clip"))
     reward = ClipReward.load(folder, device="cpu")
-    assert reward.cosine(PICTURE, "a cat") == pytest.approx(ClipScore(clip)(PICTURE, "a cat"), abs=1e-5)
+    assert reward.clip_score(PICTURE, "a cat") == pytest.approx(ClipScore(clip)(PICTURE, "a cat"), abs=1e-5)
     weights = tmp_path / "weights"
     tiny_geneval.clip_network().save_pretrained(weights)  # as PickScore: the inputs are in another repository
     loaded = PickScoreReward.load(str(weights), folder, device="cpu")
-    assert loaded.raw(OTHER, "a cat") == pytest.approx(PickScoreReward(clip).raw(OTHER, "a cat"), abs=1e-4)
+    assert loaded.raw_score(OTHER, "a cat") == pytest.approx(PickScoreReward(clip).raw_score(OTHER, "a cat"), abs=1e-4)

@@ -6,8 +6,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-from milr.rewards.vision.parsing import SpacyParser, parsed, spacy_parser
-from milr.rules.compbench import Token
+from milr.rewards.vision.noun_phrases import SpacyParser, from_spacy, load_spacy_parser
+from milr.rules.t2i_compbench import Token
 from milr.types import MissingError
 
 PIPELINE = spacy.blank("en")
@@ -27,40 +27,40 @@ DOG_LEFT_OF_CAR = doc(
 
 
 def test_a_document_becomes_words_and_chunks():
-    found = parsed(DOG_LEFT_OF_CAR)
-    assert found.chunks == ("a red dog", "the left", "a car")
-    assert found.tokens[1] == Token("red", "ADJ") and len(found.tokens) == 9
-    assert [token.text for token in found.tokens if token.pos == "NOUN"] == ["dog", "left", "car"]
+    prompt = from_spacy(DOG_LEFT_OF_CAR)
+    assert prompt.chunks == ("a red dog", "the left", "a car")
+    assert prompt.tokens[1] == Token("red", "ADJ") and len(prompt.tokens) == 9
+    assert [token.text for token in prompt.tokens if token.pos == "NOUN"] == ["dog", "left", "car"]
 
 
 class Pipeline:
     meta = {"lang": "en", "name": "core_web_sm", "version": "3.8.0"}
 
     def __init__(self):
-        self.asked = []
+        self.texts = []
 
     def __call__(self, text):
-        self.asked.append(text)
+        self.texts.append(text)
         return DOG_LEFT_OF_CAR
 
 
 def test_each_text_is_parsed_once():
     parser = SpacyParser(Pipeline())
     assert parser("a") == parser("a") == parser("b")
-    assert parser.pipeline.asked == ["a", "b"]
+    assert parser.pipeline.texts == ["a", "b"]
 
 
 def test_the_model_s_version_is_part_of_its_identity(monkeypatch):
     monkeypatch.setattr(spacy, "load", lambda name: Pipeline() if name == "en_core_web_sm" else None)
-    assert spacy_parser().identity() == {"parser": "en_core_web_sm 3.8.0"}
+    assert load_spacy_parser().identity() == {"parser": "en_core_web_sm 3.8.0"}
 
 
 def test_an_absent_model_says_how_to_fetch_it():
     with pytest.raises(MissingError, match="milr doctor --fetch.*python -m spacy download xx_no_such_model"):
-        spacy_parser("xx_no_such_model")
+        load_spacy_parser("xx_no_such_model")
 
 
 def test_absent_spacy_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(MissingError, match=r"milr\[bench\]"):
-        spacy_parser()
+        load_spacy_parser()

@@ -1,6 +1,6 @@
-"""T2I-CompBench's validation prompts: six categories of 300 (Karine-Huang/T2I-CompBench, EVALUATION.md 2.1, 2.6, 2.7).
+"""The benchmark `t2i-compbench`: T2I-CompBench's validation prompts, six categories of 300 (arXiv 2307.06350).
 
-A complex prompt's metadata says in which of the three complex lists it stands, because its score depends on that.
+A complex prompt's metadata says in which of the three complex lists it is, because its score depends on that.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from milr.benchmarks.download import Files, Source
-from milr.benchmarks.reading import OfficialPrompts, lines_of, refuse_other_counts, told_apart
-from milr.rules.compbench import normalised
+from milr.benchmarks.official_prompts import OfficialPrompts, lines_of, require_counts, require_distinct
+from milr.rules.t2i_compbench import list_key
 from milr.types import Prompt
 
 COMMIT = "1b7094991a57f3c22abdd4f6e8ba6c1a15517073"
@@ -21,7 +21,7 @@ CATEGORIES = {
     "non_spatial": "04c56cc9ac441dc9ea6c5157652058bd1635b5308526dd31bb29a1caab9a758d",
     "complex": "1b808018b8d9916db3d47d5aa2ef18377a3549a56901a474156f799824cdf3b4",
 }
-# Name of a complex list to the end of its file's name and the file's hash.
+# The name of each complex list to the end of its file's name and the file's hash.
 LISTS = {
     "spatial": ("spatial", "6c7ac0ab75c7c9080cfc7b421fb059b9b0febb98471707aeedf58771088abc02"),
     "action": ("action", "d49ee4c7f99e3f3379fb8704a54ff5288b83bb412971edf616a4721c2473308e"),
@@ -35,9 +35,10 @@ def _source(stem: str, sha256: str) -> Source:
 
 
 class CompBench(OfficialPrompts):
-    """`prompts` names a local folder with the nine files (color_val.txt, ...); without it they are fetched.
+    """T2I-CompBench's prompts (Karine-Huang/T2I-CompBench).
 
-    Local files may hold other prompts: then `official` is False and the counts are their own.
+    `prompts` names a local folder with the nine files (color_val.txt, ...); without it they are fetched. Local files
+    may hold other prompts: then `official` is False, and their counts are not checked.
     """
 
     name = "t2i-compbench"
@@ -49,26 +50,27 @@ class CompBench(OfficialPrompts):
     )
     deviations = ("Official runs draw 10 pictures for each prompt, the paper of MILR 1.",)
 
-    def _parsed(self, files: Files) -> list[Prompt]:
+    def _parse(self, files: Files) -> list[Prompt]:
         named = [(source.name, content) for source, content in zip(self.source, files.contents, strict=True)]
         name = str(self._local or self.name)
-        found = told_apart(_prompts(named[: len(CATEGORIES)], _lists(named[len(CATEGORIES) :])), name)
+        prompts = require_distinct(_prompts(named[: len(CATEGORIES)], _lists(named[len(CATEGORIES) :])), name)
         if files.official:
-            refuse_other_counts(found, dict.fromkeys(CATEGORIES, OFFICIAL_COUNT), name)
-        return found
+            require_counts(prompts, dict.fromkeys(CATEGORIES, OFFICIAL_COUNT), name)
+        return prompts
 
 
-Named = Sequence[tuple[str, bytes]]  # the name and the content of each file
+NamedFiles = Sequence[tuple[str, bytes]]  # the name and the content of each file
 
 
-def _prompts(named: Named, lists: Mapping[str, set[str]]) -> Iterator[Prompt]:
-    for category, (name, content) in zip(CATEGORIES, named, strict=True):
-        for place, (_, line) in enumerate(lines_of(content, name)):
-            inside = [told for told, members in lists.items() if normalised(line) in members]
-            metadata = {"lists": inside} if category == "complex" else None
-            yield Prompt(line.strip(), f"{category}-{place:03d}", category, metadata, source=line)
+def _prompts(files: NamedFiles, lists: Mapping[str, set[str]]) -> Iterator[Prompt]:
+    for category, (file_name, content) in zip(CATEGORIES, files, strict=True):
+        for index, (_, line) in enumerate(lines_of(content, file_name)):
+            containing = [name for name, keys in lists.items() if list_key(line) in keys]
+            metadata = {"lists": containing} if category == "complex" else None
+            yield Prompt(line.strip(), f"{category}-{index:03d}", category, metadata, source=line)
 
 
-def _lists(named: Named) -> dict[str, set[str]]:
-    return {told: {normalised(line) for _, line in lines_of(content, name)}
-            for told, (name, content) in zip(LISTS, named, strict=True)}  # fmt: skip
+def _lists(files: NamedFiles) -> dict[str, set[str]]:
+    """The keys (`list_key`) of the prompts in each complex list."""
+    return {name: {list_key(line) for _, line in lines_of(content, file_name)}
+            for name, (file_name, content) in zip(LISTS, files, strict=True)}  # fmt: skip

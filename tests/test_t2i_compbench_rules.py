@@ -2,10 +2,19 @@
 
 import pytest
 
-from milr.rules import compbench
-from milr.rules.compbench import Token, complex_parts, found, locality, overlap, position, product, questions
-from milr.rules.compbench import spatial_score as score
+from milr.rules import t2i_compbench as rules
 from milr.rules.geneval import Detection
+from milr.rules.t2i_compbench import (
+    Token,
+    attribute_score,
+    complex_parts,
+    iou,
+    locality,
+    most_confident,
+    position_score,
+    questions,
+)
+from milr.rules.t2i_compbench import spatial_score as score
 
 
 def tokens(text):
@@ -18,7 +27,7 @@ def box(x, y, size=2.0):
     return (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
 
 
-def seen(confidence, at=(0, 0)):
+def detection(confidence, at=(0, 0)):
     return Detection(box(*at), confidence)
 
 
@@ -45,17 +54,17 @@ def test_questions_are_cleaned_like_blip_does():
 
 
 def test_answers_are_rounded_before_and_after_they_are_multiplied():
-    assert product([]) == 1.0
-    assert product([0.9, 0.8]) == 0.72
-    assert product([0.99994, 0.99996]) == 0.9999  # 0.9999 and 1.0
-    assert product([0.00004, 1.0]) == 0.0
-    assert product([0.3333, 0.3333]) == 0.1111  # 0.11108889
-    assert product([0.33334, 0.33334, 0.33334]) == 0.037  # 0.3333 cubed is 0.03702
+    assert attribute_score([]) == 1.0
+    assert attribute_score([0.9, 0.8]) == 0.72
+    assert attribute_score([0.99994, 0.99996]) == 0.9999  # 0.9999 and 1.0
+    assert attribute_score([0.00004, 1.0]) == 0.0
+    assert attribute_score([0.3333, 0.3333]) == 0.1111  # 0.11108889
+    assert attribute_score([0.33334, 0.33334, 0.33334]) == 0.037  # 0.3333 cubed is 0.03702
 
 
 def test_answers_are_multiplied_in_float32():
     # 0.0001 is 9.9999997e-05 in float32, so half of it is below 0.00005; in float64 it is above and rounds to 0.0001.
-    assert product([0.0001, 0.5]) == 0.0
+    assert attribute_score([0.0001, 0.5]) == 0.0
     assert round(0.0001 * 0.5, 4) == 0.0001
 
 
@@ -63,10 +72,10 @@ def test_answers_are_multiplied_in_float32():
 
 
 def test_the_spatial_prompt_s_objects_are_its_first_and_last_noun():
-    assert compbench.outer_nouns(tokens("a/DET dog/NOUN near/ADP a/DET cat/NOUN")) == ("dog", "cat")
-    assert compbench.outer_nouns(tokens("a/DET dog/NOUN on/ADP side/NOUN of/ADP a/DET car/NOUN")) == ("dog", "car")
-    assert compbench.outer_nouns(tokens("one/NUM dog/NOUN")) == ("dog", "dog")
-    assert compbench.outer_nouns(tokens("Fido/PROPN barks/VERB")) is None
+    assert rules.first_and_last_noun(tokens("a/DET dog/NOUN near/ADP a/DET cat/NOUN")) == ("dog", "cat")
+    assert rules.first_and_last_noun(tokens("a/DET dog/NOUN on/ADP side/NOUN of/ADP a/DET car/NOUN")) == ("dog", "car")
+    assert rules.first_and_last_noun(tokens("one/NUM dog/NOUN")) == ("dog", "dog")
+    assert rules.first_and_last_noun(tokens("Fido/PROPN barks/VERB")) is None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +97,7 @@ def test_the_spatial_prompt_s_objects_are_its_first_and_last_noun():
     ],
 )
 def test_the_complex_prompt_s_objects_are_those_around_its_relation(text, pair):
-    assert compbench.related_nouns(tokens(text)) == pair
+    assert rules.nouns_around_relation(tokens(text)) == pair
 
 
 def test_the_locality_is_the_first_of_the_list_wherever_it_stands():
@@ -102,42 +111,46 @@ def test_the_locality_is_the_first_of_the_list_wherever_it_stands():
 
 
 def test_people_are_looked_for_as_persons():
-    assert [compbench.label_of(word) for word in ("girl", "boy", "man", "woman")] == ["person"] * 4
-    assert compbench.label_of("men") == "men" and compbench.label_of("Girl") == "Girl"
+    assert [rules.detector_label(word) for word in ("girl", "boy", "man", "woman")] == ["person"] * 4
+    assert rules.detector_label("men") == "men" and rules.detector_label("Girl") == "Girl"
 
 
 def test_the_most_confident_detection_of_the_same_word_counts():
-    detections = {"dog": [seen(0.4), seen(0.9, (7, 7)), seen(0.5)], "person": [seen(0.6)], "dogs": [seen(1.0)]}
-    assert found("dog", detections) == seen(0.9, (7, 7))
-    assert found("woman", detections) == seen(0.6)
-    assert found("cat", detections) is None and found("do", detections) is None
-    assert found("cat", {"cat": []}) is None
+    detections = {
+        "dog": [detection(0.4), detection(0.9, (7, 7)), detection(0.5)],
+        "person": [detection(0.6)],
+        "dogs": [detection(1.0)],
+    }
+    assert most_confident("dog", detections) == detection(0.9, (7, 7))
+    assert most_confident("woman", detections) == detection(0.6)
+    assert most_confident("cat", detections) is None and most_confident("do", detections) is None
+    assert most_confident("cat", {"cat": []}) is None
 
 
 def test_strict_nouns_are_never_found():
-    assert len(compbench.UNFINDABLE) == 9
-    for word in compbench.UNFINDABLE:
-        assert found(word, {word: [seen(0.9)]}) == seen(0.9)
-        assert found(word, {word: [seen(0.9)]}, strict=True) is None
-    assert found("dog", {"dog": [seen(0.9)]}, strict=True) == seen(0.9)
+    assert len(rules.UNDETECTABLE) == 9
+    for word in rules.UNDETECTABLE:
+        assert most_confident(word, {word: [detection(0.9)]}) == detection(0.9)
+        assert most_confident(word, {word: [detection(0.9)]}, strict=True) is None
+    assert most_confident("dog", {"dog": [detection(0.9)]}, strict=True) == detection(0.9)
 
 
-def test_positions_are_judged_in_a_frame_of_479_pixels():
-    assert compbench.frame_of(384, 384) == (479, 479) and compbench.frame_of(1024, 1024) == (479, 479)
-    assert compbench.frame_of(512, 384) == (480, 360) and compbench.frame_of(300, 600) == (240, 480)
-    assert compbench.frame_of(1000, 999) == (479, 479)  # 479 x 1000 / 999 is 479.48
+def test_positions_are_judged_in_a_frame_size_479_pixels():
+    assert rules.frame_size(384, 384) == (479, 479) and rules.frame_size(1024, 1024) == (479, 479)
+    assert rules.frame_size(512, 384) == (480, 360) and rules.frame_size(300, 600) == (240, 480)
+    assert rules.frame_size(1000, 999) == (479, 479)  # 479 x 1000 / 999 is 479.48
 
 
 def test_overlap_is_intersection_over_union():
-    assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
-    assert overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0 and overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+    assert iou((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert iou((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
+    assert iou((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0 and iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
 
 
 @pytest.mark.parametrize("relation", ["next to", "on side of", "near"])
 def test_near_is_less_than_150_pixels_along_either_axis(relation):
     def at(x, y):
-        return position(relation, box(200, 200), box(200 + x, 200 + y))
+        return position_score(relation, box(200, 200), box(200 + x, 200 + y))
 
     assert at(149, 149) == at(-149, 400) == at(400, -149) == at(0, 0) == 1.0
     assert at(150, 0) == 1.0  # the other axis is near enough
@@ -157,7 +170,7 @@ def test_near_is_less_than_150_pixels_along_either_axis(relation):
 )
 def test_directions_need_the_right_side_and_the_longer_axis(relation, held, opposite):
     def at(x, y):
-        return position(relation, box(50, 50), box(50 + x, 50 + y))
+        return position_score(relation, box(50, 50), box(50 + x, 50 + y))
 
     assert at(*held) == 1.0 and at(*opposite) == 0.0
     assert at(held[1], held[0]) == 0.0 and at(10, 10) == at(-10, -10) == at(0, 0) == 0.0
@@ -165,36 +178,37 @@ def test_directions_need_the_right_side_and_the_longer_axis(relation, held, oppo
 
 def test_overlapping_boxes_make_a_direction_count_less():
     first = (0, 0, 10, 10)
-    assert position("on the left of", first, (9, 0, 10, 10)) == 1.0  # 10 of 100: exactly 0.1, and 0.1 / 0.1 is 1
-    assert position("on the left of", first, (8, 0, 10, 10)) == pytest.approx(0.5)  # 20 of 100
-    assert position("on the left of", first, (9.5, 0, 10, 10)) == 1.0  # 5 of 100
-    assert position("near", first, (8, 0, 10, 10)) == 1.0  # nearness does not ask
+    assert position_score("on the left of", first, (9, 0, 10, 10)) == 1.0  # 10 of 100: exactly 0.1, and 0.1 / 0.1 is 1
+    assert position_score("on the left of", first, (8, 0, 10, 10)) == pytest.approx(0.5)  # 20 of 100
+    assert position_score("on the left of", first, (9.5, 0, 10, 10)) == 1.0  # 5 of 100
+    assert position_score("near", first, (8, 0, 10, 10)) == 1.0  # nearness does not ask
 
 
 @pytest.mark.parametrize("relation", ["on top of", "", "above"])
 def test_other_relations_are_known_to_nobody(relation):
-    assert position(relation, box(0, 0), box(0, 100)) == 0.0
+    assert position_score(relation, box(0, 0), box(0, 100)) == 0.0
 
 
 def test_the_spatial_score_is_a_quarter_each_and_half_the_position():
-    left, right = seen(0.8, (0, 0)), seen(0.6, (100, 0))
+    left, right = detection(0.8, (0, 0)), detection(0.6, (100, 0))
     assert score(left, right, "on the left of") == pytest.approx(0.85)
-    assert score(seen(1.0, (0, 0)), seen(1.0, (100, 0)), "on the left of") == 1.0
-    assert score(seen(0.0, (0, 0)), seen(0.0, (100, 0)), "on the left of") == 0.5
-    assert score(seen(0.9, (0, 0)), seen(0.9, (300, 300)), "near") == pytest.approx(0.45 + 0.25)
+    assert score(detection(1.0, (0, 0)), detection(1.0, (100, 0)), "on the left of") == 1.0
+    assert score(detection(0.0, (0, 0)), detection(0.0, (100, 0)), "on the left of") == 0.5
+    assert score(detection(0.9, (0, 0)), detection(0.9, (300, 300)), "near") == pytest.approx(0.45 + 0.25)
 
 
 def test_below_one_half_it_is_nothing():
-    left, right = seen(0.99, (100, 0)), seen(0.99, (0, 0))
+    left, right = detection(0.99, (100, 0)), detection(0.99, (0, 0))
     assert score(left, right, "on the left of") == 0.0  # 0.495
-    assert score(seen(1.0, (100, 0)), seen(1.0, (0, 0)), "on the left of") == 0.5  # exactly one half stays
-    assert score(seen(1.0), None, "near") == score(None, seen(1.0), "near") == score(None, None, "near") == 0.0
-    assert score(seen(0.9), seen(0.9, (0, 50)), "on top of") == 0.0  # 0.45: nobody knows this relation
-    assert score(seen(0.1, (0, 0)), seen(0.1, (500, 500)), "near") == 0.0  # 0.05 + 0.5 x 150 / 500
+    assert score(detection(1.0, (100, 0)), detection(1.0, (0, 0)), "on the left of") == 0.5  # exactly one half stays
+    sure = detection(1.0)
+    assert score(sure, None, "near") == score(None, sure, "near") == score(None, None, "near") == 0.0
+    assert score(detection(0.9), detection(0.9, (0, 50)), "on top of") == 0.0  # 0.45: nobody knows this relation
+    assert score(detection(0.1, (0, 0)), detection(0.1, (500, 500)), "near") == 0.0  # 0.05 + 0.5 x 150 / 500
 
 
 def test_one_object_for_both_words_is_beside_itself_and_has_no_side():
-    same = seen(0.8)
+    same = detection(0.8)
     assert score(same, same, "next to") == pytest.approx(0.9)
     assert score(same, same, "on the left of") == 0.0
 
@@ -204,13 +218,13 @@ def test_one_object_for_both_words_is_beside_itself_and_has_no_side():
 
 def test_the_action_part_leaves_adjectives_out():
     text = "The/DET black/ADJ phone/NOUN was/AUX resting/VERB on/ADP it/PRON ./PUNCT"
-    assert compbench.without_adjectives(tokens(text)) == "The phone was resting on it ."
-    assert compbench.without_adjectives([]) == ""
+    assert rules.without_adjectives(tokens(text)) == "The phone was resting on it ."
+    assert rules.without_adjectives([]) == ""
 
 
 def test_prompts_are_searched_for_up_to_their_first_full_stop():
-    assert compbench.normalised("The Dog ran. Fast.") == "the dog ran" == compbench.normalised("the dog ran")
-    assert compbench.normalised("The dog \r") == "the dog \r" and compbench.normalised(".") == ""
+    assert rules.list_key("The Dog ran. Fast.") == "the dog ran" == rules.list_key("the dog ran")
+    assert rules.list_key("The dog \r") == "the dog \r" and rules.list_key(".") == ""
 
 
 def test_the_lists_decide_which_parts_are_averaged():

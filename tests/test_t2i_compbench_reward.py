@@ -9,11 +9,11 @@ from PIL import Image
 
 import tiny_judges
 from milr.base import Reward
-from milr.rewards.compbench import CompBenchReward
-from milr.rewards.vision.grounding import Grounding
+from milr.rewards.t2i_compbench import CompBenchReward
+from milr.rewards.vision.grounding import GroundingDino
 from milr.rewards.vision.vqa import BlipVQA
-from milr.rules.compbench import Parsed, Token
-from milr.rules.grounding import Grounded
+from milr.rules.grounding import GroundedBox
+from milr.rules.t2i_compbench import ParsedPrompt, Token
 from milr.types import JudgeError, MissingError, Prompt, UsageError
 
 PICTURE = Image.effect_noise((90, 90), 80)  # grey: judges get RGB
@@ -38,33 +38,33 @@ class Parser:
 
     def __call__(self, text):
         chunks, words = TEXTS[text]
-        return Parsed(tuple(Token(*word.rsplit("/", 1)) for word in words.split()), chunks)
+        return ParsedPrompt(tuple(Token(*word.rsplit("/", 1)) for word in words.split()), chunks)
 
 
 class Judges:
     """Answers by table, and remembers what was asked."""
 
-    def __init__(self, answers=None, places=None, cosine=0.3):
-        self.answers, self.places, self.cosine, self.asked = answers or {}, places or {}, cosine, []
+    def __init__(self, answers=None, boxes=None, cosine=0.3):
+        self.answers, self.boxes, self.cosine, self.calls = answers or {}, boxes or {}, cosine, []
 
     def answer(self, picture, questions):
         assert picture.mode == "RGB"
         return [self.answers[question] for question in questions]
 
     def ground(self, picture, names):
-        self.asked.append(list(names))
-        return {name: self.places.get(name, []) for name in names}
+        self.calls.append(list(names))
+        return {name: self.boxes.get(name, []) for name in names}
 
     def compare(self, picture, text):
-        self.asked.append(text)
+        self.calls.append(text)
         return self.cosine
 
     def reward(self, **settings):
-        return CompBenchReward(Parser(), self.answer, self.ground, self.compare, **settings)
+        return CompBenchReward(Parser(), self.answer, self.ground, clip_score=self.compare, **settings)
 
 
 def at(x, y, score=0.8):
-    return Grounded(score, (x, y, 0.1, 0.1))
+    return GroundedBox(score, (x, y, 0.1, 0.1))
 
 
 def score_of(reward, text, category, metadata=None, picture=PICTURE):
@@ -79,9 +79,8 @@ def test_it_is_a_reward():
 
 
 def test_thresholds_are_milr_s():
-    found = {name: CompBenchReward.threshold_of(name) for name in
-             ("color", "shape", "texture", "spatial", "non_spatial", "complex")}  # fmt: skip
-    assert found == {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_spatial": 0.35, "complex": 0.4}
+    expected = {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_spatial": 0.35, "complex": 0.4}
+    assert {name: CompBenchReward.threshold_of(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("category", ["color", "shape", "texture"])
@@ -94,26 +93,26 @@ def test_attributes_are_the_product_of_the_answers(category):
 
 def test_a_relation_is_judged_in_the_frame_of_479_pixels():
     dog, car = at(0.2, 0.5), at(0.8, 0.5, 0.6)
-    judges = Judges(places={"dog": [dog], "car": [car, at(0.1, 0.5, 0.5)]})
+    judges = Judges(boxes={"dog": [dog], "car": [car, at(0.1, 0.5, 0.5)]})
     score = score_of(judges.reward(), LEFT, "spatial")
     assert score.value == pytest.approx(0.2 + 0.15 + 0.5)
     assert score.parts == {"dog found": 0.8, "car found": 0.6, "position": 1.0}
-    assert judges.asked == [["dog", "car"]]
-    judges = Judges(places={"person": [at(0.1, 0.1, 1.0)], "table": [at(0.9, 0.9, 1.0)]})
+    assert judges.calls == [["dog", "car"]]
+    judges = Judges(boxes={"person": [at(0.1, 0.1, 1.0)], "table": [at(0.9, 0.9, 1.0)]})
     score = score_of(judges.reward(), "a woman near a table", "spatial")
     assert score.parts["position"] == pytest.approx(150 / (0.8 * 479))
-    assert judges.asked == [["person", "table"]]
+    assert judges.calls == [["person", "table"]]
     wide = score_of(judges.reward(), "a woman near a table", "spatial", picture=Image.new("RGB", (200, 100)))
     assert wide.parts["position"] == pytest.approx(150 / (0.8 * 480))  # the frame is 480 x 240
 
 
 def test_one_object_alone_is_worth_nothing():
-    score = score_of(Judges(places={"dog": [at(0.2, 0.5, 1.0)]}).reward(), LEFT, "spatial")
+    score = score_of(Judges(boxes={"dog": [at(0.2, 0.5, 1.0)]}).reward(), LEFT, "spatial")
     assert score.value == 0.0 and score.parts == {"dog found": 1.0, "car found": 0.0}
 
 
 def test_nouns_that_unidet_cannot_find_are_left_unfound_on_demand():
-    judges = Judges(places={"person": [at(0.5, 0.5, 0.8)], "table": [at(0.5, 0.5, 0.8)]})
+    judges = Judges(boxes={"person": [at(0.5, 0.5, 0.8)], "table": [at(0.5, 0.5, 0.8)]})
     assert score_of(judges.reward(), "a woman near a table", "spatial").value == pytest.approx(0.9)
     strict = score_of(judges.reward(strict_unidet_nouns=True), "a woman near a table", "spatial")
     assert strict.value == 0.0 and strict.parts == {"woman found": 0.8, "table found": 0.0}
@@ -128,19 +127,19 @@ def test_a_spatial_prompt_without_a_noun_cannot_be_judged():
 def test_non_spatial_is_the_cosine_with_the_whole_prompt(cosine, value):
     judges = Judges(cosine=cosine)
     assert score_of(judges.reward(), "The dog ran.", "non_spatial").value == value
-    assert judges.asked == ["The dog ran."]
+    assert judges.calls == ["The dog ran."]
 
 
 def test_complex_prompts_are_the_mean_of_what_their_list_asks_for():
-    places = {"phone": [at(0.5, 0.5, 0.8)], "charger": [at(0.6, 0.5, 0.8)]}
-    judges = Judges({"the black phone?": 0.5, "the brown charger?": 0.8}, places, cosine=0.3)
+    boxes = {"phone": [at(0.5, 0.5, 0.8)], "charger": [at(0.6, 0.5, 0.8)]}
+    judges = Judges({"the black phone?": 0.5, "the brown charger?": 0.8}, boxes, cosine=0.3)
     spatial = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["spatial"]})
-    assert spatial.value == pytest.approx((0.4 + 0.9) / 2) and judges.asked == [["phone", "charger"]]
+    assert spatial.value == pytest.approx((0.4 + 0.9) / 2) and judges.calls == [["phone", "charger"]]
     assert spatial.parts == pytest.approx({"attribute": 0.4, "spatial": 0.9})
-    judges.asked.clear()
+    judges.calls.clear()
     action = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["action"]})
     assert action.value == pytest.approx((0.4 + 0.3) / 2)
-    assert judges.asked == ["The phone was next to the charger ."]
+    assert judges.calls == ["The phone was next to the charger ."]
     both = score_of(judges.reward(), COMPLEX, "complex", {"lists": ["spatial+action"]})
     assert both.value == pytest.approx((0.4 + 0.9 + 0.3) / 3) and set(both.parts) == {"attribute", "spatial", "action"}
 
@@ -148,7 +147,7 @@ def test_complex_prompts_are_the_mean_of_what_their_list_asks_for():
 def test_a_complex_prompt_without_a_pair_has_no_spatial_score():
     judges = Judges({"the dog?": 0.5})
     score = score_of(judges.reward(), "The dog ran.", "complex", {"lists": ["spatial"]})
-    assert score.value == 0.25 and score.parts["spatial"] == 0.0 and not judges.asked
+    assert score.value == 0.25 and score.parts["spatial"] == 0.0 and not judges.calls
 
 
 def test_foreign_prompts_are_refused():
@@ -164,7 +163,7 @@ def test_a_judge_that_fails_leaves_the_picture_unscored(error):
     def fail(picture, text):
         raise error
 
-    reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, fail)
+    reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, clip_score=fail)
     score = score_of(reward, "The dog ran.", "non_spatial")
     assert score.value is None and str(error) in score.reason
 
@@ -177,7 +176,7 @@ def test_judging_leaves_the_event_loop_free():
         return 0.3
 
     async def both():
-        reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, slow)
+        reward = CompBenchReward(Parser(), Judges().answer, Judges().ground, clip_score=slow)
         judging = asyncio.ensure_future(reward.score([PICTURE], [Prompt("The dog ran.", "", "non_spatial")], None))
         began = time.monotonic()
         while time.monotonic() - began < 0.05:
@@ -192,8 +191,8 @@ def test_judging_leaves_the_event_loop_free():
 def test_the_whole_on_small_networks_is_deterministic():
     words = tiny_judges.tokenizer()
     blip = BlipVQA(tiny_judges.blip(), words)
-    detect = Grounding(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
-    reward = CompBenchReward(Parser(), blip.answers, detect, Judges().compare)
+    detect = GroundingDino(tiny_judges.grounding_dino(), words, tiny_judges.grounding_processor())
+    reward = CompBenchReward(Parser(), blip.yes_probabilities, detect, clip_score=Judges().compare)
     prompts = [Prompt("a red dog and a cat", "", "color"), Prompt(LEFT, "", "spatial"),
                Prompt(COMPLEX, "", "complex", {"lists": ["spatial+action"]})]  # fmt: skip
     first = asyncio.run(reward.score([PICTURE] * 3, prompts, None))
