@@ -13,8 +13,14 @@ from milr.benchmarks.selection import chosen
 from milr.options import Options
 from milr.runs.store import RunStore
 from milr.types import Prompt, UsageError
-from milr.workflows.estimate import Forecast, duration, forecast, probe
-from milr.workflows.experiments import finished, jobs, prepared_jobs, read, run_job
+from milr.workflows.estimate import DecodeSpeed, Estimate, estimate, format_duration, measure_speed
+from milr.workflows.experiments import (
+    count_finished,
+    execute_run,
+    experiment_runs,
+    prepare_runs,
+    read_experiment,
+)
 from milr.workflows.prepare import prepare
 
 RECIPES = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
@@ -44,12 +50,12 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_is_sound(path: Path) -> None:
-    told = read(path)
-    assert told.title and told.prompts() and all(told.options(row, 0) for row in told.rows)
-    assert told.against in told.rows or told.agreement
-    for row in told.rows:
-        assert told.options(row, 0).method in catalog.METHODS
-    assert len({job.folder for job in jobs(told, Path("x"))}) == len(told.rows) * len(told.seeds)
+    plan = read_experiment(path)
+    assert plan.title and plan.select_prompts() and all(plan.options(row, 0) for row in plan.rows)
+    assert plan.against in plan.rows or plan.agreement
+    for row in plan.rows:
+        assert plan.options(row, 0).method in catalog.METHODS
+    assert len({run.folder for run in experiment_runs(plan, Path("x"))}) == len(plan.rows) * len(plan.seeds)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_a_shipped_recipe_is_sound(path: Path) -> None:
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, says: str) -> None:
     assert old in SMALL
     with pytest.raises(UsageError, match=says) as error:
-        read(written(tmp_path, SMALL.replace(old, new)))
+        read_experiment(written(tmp_path, SMALL.replace(old, new)))
     assert "\n" not in str(error.value)
 
 
@@ -95,46 +101,46 @@ def test_prompts_are_spread_and_categories_checked() -> None:
 
 
 def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:
-    told = read(written(tmp_path, SMALL))
-    todo = jobs(told, tmp_path / "out")
-    assert [(job.row, job.seed) for job in todo][:3] == [("drawn", 0), ("Thought, then drawn", 0), ("drawn", 1)]
-    assert todo[1].folder == tmp_path / "out" / "thought-then-drawn" / "seed-0"
-    (job, prepared), (_, other) = list(prepared_jobs(told, todo[:2], in_flight=4))
+    plan = read_experiment(written(tmp_path, SMALL))
+    runs = experiment_runs(plan, tmp_path / "out")
+    assert [(run.row, run.seed) for run in runs][:3] == [("drawn", 0), ("Thought, then drawn", 0), ("drawn", 1)]
+    assert runs[1].folder == tmp_path / "out" / "thought-then-drawn" / "seed-0"
+    (run, prepared), (_, other) = list(prepare_runs(plan, runs[:2], in_flight=4))
     assert prepared.model is other.model and prepared.oracle and prepared.label == "drawn"
-    assert finished(job, prepared) == 0
-    made = []
-    run_job(job, prepared, on_event=made.append)
-    assert finished(job, prepared) == 2 and [event.kind for event in made].count("finished") == 2
-    run = RunStore(job.folder).run()
-    assert run.config.label == "drawn" and run.config.benchmark == "shapes" and run.config.oracle
-    assert run.sittings[-1].in_flight == 4 and run.sittings[-1].peak_memory > 1e7
-    assert RunStore(job.folder).prompts() == list(prepared.prompts)
-    made.clear()
-    run_job(job, prepared, on_event=made.append)
-    assert [event.kind for event in made] == ["found", "found"]
+    assert count_finished(run, prepared) == 0
+    events = []
+    execute_run(run, prepared, on_event=events.append)
+    assert count_finished(run, prepared) == 2 and [event.kind for event in events].count("finished") == 2
+    stored = RunStore(run.folder).run()
+    assert stored.config.label == "drawn" and stored.config.benchmark == "shapes" and stored.config.oracle
+    assert stored.sittings[-1].in_flight == 4 and stored.sittings[-1].peak_memory > 1e7
+    assert RunStore(run.folder).prompts() == list(prepared.prompts)
+    events.clear()
+    execute_run(run, prepared, on_event=events.append)
+    assert [event.kind for event in events] == ["found", "found"]
 
 
 def test_a_folder_of_another_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    told = read(written(tmp_path, SMALL))
-    (job, prepared), *_ = prepared_jobs(told, jobs(told, tmp_path / "out")[:1])
-    run_job(job, prepared)
-    other = read(written(tmp_path, SMALL.replace("pictures = 2", "pictures = 3")))
-    (again, changed), *_ = prepared_jobs(other, jobs(other, tmp_path / "out")[:1])
-    assert again.folder == job.folder
+    plan = read_experiment(written(tmp_path, SMALL))
+    (run, prepared), *_ = prepare_runs(plan, experiment_runs(plan, tmp_path / "out")[:1])
+    execute_run(run, prepared)
+    other = read_experiment(written(tmp_path, SMALL.replace("pictures = 2", "pictures = 3")))
+    (again, changed), *_ = prepare_runs(other, experiment_runs(other, tmp_path / "out")[:1])
+    assert again.folder == run.folder
     with pytest.raises(UsageError, match="pictures"):
-        finished(again, changed)
+        count_finished(again, changed)
 
 
 def test_a_lost_picture_is_made_again(tmp_path: Path) -> None:
-    told = read(written(tmp_path, SMALL))
-    (job, prepared), *_ = prepared_jobs(told, jobs(told, tmp_path / "out")[:1])
-    run_job(job, prepared)
-    lost = next(job.folder.glob("images/*/000.png"))
-    before, tokens = np.asarray(Image.open(lost), int), drawn(job.folder)
+    plan = read_experiment(written(tmp_path, SMALL))
+    (run, prepared), *_ = prepare_runs(plan, experiment_runs(plan, tmp_path / "out")[:1])
+    execute_run(run, prepared)
+    lost = next(run.folder.glob("images/*/000.png"))
+    before, tokens = np.asarray(Image.open(lost), int), drawn(run.folder)
     lost.unlink()
-    assert finished(job, prepared) == 1
-    run_job(job, prepared)
-    assert finished(job, prepared) == 2 and drawn(job.folder) == tokens
+    assert count_finished(run, prepared) == 1
+    execute_run(run, prepared)
+    assert count_finished(run, prepared) == 2 and drawn(run.folder) == tokens
     again = np.asarray(Image.open(lost), int)
     assert abs(again - before).max() <= 1, "rendered alone, a pixel may be rounded the other way"
 
@@ -144,31 +150,33 @@ def drawn(folder: Path) -> dict[str, list[tuple[int, ...]]]:
 
 
 def test_the_report_metric_is_the_benchmarks(tmp_path: Path) -> None:
-    told = read(written(tmp_path, SMALL))
-    assert told.options("drawn", 0).metric == "detector"
-    named = read(written(tmp_path, SMALL.replace("pictures = 2", 'metric = "held-out"')))
+    plan = read_experiment(written(tmp_path, SMALL))
+    assert plan.options("drawn", 0).metric == "detector"
+    named = read_experiment(written(tmp_path, SMALL.replace("pictures = 2", 'metric = "held-out"')))
     assert named.options("drawn", 0).metric == "held-out"
 
 
 def test_only_some_rows(tmp_path: Path) -> None:
-    told = read(written(tmp_path, SMALL))
-    assert {job.row for job in jobs(told, tmp_path, ["drawn"])} == {"drawn"}
+    plan = read_experiment(written(tmp_path, SMALL))
+    assert {run.row for run in experiment_runs(plan, tmp_path, ["drawn"])} == {"drawn"}
     with pytest.raises(UsageError, match="drawn"):
-        jobs(told, tmp_path, ["drown"])
+        experiment_runs(plan, tmp_path, ["drown"])
 
 
-def test_the_forecast_counts_what_the_budget_allows() -> None:
+def test_the_estimate_counts_what_the_budget_allows() -> None:
     prepared = prepare(["a red star", "a star"], Options(pictures=5, samples=3))
-    text, second = probe(prepared)
-    assert 10 < text < 100 and 0 < second < 1
-    found = forecast(prepared, 2, (30, 0.5))
-    assert found == Forecast(4, 20, 20 * (64 + 30), 20 * 94 * 0.5)
-    assert found + found == Forecast(8, 40, 40 * 94, 40 * 94 * 0.5)
+    measured = measure_speed(prepared)
+    assert 10 < measured.text_tokens < 100 and 0 < measured.seconds < 1
+    speed = DecodeSpeed(30, 0.5)
+    cost = estimate(prepared, 2, speed)
+    assert cost == Estimate(4, 20, 20 * (64 + 30), 20 * 94 * 0.5)
+    assert cost + cost == Estimate(8, 40, 40 * 94, 40 * 94 * 0.5)
+    assert str(cost).startswith("4 samples to make, at most 20 pictures") and "16 min" in str(cost)
     plain = prepare(["a red star"], Options(method="plain"), model=prepared.model)
-    assert forecast(plain, 0, (30, 0.5)).token_steps == 64
-    assert forecast(plain, 1, (30, 0.5)).pictures == 0
+    assert estimate(plain, 0, speed).token_steps == 64
+    assert estimate(plain, 1, speed).pictures == 0
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(8, "8 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

@@ -48,7 +48,7 @@ NEVER = {
 }
 ROOMS = set(FLOOR) | set(NEVER)
 AT_THE_TOP = {"types.py", "base.py", "policy.py", "randomness.py", "templates.py", "options.py", "presets.py"}
-PRINTERS = {"cli/app.py", "cli/bench.py"}
+PRINTERS: set[str] = set()  # the command line prints by typer and rich
 
 
 def tree(file: str) -> ast.Module:

@@ -21,7 +21,7 @@ from milr.rewards.compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
 from milr.rewards.wording import Wording
 from milr.runs.store import Record, RunStore
-from milr.workflows.experiments import read
+from milr.workflows.experiments import read_experiment
 from milr.workflows.prepare import prepare
 
 Milr = Callable[..., tuple[int, str, str]]
@@ -449,4 +449,4 @@ def test_the_doctor_knows_the_extra_of_a_missing_package(milr: Milr, monkeypatch
 def test_an_experiment_may_be_about_an_official_benchmark(tmp_path: Path) -> None:
     path = tmp_path / "official.toml"
     path.write_text('title = "t"\nbenchmark = "geneval"\n[rows.a]\nreward = "self"\n')
-    assert read(path).options("a", 0).metric == "geneval"
+    assert read_experiment(path).options("a", 0).metric == "geneval"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Prompt, Score, UsageError
-from milr.workflows.scoring import ScoredFolder, score_folder
+from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder
 from outcomes import config, outcome, step
 from scripted import Brightness
 
@@ -46,8 +47,8 @@ class Dim(Brightness):
         self, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], services: Services
     ) -> list[Score]:
         self.calls += 1
-        told = self.fails(self.calls, pictures[0])
-        return [told] if told else await super().score(pictures, prompts, services)
+        failure = self.fails(self.calls, pictures[0])
+        return [failure] if failure else await super().score(pictures, prompts, services)
 
 
 def paint(path: Path, shade: int, mode: str = "RGB", side: int = 6) -> Path:
@@ -95,8 +96,8 @@ def compbench_root(root: Path, prompts: Sequence[Prompt], samples: int, *, keep_
 def wise(tmp_path: Path) -> Wise:
     (tmp_path / "prompts").mkdir()
     for stem, number in zip(STEMS, (3, 500, 1000), strict=True):
-        told = [{"Prompt": f"prompt {number}", "Explanation": "e", "Subcategory": "s", "prompt_id": number}]
-        (tmp_path / "prompts" / f"{stem}.json").write_text(json.dumps(told))
+        records = [{"Prompt": f"prompt {number}", "Explanation": "e", "Subcategory": "s", "prompt_id": number}]
+        (tmp_path / "prompts" / f"{stem}.json").write_text(json.dumps(records))
     return Wise(tmp_path / "prompts")
 
 
@@ -108,7 +109,11 @@ def wise_folder(folder: Path) -> Path:
 
 
 def judge(benchmark: Benchmark, folder: Path, out: Path, metric: Brightness | None = None, **options) -> ScoredFolder:
-    return asyncio.run(score_folder(benchmark, folder, metric or Dim(), out=out, **options))
+    """Score a folder; options that `Selection` has are the selection's."""
+    fields = {field.name for field in dataclasses.fields(Selection)}
+    selection = Selection(**{name: options.pop(name) for name in fields & options.keys()})
+    judge = options.pop("judge", None) or FolderJudge(metric or Dim())
+    return asyncio.run(score_folder(benchmark, folder, judge, out=out, selection=selection, **options))
 
 
 def scores(out: Path) -> dict[tuple[str, int], float | None]:
@@ -145,12 +150,12 @@ def test_a_geneval_folder_is_that_of_its_metadata_as_the_official_tool_reads_it(
 
 
 def test_compbench_in_a_root_for_each_category(tmp_path, folder, out):
-    made = compbench(tmp_path)
+    benchmark = compbench(tmp_path)
     for category in CATEGORIES:
-        own = [prompt for prompt in made.prompts() if prompt.category == category]
+        own = [prompt for prompt in benchmark.prompts() if prompt.category == category]
         compbench_root(folder / category, own, 3)
         (folder / category / "annotation_blip").mkdir()
-    tally = judge(made, folder, out)
+    tally = judge(benchmark, folder, out)
     assert (tally.pictures, tally.samples) == (36, 3)
     assert {key: round(255 * value) for key, value in scores(out).items()} == {
         (f"{category}-00{number}", sample): 3 * number + sample
@@ -160,12 +165,12 @@ def test_compbench_in_a_root_for_each_category(tmp_path, folder, out):
 
 @pytest.mark.parametrize("samples", [1, 2])
 def test_compbench_in_one_root_without_full_stops_as_milr_writes_it(tmp_path, folder, out, samples):
-    made = compbench(tmp_path)
-    compbench_root(folder, made.prompts(), samples, keep_stop=False)
-    assert judge(made, folder, out).samples == samples
+    benchmark = compbench(tmp_path)
+    compbench_root(folder, benchmark.prompts(), samples, keep_stop=False)
+    assert judge(benchmark, folder, out).samples == samples
     expected = [place for place in range(12 * samples)]
     found = scores(out)
-    keys = [(prompt.id, sample) for prompt in made.prompts() for sample in range(samples)]
+    keys = [(prompt.id, sample) for prompt in benchmark.prompts() for sample in range(samples)]
     assert [round(255 * found[key]) for key in keys] == expected
 
 
@@ -189,12 +194,12 @@ def test_what_export_writes_is_read_back(tmp_path, folder, layout):
 
 def test_real_pictures_of_the_shapes_world_under_the_real_detector(folder, out):
     """A benchmark that is not one of the official three, in GenEval's layout."""
-    made = Shapes("development")
-    chosen = made.prompts()[:2]
+    benchmark = Shapes("development")
+    chosen = benchmark.prompts()[:2]
     for number, prompt in enumerate(chosen):
         path = paint(folder / f"{number:05d}/samples/0000.png", 128, side=64)
         path.parents[1].joinpath("metadata.jsonl").write_text(json.dumps({**prompt.metadata, "prompt": prompt.text}))
-    tally = judge(made, folder, out, shapes_detector(), prompts=chosen)
+    tally = judge(benchmark, folder, out, shapes_detector(), prompts=tuple(chosen))
     assert tally.pictures == 2 and set(scores(out).values()) == {0.0}, "an empty grey picture shows nothing"
 
 
@@ -203,9 +208,14 @@ def test_real_pictures_of_the_shapes_world_under_the_real_detector(folder, out):
 
 def test_the_record_says_only_what_a_folder_can_tell(tmp_path, folder, out):
     judge(geneval(tmp_path), geneval_folder(folder), out, Dim(lambda call, picture: Score(0.5, {"colour": 0.25}, "so")))
-    (record, *_), told = RunStore(out).records(), RunStore(out).run().config
-    assert (told.command, told.method, told.model, told.label) == ("score", "pictures", "folder", "pictures")
-    assert (told.benchmark, told.report_metric, told.samples, told.oracle) == ("geneval", "brightness", 2, False)
+    (record, *_), stored = RunStore(out).records(), RunStore(out).run().config
+    assert (stored.command, stored.method, stored.model, stored.label) == ("score", "pictures", "folder", "pictures")
+    assert (stored.benchmark, stored.report_metric, stored.samples, stored.oracle) == (
+        "geneval",
+        "brightness",
+        2,
+        False,
+    )
     assert len(record.steps) == 1 and record.result.visualisation is None and record.result.image_ids == ()
     assert (record.result.judged.score, record.result.judged.parts, record.result.judged.reason) == (
         0.5, {"colour": 0.25}, "so")  # fmt: skip
@@ -216,13 +226,13 @@ def test_the_record_says_only_what_a_folder_can_tell(tmp_path, folder, out):
 
 
 def test_compare_and_report_read_it_beside_a_run(tmp_path, folder):
-    made = geneval(tmp_path)
-    told = dict(metric_name="geneval", metric_identity={"sources": "abc"}, seed=7)
-    judge(made, geneval_folder(folder), tmp_path / "scored", **told)
-    own = config(benchmark="geneval", prompts_digest=prompts_digest(made.prompts()), samples=2, prompt_count=2,
+    benchmark = geneval(tmp_path)
+    named = FolderJudge(Dim(), "geneval", {"sources": "abc"})
+    judge(benchmark, geneval_folder(folder), tmp_path / "scored", judge=named, seed=7)
+    own = config(benchmark="geneval", prompts_digest=prompts_digest(benchmark.prompts()), samples=2, prompt_count=2,
                  report_metric="geneval", metric_identity={"sources": "abc"}, reward="self", seed=7)  # fmt: skip
     with RunStore(tmp_path / "searched").open(own) as store:
-        for prompt in made.prompts():
+        for prompt in benchmark.prompts():
             for sample in range(2):
                 store.write(outcome(prompt, (0.5, 1.0), sample, judged={0: Score(0.0), 1: Score(1.0)}))
     found = compare_runs([tmp_path / "searched", tmp_path / "scored"])
@@ -241,17 +251,17 @@ def test_compare_and_report_read_it_beside_a_run(tmp_path, folder):
 
 
 def test_the_folder_s_path_is_no_part_of_the_run_and_its_bytes_are(tmp_path, folder, out):
-    made = geneval(tmp_path)
-    judge(made, geneval_folder(folder), out)
+    benchmark = geneval(tmp_path)
+    judge(benchmark, geneval_folder(folder), out)
     moved, again = folder.rename(tmp_path / "elsewhere"), Dim()
-    assert judge(made, moved, out, again) == ScoredFolder(4, 4, 0, 2, out) and again.calls == 0
+    assert judge(benchmark, moved, out, again) == ScoredFolder(4, 4, 0, 2, out) and again.calls == 0
     paint(moved / "00001/samples/0001.png", 7)
     with pytest.raises(UsageError, match="other settings .*model pictures"):
-        judge(made, moved, out)
+        judge(benchmark, moved, out)
     paint(moved / "00001/samples/0001.png", 100)
     paint(moved / "00001/samples/0000.png", 110)  # the same pictures, changed places
     with pytest.raises(UsageError, match="other settings .*model pictures"):
-        judge(made, moved, out)
+        judge(benchmark, moved, out)
 
 
 # --- failures on the way
@@ -266,16 +276,16 @@ def test_a_scoring_that_was_killed_goes_on_and_ends_the_same(tmp_path, folder, o
         if call == 3:
             raise Killed
 
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     with pytest.raises(BaseException) as stopped:
-        judge(made, geneval_folder(folder), out, Dim(die), in_flight=in_flight)
+        judge(benchmark, geneval_folder(folder), out, Dim(die), in_flight=in_flight)
     assert stopped.type is Killed or stopped.value.exceptions
     before = scores(out)
     assert len(before) < 4
     second = Dim()
-    tally = judge(made, folder, out, second, in_flight=in_flight)
+    tally = judge(benchmark, folder, out, second, in_flight=in_flight)
     assert second.calls == 4 - len(before) == tally.pictures - tally.found
-    judge(made, folder, tmp_path / "whole")
+    judge(benchmark, folder, tmp_path / "whole")
     assert scores(out) == scores(tmp_path / "whole") and before.items() <= scores(out).items()
 
 
@@ -284,11 +294,11 @@ def test_a_reward_that_breaks_ends_the_scoring_and_loses_nothing(tmp_path, folde
         if call == 3:
             raise ZeroDivisionError("a bug")
 
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     with pytest.raises(JudgeError, match="brightness broke .*a bug"):
-        judge(made, geneval_folder(folder), out, Dim(broken), in_flight=1)
+        judge(benchmark, geneval_folder(folder), out, Dim(broken), in_flight=1)
     assert len(scores(out)) == 2
-    assert judge(made, folder, out).found == 2
+    assert judge(benchmark, folder, out).found == 2
 
 
 def test_a_judge_that_fails_or_an_impossible_score_is_unscored_with_its_reason(tmp_path, folder, out):
@@ -330,7 +340,7 @@ def test_several_pictures_are_judged_at_a_time(tmp_path, folder, out):
     assert slow.most == 2
 
 
-# --- what is wrong with a folder is told before the first judgement
+# --- what is wrong with a folder is reported before the first judgement
 
 
 def refused(benchmark: Benchmark, folder: Path, out: Path, says: str, **options) -> None:
@@ -341,10 +351,10 @@ def refused(benchmark: Benchmark, folder: Path, out: Path, says: str, **options)
 
 
 def test_a_hole(tmp_path, folder, out):
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     (geneval_folder(folder) / "00001/samples/0000.png").unlink()
-    refused(made, folder, out, "lacks 1 of 4 pictures, .* sample 0 of 'a photo of two cows': .*--partial")
-    tally = judge(made, folder, out, partial=True)
+    refused(benchmark, folder, out, "lacks 1 of 4 pictures, .* sample 0 of 'a photo of two cows': .*--partial")
+    tally = judge(benchmark, folder, out, partial=True)
     assert (tally.pictures, tally.missing) == (3, 1) and ("geneval-00001", 0) not in scores(out)
     with pytest.raises(UsageError, match="lacks 1 of 4 samples"):
         compare_runs([out])
@@ -352,21 +362,21 @@ def test_a_hole(tmp_path, folder, out):
 
 
 def test_fewer_samples_than_asked_for_are_holes_and_more_are_an_error(tmp_path, folder, out):
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     geneval_folder(folder)
-    refused(made, folder, out, "lacks 4 of 8 pictures, .* sample 2 of", samples=4)
-    refused(made, folder, out, r"0001\.png is sample 1 and 1 are asked for", samples=1)
+    refused(benchmark, folder, out, "lacks 4 of 8 pictures, .* sample 2 of", samples=4)
+    refused(benchmark, folder, out, r"0001\.png is sample 1 and 1 are asked for", samples=1)
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"not a picture"),
                                   lambda path: path.write_bytes(path.read_bytes()[:-30])])  # fmt: skip
 def test_a_picture_that_cannot_be_read(tmp_path, folder, out, harm):
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     path = geneval_folder(folder) / "00000/samples/0001.png"
     paint(path, 10, side=64)
     harm(path)
-    refused(made, folder, out, r"0001\.png cannot be read as a picture \(.*Error\): .*--partial")
-    tally = judge(made, folder, out, partial=True)
+    refused(benchmark, folder, out, r"0001\.png cannot be read as a picture \(.*Error\): .*--partial")
+    tally = judge(benchmark, folder, out, partial=True)
     assert (tally.pictures, tally.missing) == (3, 1)
 
 
@@ -387,12 +397,12 @@ def test_metadata_of_another_prompt(tmp_path, folder, out, line):
 
 
 def test_metadata_that_is_absent_or_stands_twice(tmp_path, folder, out):
-    made = geneval(tmp_path)
+    benchmark = geneval(tmp_path)
     path = geneval_folder(folder) / "00000/metadata.jsonl"
     path.write_text(json.dumps(LINES[1]))
-    refused(made, folder, out, "are the same sample of 'a photo of two cows'", partial=True)
+    refused(benchmark, folder, out, "are the same sample of 'a photo of two cows'", partial=True)
     path.unlink()
-    refused(made, folder, out, "00000 has no metadata.jsonl", partial=True)
+    refused(benchmark, folder, out, "00000 has no metadata.jsonl", partial=True)
 
 
 @pytest.mark.parametrize("name", ["0000.png", "00000/samples/0000.jpg", "00001/samples/a photo.png"])
@@ -407,18 +417,18 @@ def test_a_foreign_picture_in_geneval(tmp_path, folder, out, name):
      "color/samples/a color cup..png"],
 )  # fmt: skip
 def test_a_foreign_picture_in_compbench(tmp_path, folder, out, name):
-    made = compbench(tmp_path)
-    compbench_root(folder / "color", [prompt for prompt in made.prompts() if prompt.category == "color"], 1)
+    benchmark = compbench(tmp_path)
+    compbench_root(folder / "color", [prompt for prompt in benchmark.prompts() if prompt.category == "color"], 1)
     paint(folder / name, 0)
-    refused(made, folder, out, "is no picture of this benchmark.*<prompt>_000000.png", partial=True)
+    refused(benchmark, folder, out, "is no picture of this benchmark.*<prompt>_000000.png", partial=True)
 
 
 def test_compbench_numbers_that_belong_to_several_prompts(tmp_path, folder, out):
-    made = compbench(tmp_path)
+    benchmark = compbench(tmp_path)
     paint(folder / "color/samples/a color cup._000000.png", 0)
     paint(folder / "color/samples/a color cup._000002.png", 0)
-    refused(made, folder, out, "not by their numbers with --samples 2", partial=True)
-    assert judge(made, folder, out, partial=True, samples=10).missing == 118
+    refused(benchmark, folder, out, "not by their numbers with --samples 2", partial=True)
+    assert judge(benchmark, folder, out, partial=True, samples=10).missing == 118
 
 
 @pytest.mark.parametrize("name", ["4.png", "03.png", "3.jpg", "grid.png"])
@@ -428,27 +438,27 @@ def test_a_foreign_picture_in_wise(tmp_path, folder, out, name):
 
 
 def test_a_folder_that_is_not_there_or_has_nothing(tmp_path, folder, out):
-    made = wise(tmp_path)
-    refused(made, folder, out, "there is no folder")
+    benchmark = wise(tmp_path)
+    refused(benchmark, folder, out, "there is no folder")
     folder.mkdir()
-    refused(made, folder, out, "holds no picture of these prompts in layout wise", partial=True)
+    refused(benchmark, folder, out, "holds no picture of these prompts in layout wise", partial=True)
 
 
 def test_a_benchmark_without_a_layout(tmp_path, folder, out):
-    made = wise(tmp_path)
-    made.layout = ""
-    refused(made, wise_folder(folder), out, "no official layout")
+    benchmark = wise(tmp_path)
+    benchmark.layout = ""
+    refused(benchmark, wise_folder(folder), out, "no official layout")
 
 
 def test_only_some_prompts(tmp_path, folder, out):
     """The pictures of the other prompts are neither foreign nor judged."""
-    made = wise(tmp_path)
-    tally = judge(made, wise_folder(folder), out, prompts=made.prompts()[1:])
+    benchmark = wise(tmp_path)
+    tally = judge(benchmark, wise_folder(folder), out, prompts=tuple(benchmark.prompts()[1:]))
     assert tally.missing == 0 and set(scores(out)) == {("500", 0), ("1000", 0)}
 
 
 def test_progress_of_the_check_and_of_the_judging(tmp_path, folder, out):
     checked, events = [], []
-    judge(wise(tmp_path), wise_folder(folder), out, on_checked=lambda *told: checked.append(told),
+    judge(wise(tmp_path), wise_folder(folder), out, on_checked=lambda *counts: checked.append(counts),
           on_event=lambda event: events.append((event.kind, event.total)))  # fmt: skip
     assert checked == [(1, 3), (2, 3), (3, 3)] and events.count(("finished", 3)) == 3

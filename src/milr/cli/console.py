@@ -1,8 +1,9 @@
-"""What a search came to, in words on a terminal or as JSON."""
+"""Results on a terminal, and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,92 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from milr.cli.changes import describe_outcome
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
     from milr.workflows.prepare import PreparedRun
+
+JSON_VERSION = 1  # "version" of every object that --json prints; it grows where a field's meaning changes
+PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
+MOST_ROWS = 40  # samples that are listed one by one
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is: as wide as the terminal or COLUMNS, and without a limit in a pipe."""
+    console = Console(stderr=stderr, highlight=False, markup=False)
+    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+        console.width = PIPE_WIDTH
+    return console
+
+
+def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table. Text in the first column, which is a name, is wrapped where it must be and never cut."""
+    table = Table(*header, box=None, padding=(0, 2, 0, 0))
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_outcomes(console: Console, outcomes: Sequence[Outcome], folder: Path, prepared: PreparedRun) -> None:
+    """What became of each prompt, where the pictures are, and who judged them."""
+    if len(outcomes) == 1:
+        _print_outcome(console, outcomes[0], folder, prepared)
+    else:
+        _print_many(console, outcomes, prepared)
+    console.print(f"report   {folder / 'report.html'}", soft_wrap=True)
+
+
+def _print_outcome(console: Console, outcome: Outcome, folder: Path, prepared: PreparedRun) -> None:
+    from milr.report.words import STOPS
+
+    cost = outcome.cost
+    console.print(f"score    {_before_after(outcome.first_score, outcome.score)}{_reward_label(prepared)}")
+    if outcome.judged:
+        judged = _before_after(outcome.judged[0], outcome.judged[outcome.returned])
+        console.print(f"judged   {judged} (by {prepared.metric_name})")
+    if change := describe_outcome(outcome.steps, outcome.returned):
+        console.print(f"change   {change}")
+    console.print(f"stopped  {STOPS[outcome.stop]}")
+    console.print(f"cost     {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.reward_calls} reward "
+                  f"calls, {cost.model_seconds:.1f} s model, {cost.reward_seconds:.1f} s reward")  # fmt: skip
+    console.print(f"picture  {_picture_path(outcome, folder)}", soft_wrap=True)
+
+
+def _print_many(console: Console, outcomes: Sequence[Outcome], prepared: PreparedRun) -> None:
+    rows = [(outcome.prompt.text, str(outcome.key.sample), format_score(outcome.first_score),
+             format_score(outcome.score), str(len(outcome.steps)), outcome.stop)
+            for outcome in outcomes[:MOST_ROWS]]  # fmt: skip
+    print_table(console, ("prompt", "sample", "first", "best", "pictures", "stopped"), rows)
+    scores = [(outcome.first_score, outcome.score) for outcome in outcomes]
+    _print_means(console, "score", scores, _reward_label(prepared))
+    judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
+    _print_means(console, "judged", judged, f" (by {prepared.metric_name})")
+
+
+def _print_means(console: Console, what: str, pairs: Sequence[tuple[Score, Score]], label: str) -> None:
+    scored = [(first.value, best.value) for first, best in pairs if first.value is not None and best.value is not None]
+    if scored:
+        first, best = (sum(values) / len(scored) for values in zip(*scored, strict=True))
+        console.print(f"mean {what} {first:.3f} -> {best:.3f}{label}, {len(scored)} scored of {len(pairs)}")
+
+
+def _reward_label(prepared: PreparedRun) -> str:
+    return (
+        " (oracle: the reward that guides is also the judge)"
+        if prepared.oracle
+        else f" (search reward {prepared.reward_name})"
+    )
+
+
+def _before_after(first: Score, returned: Score) -> str:
+    return f"{format_score(first)} -> {format_score(returned)}"
+
+
+def format_score(score: Score) -> str:
+    """A score with two digits, or "unscored"."""
+    return "unscored" if score.value is None else f"{score.value:.2f}"
 
 
 def _picture_path(outcome: Outcome, folder: Path) -> Path:
@@ -22,61 +105,7 @@ def _picture_path(outcome: Outcome, folder: Path) -> Path:
     return folder / "images" / name_of(outcome.prompt, outcome.key.sample) / f"{outcome.returned:03d}.png"
 
 
-def tell(console: Console, outcomes: list[Outcome], folder: Path, prepared: PreparedRun) -> None:
-    """What became of each prompt, where the pictures are, and who judged them."""
-    if len(outcomes) == 1:
-        _one(console, outcomes[0], folder, prepared)
-    else:
-        _many(console, outcomes, prepared)
-    console.print(f"report   {folder / 'report.html'}", soft_wrap=True)
-
-
-def _one(console: Console, outcome: Outcome, folder: Path, prepared: PreparedRun) -> None:
-    from milr.report.words import STOPS
-
-    first, best, cost = outcome.first_score, outcome.score, outcome.cost
-    console.print(f"score    {number(first.value)} -> {number(best.value)}{_label(prepared)}")
-    if outcome.judged:
-        before, after = outcome.judged[0], outcome.judged[outcome.returned]
-        console.print(f"judged   {number(before.value)} -> {number(after.value)} (by {prepared.metric_name})")
-    console.print(f"stopped  {STOPS[outcome.stop]}")
-    console.print(f"cost     {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.reward_calls} reward "
-                  f"calls, {cost.model_seconds:.1f} s model, {cost.reward_seconds:.1f} s reward")  # fmt: skip
-    console.print(f"picture  {_picture_path(outcome, folder)}", soft_wrap=True)
-
-
-def _many(console: Console, outcomes: list[Outcome], prepared: PreparedRun) -> None:
-    table = Table("prompt", "sample", "first", "best", "pictures", "stopped", box=None)
-    for outcome in outcomes[:40]:
-        table.add_row(outcome.prompt.text, str(outcome.key.sample), number(outcome.first_score.value),
-                      number(outcome.score.value), str(len(outcome.steps)), outcome.stop)  # fmt: skip
-    console.print(table)
-    _means(console, "score", [(outcome.first_score, outcome.score) for outcome in outcomes], _label(prepared))
-    judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
-    _means(console, "judged", judged, f" (by {prepared.metric_name})")
-
-
-def _means(console: Console, what: str, pairs: Sequence[tuple[Score, Score]], label: str) -> None:
-    scored = [(first.value, best.value) for first, best in pairs if first.value is not None and best.value is not None]
-    if scored:
-        first, best = (sum(values) / len(scored) for values in zip(*scored, strict=True))
-        console.print(f"mean {what} {first:.3f} -> {best:.3f}{label}, {len(scored)} scored of {len(pairs)}")
-
-
-def _label(prepared: PreparedRun) -> str:
-    return (
-        " (oracle: the reward that guides is also the judge)"
-        if prepared.oracle
-        else f" (search reward {prepared.reward_name})"
-    )
-
-
-def number(value: float | None) -> str:
-    """A score with two digits, or "unscored"."""
-    return "unscored" if value is None else f"{value:.2f}"
-
-
-def as_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> dict[str, Any]:
+def outcome_to_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> dict[str, Any]:
     """The result with every step's tokens and scores."""
     steps = [
         {"index": step.index, "score": step.score.value, "moved": list(step.moved),
@@ -87,6 +116,7 @@ def as_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> dict[str, 
     ]  # fmt: skip
     judged = outcome.judged[outcome.returned].value if outcome.judged else None
     return {
+        "version": JSON_VERSION,
         "prompt": outcome.prompt.text, "sample": outcome.key.sample, "seed": outcome.key.seed,
         "first_score": outcome.first_score.value, "score": outcome.score.value, "returned": outcome.returned,
         "stop": outcome.stop, "reward": prepared.reward_name, "oracle": prepared.oracle,

@@ -1,44 +1,77 @@
-"""`Options` as command-line flags, once for all commands that take them."""
+"""Dataclasses as command-line flags: a command takes a few records instead of a parameter for each flag."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from inspect import Parameter, signature
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from milr.options import Options
+Command = Callable[..., Any]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")]
+BenchmarkName = Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")]
 
 
-def with_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A command with a parameter `options`: it gets them from flags, one for each field that is not left out."""
-    hints = get_type_hints(Options)
-    shared = {
-        field.name: Parameter(
-            field.name, Parameter.KEYWORD_ONLY, default=field.default,
-            annotation=Annotated[hints[field.name], typer.Option(help=field.metadata["help"])],
-        )
-        for field in dataclasses.fields(Options) if field.name not in left_out
-    }  # fmt: skip
+@dataclasses.dataclass(frozen=True)
+class PromptFlags:
+    """Which of a benchmark's prompts a command takes; None and "" leave the choice to the benchmark."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = get_type_hints(command, include_extras=True)
-        given = [
-            parameter.replace(annotation=own[name], kind=Parameter.KEYWORD_ONLY)
-            for name, parameter in signature(command).parameters.items()
-            if name != "options"
-        ]
+    split: Annotated[
+        str | None, typer.Option(help="Of shapes: test (default), development, hard or hard-development.")
+    ] = None
+    prompts: Annotated[Path | None, typer.Option(help="A local copy of the benchmark's prompt files.")] = None
+    categories: Annotated[str | None, typer.Option(help="Only these, with commas between them.")] = None
+    limit: Annotated[int | None, typer.Option(help="Only so many prompts, spread evenly over the list.")] = None
 
-        def called(**values: Any) -> Any:
-            chosen = {name: values.pop(name) for name in shared}
-            return command(options=Options(**chosen), **values)
+    def benchmark_settings(self) -> dict[str, Any]:
+        """The settings of the benchmark's factory that were given."""
+        return {name: value for name in ("split", "prompts") if (value := getattr(self, name)) is not None}
 
-        called.__name__, called.__doc__ = command.__name__, command.__doc__
-        every = [*given, *shared.values()]
-        called.__signature__ = signature(command).replace(parameters=every)  # type: ignore[attr-defined]
-        called.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
-        return called
+    def category_names(self) -> list[str]:
+        """The categories that were given, without the commas."""
+        return [name.strip() for name in self.categories.split(",")] if self.categories else []
+
+
+def with_flags(*left_out: str) -> Callable[[Command], Command]:
+    """Give a command one flag for each field of each parameter whose type is a dataclass.
+
+    The command is called with these records, made from the flags. Fields named in `left_out` get no flag and keep
+    their defaults. A field's help is in its annotation, or under "help" in its metadata.
+    """
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        kinds = {name: hints[name] for name in signature(command).parameters if dataclasses.is_dataclass(hints[name])}
+        flags = {name: _flags_of(kind, left_out) for name, kind in kinds.items()}
+
+        def run_command(**values: Any) -> Any:
+            records = {name: kind(**{flag.name: values.pop(flag.name) for flag in flags[name]})
+                       for name, kind in kinds.items()}  # fmt: skip
+            return command(**records, **values)
+
+        parameters: list[Parameter] = []
+        for name, parameter in signature(command).parameters.items():
+            alone = parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
+            parameters += flags.get(name, [alone])
+        run_command.__name__, run_command.__doc__ = command.__name__, command.__doc__
+        run_command.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
+        run_command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run_command
 
     return decorate
+
+
+def _flags_of(kind: type, left_out: tuple[str, ...]) -> list[Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    fields = [field for field in dataclasses.fields(kind) if field.name not in left_out]
+    return [Parameter(field.name, Parameter.KEYWORD_ONLY, annotation=_annotation(field, hints[field.name]),
+                      default=Parameter.empty if field.default is dataclasses.MISSING else field.default)
+            for field in fields]  # fmt: skip
+
+
+def _annotation(field: dataclasses.Field[Any], hint: Any) -> Any:
+    return hint if get_origin(hint) is Annotated else Annotated[hint, typer.Option(help=field.metadata["help"])]

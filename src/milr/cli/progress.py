@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from milr.cli.changes import describe_step, moved_tokens
+from milr.cli.console import format_score
 from milr.types import Key, Prompt, Step
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Use as a context; hand `on_step` and `on_event` to the run."""
+    """A context manager whose `on_step` and `on_event` are the callbacks of a run."""
 
     def __init__(self, console: Console, prepared: PreparedRun, title: str = "") -> None:
         self.console, self.title = console, title or "searching"
         self.total = len(prepared.prompts) * prepared.options.samples
         self.single = self.total == 1 and not title
-        self._said: str | None = None
+        self._last_text: str | None = None
         self._pictures = 0
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                         TimeRemainingColumn(), console=console, disable=self.single)  # fmt: skip
@@ -42,28 +44,27 @@ class Progress:
         self._bar.stop()
 
     def on_event(self, event: Event) -> None:
-        """A sample was found finished, or finished now."""
+        """Count a sample that finished now, or that the folder already held."""
         if event.kind in ("found", "finished"):
             self._bar.update(self._task, completed=event.done)
             if event.kind == "found" and self.single:
                 self.console.print("this run is finished; showing what it found (another --seed searches again)")
 
     def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
-        """A picture was made."""
+        """Show a picture that was made: its score, what changed, and the words of its visualisation."""
         self._pictures += 1
         if not self.single:
             self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
             return
-        score = "unscored" if step.score.value is None else f"{step.score.value:.2f}"
         text = step.rollout.visualisation.text if step.rollout.visualisation else ""
-        moved = f"moved {' and '.join(step.moved)}" if step.moved else "first picture" if step.index == 0 else "redrawn"
-        self.console.print(f"step {step.index:2d}  score {score}  {moved}")
-        if text and text != self._said:
-            self.console.print(f"         {changed_words(self._said, text)}", soft_wrap=True, markup=True)
+        change = describe_step(step.index, moved_tokens(step), new_text=text != self._last_text)
+        self.console.print(f"step {step.index:2d}  score {format_score(step.score)}  {change}")
+        if text and text != self._last_text:
+            self.console.print(f"         {changed_words(self._last_text, text)}", soft_wrap=True, markup=True)
         if step.score.reason:
             self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True,
                                markup=True)  # fmt: skip
-        self._said = text
+        self._last_text = text
 
 
 def changed_words(before: str | None, after: str) -> str:
@@ -81,7 +82,7 @@ def changed_words(before: str | None, after: str) -> str:
 
 @contextmanager
 def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], None], Callable[[Event], None]]]:
-    """Two bars: pictures read (to be told how many of how many), and pictures judged (to be told events)."""
+    """Two bars, each with its callback: pictures read, as (done, total), and pictures judged, as events."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Bar(*columns, console=console) as bar:

@@ -1,5 +1,5 @@
 """How well rewards agree with the report metric about pictures that a run has made: accuracy, and ranking of one
-prompt's pictures. What a reward said of a sample is kept beside the run, so that asking resumes."""
+prompt's pictures. A reward's scores of a sample are stored beside the run, so that asking resumes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
     from milr.base import UnifiedModel
 
-RIGHT = 0.999  # a metric score above this is a right picture
+VERSION = 1  # of the JSON
+RIGHT = 0.999  # a picture is right where the metric's score is above this
 HEADER = ("reward", "scored", "right pictures passed", "wrong pictures passed", "balanced accuracy",
           "pairs ranked as the metric", "seconds a call")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One picture: its prompt, the metric's score, the reward's (None: unscored), whether that passes, its seconds."""
+class JudgedPicture:
+    """The metric's score, the reward's (None: unscored), whether that is above its threshold, and its seconds.
+
+    `group` is the text of the picture's prompt.
+    """
 
     group: str
     metric: float
@@ -64,8 +68,9 @@ class Agreement:
 
 
 async def judge_run(folder: Path, name: str, model: UnifiedModel, *, options: Options | None = None,
-                    in_flight: int = 32, on_sample: Callable[[], None] = lambda: None) -> list[Judged]:  # fmt: skip
-    """The reward's word on every picture of a run whose report metric scored it."""
+                    in_flight: int = 32, on_sample: Callable[[], None] = lambda: None
+                    ) -> list[JudgedPicture]:  # fmt: skip
+    """Ask the reward `name` about every picture of a run whose report metric scored it."""
     store = RunStore(folder)
     config = store.run().config
     if not config.oracle:
@@ -73,116 +78,132 @@ async def judge_run(folder: Path, name: str, model: UnifiedModel, *, options: Op
                          "picture: name pictures whose search reward is the metric.")  # fmt: skip
     reward = catalog.make_reward(name, model, options or Options(seed=config.seed))
     studio, limit = Studio(model, reward), asyncio.Semaphore(in_flight)
-    kept = folder / "judgements" / _asked(name, studio, store, model)
-    kept.mkdir(parents=True, exist_ok=True)
+    answers = folder / "judgements" / _answers_name(name, studio, store, model)
+    answers.mkdir(parents=True, exist_ok=True)
 
-    async def one(record: Record) -> list[Judged]:
+    async def judge_record(record: Record) -> list[JudgedPicture]:
         async with limit:
-            path = kept / f"{name_of(record.prompt, record.sample)}.json"
-            found = await _judge_sample(studio, folder, config, record, path)
+            path = answers / f"{name_of(record.prompt, record.sample)}.json"
+            pictures = await _judge_sample(studio, folder, config, record, path)
             on_sample()
-            return found
+            return pictures
 
     try:
-        return [row for rows in await asyncio.gather(*map(one, store.records())) for row in rows]
+        samples = await asyncio.gather(*map(judge_record, store.records()))
     finally:
         studio.close()
+    return [picture for sample in samples for picture in sample]
 
 
-def _asked(name: str, studio: Studio, store: RunStore, model: UnifiedModel) -> str:
+def _answers_name(name: str, studio: Studio, store: RunStore, model: UnifiedModel) -> str:
     """A folder name that changes with everything that an answer depends on."""
     about = [name, catalog.reward_identity(name, studio.reward), dict(model.identity()), store.run().digest]
     return f"{re.sub('[^a-z0-9]+', '-', name.lower())[:40]}-{digest_of(about)[:12]}"
 
 
-async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record: Record, path: Path) -> list[Judged]:
+async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record: Record, path: Path
+                        ) -> list[JudgedPicture]:  # fmt: skip
+    """The scores in the file `path`, or those that the studio's reward gives, which are then written there."""
     if path.exists():
-        scores = [Score(**told) for told in json.loads(path.read_text())]
+        scores = [Score(**fields) for fields in json.loads(path.read_text())]
     else:
-        pictures = [_opened(folder / step.picture) for step in record.steps]
+        pictures = [_open(folder / step.picture) for step in record.steps]
         async with studio.method():
             scores = [await studio.score(picture, record.prompt) for picture in pictures]
-        told = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
-        write_atomically(path, json.dumps(told).encode())
+        content = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
+        write_atomically(path, json.dumps(content).encode())
     metrics = [picture.metric for picture in sample_of(folder, config, record).pictures]
-    limit = getattr(studio.reward, "threshold_of", lambda category: studio.reward.threshold)(record.prompt.category)
+    threshold_of = getattr(studio.reward, "threshold_of", lambda category: studio.reward.threshold)
+    threshold = threshold_of(record.prompt.category)
     return [
-        Judged(record.prompt.text, metric, score.value, score.value is not None and score.value > limit, score.seconds)
+        JudgedPicture(record.prompt.text, metric, score.value, score.value is not None and score.value > threshold,
+                      score.seconds)
         for metric, score in zip(metrics, scores, strict=True)
         if metric is not None
-    ]
+    ]  # fmt: skip
 
 
-def _opened(path: Path) -> Image:
+def _open(path: Path) -> Image:
     from PIL import Image as files
 
     try:
         with files.open(path) as file:
             return file.convert("RGB")
-    except (OSError, SyntaxError):  # PIL says SyntaxError of a broken chunk
+    except (OSError, SyntaxError):  # PIL raises SyntaxError at a broken chunk
         raise UsageError(f"{path} is damaged or gone: the same command makes it again once it is deleted.") from None
 
 
-def agreement(reward: str, rows: Sequence[Judged]) -> Agreement:
+def measure_agreement(reward: str, pictures: Sequence[JudgedPicture]) -> Agreement:
     """The numbers; nan where the pictures are all right or all wrong. Intervals are bootstraps by prompt."""
-    scored = [row for row in rows if row.score is not None]
-    passed = np.array([row.passed for row in scored])
-    right = np.array([row.metric > RIGHT for row in scored])
+    scored = [picture for picture in pictures if picture.score is not None]
+    passed = np.array([picture.passed for picture in scored])
+    right = np.array([picture.metric > RIGHT for picture in scored])
     rates = [float(passed[kind].mean()) if kind.any() else float("nan") for kind in (right, ~right)]
-    groups, correct = _ranked(scored)
+    passed_right, passed_wrong = rates
+    groups, ranks = _rank_pairs(scored)
     return Agreement(
-        reward, len(rows), len(scored), rates[0], rates[1], (rates[0] + 1 - rates[1]) / 2,
-        _balanced_interval(scored, passed, right), float(np.mean(correct)) if correct else None,
-        clustered_bootstrap(groups, correct), float(np.mean([row.seconds for row in rows])) if rows else 0.0,
+        reward, len(pictures), len(scored), passed_right, passed_wrong,
+        balanced_accuracy=(passed_right + 1 - passed_wrong) / 2,
+        balanced_interval=_balanced_interval(scored, passed, right),
+        ranked=float(np.mean(ranks)) if ranks else None, ranked_interval=clustered_bootstrap(groups, ranks),
+        seconds=float(np.mean([picture.seconds for picture in pictures])) if pictures else 0.0,
     )  # fmt: skip
 
 
-def _ranked(rows: Sequence[Judged]) -> tuple[list[str], list[float]]:
-    """For each pair of one prompt's pictures that the metric tells apart: 1 ranked alike, 0.5 a tie, 0 not."""
-    members: dict[str, list[Judged]] = {}
-    for row in rows:
-        members.setdefault(row.group, []).append(row)
-    groups, found = [], []
-    for group, pictures in members.items():
-        for one, other in combinations(pictures, 2):
-            if one.metric != other.metric and one.score is not None and other.score is not None:
+def _rank_pairs(pictures: Sequence[JudgedPicture]) -> tuple[list[str], list[float]]:
+    """For each pair of one prompt's pictures that the metric tells apart: 1 ranked alike, 0.5 a tie, 0 the other way.
+
+    The first list names each pair's prompt.
+    """
+    by_prompt: dict[str, list[JudgedPicture]] = {}
+    for picture in pictures:
+        by_prompt.setdefault(picture.group, []).append(picture)
+    groups: list[str] = []
+    ranks: list[float] = []
+    for group, members in by_prompt.items():
+        for first, second in combinations(members, 2):
+            if first.metric != second.metric and first.score is not None and second.score is not None:
+                sign = np.sign((first.metric - second.metric) * (first.score - second.score))
                 groups.append(group)
-                found.append(float(0.5 + 0.5 * np.sign((one.metric - other.metric) * (one.score - other.score))))
-    return groups, found
+                ranks.append(float(0.5 + 0.5 * sign))
+    return groups, ranks
 
 
-def _balanced_interval(rows: Sequence[Judged], passed: np.ndarray, right: np.ndarray) -> Interval | None:
+def _balanced_interval(pictures: Sequence[JudgedPicture], passed: np.ndarray, right: np.ndarray) -> Interval | None:
     """95 % percentile bootstrap of the balanced accuracy that draws prompts."""
-    places = {group: place for place, group in enumerate(dict.fromkeys(row.group for row in rows))}
-    counts = np.zeros((len(places), 4))
-    for row, said, true in zip(rows, passed, right, strict=True):
-        counts[places[row.group]] += (said and true, true, not said and not true, not true)
-    drawn = np.random.default_rng(SEED).integers(0, len(counts), (RESAMPLES, len(counts))) if rows else np.zeros((0, 0))
-    hit, rights, spared, wrongs = counts[drawn.astype(int)].sum(1).T
-    told = (rights > 0) & (wrongs > 0)
-    if not told.any():
+    if not pictures:
         return None
-    found = (hit[told] / rights[told] + spared[told] / wrongs[told]) / 2
-    return Interval(*(float(edge) for edge in np.quantile(found, [0.025, 0.975])))
+    indices = {group: index for index, group in enumerate(dict.fromkeys(picture.group for picture in pictures))}
+    counts = np.zeros((len(indices), 4))  # right and passed, right, wrong and not passed, wrong
+    for picture, passes, is_right in zip(pictures, passed, right, strict=True):
+        counts[indices[picture.group]] += (passes and is_right, is_right, not passes and not is_right, not is_right)
+    drawn = np.random.default_rng(SEED).integers(0, len(counts), (RESAMPLES, len(counts)))
+    right_passed, rights, wrong_failed, wrongs = counts[drawn].sum(1).T
+    both = (rights > 0) & (wrongs > 0)
+    if not both.any():
+        return None
+    accuracies = (right_passed[both] / rights[both] + wrong_failed[both] / wrongs[both]) / 2
+    return Interval(*(float(edge) for edge in np.quantile(accuracies, [0.025, 0.975])))
 
 
-def to_json(rows: Sequence[Agreement]) -> str:
+def to_json(agreements: Sequence[Agreement]) -> str:
     """Every number; what does not exist is null."""
-    told = [{name: None if value != value else value for name, value in asdict(row).items()} for row in rows]
-    return json.dumps(told, indent=1) + "\n"
+    rows = [{"version": VERSION} | {name: None if value != value else value for name, value in asdict(row).items()}
+            for row in agreements]  # fmt: skip
+    return json.dumps(rows, indent=1) + "\n"
 
 
-def table(rows: Sequence[Agreement]) -> list[list[str]]:
-    """Lines under HEADER."""
+def table_rows(agreements: Sequence[Agreement]) -> list[list[str]]:
+    """Rows under HEADER."""
     return [
-        [one.reward, f"{one.scored} of {one.pictures}", _told(one.passed_right, None), _told(one.passed_wrong, None),
-         _told(one.balanced_accuracy, one.balanced_interval), _told(one.ranked, one.ranked_interval),
-         f"{one.seconds:.4f}"]
-        for one in rows
+        [row.reward, f"{row.scored} of {row.pictures}", _format(row.passed_right), _format(row.passed_wrong),
+         _format(row.balanced_accuracy, row.balanced_interval), _format(row.ranked, row.ranked_interval),
+         f"{row.seconds:.4f}"]
+        for row in agreements
     ]  # fmt: skip
 
 
-def _told(value: float | None, bounds: Interval | None) -> str:
+def _format(value: float | None, interval: Interval | None = None) -> str:
     if value is None or np.isnan(value):
         return "-"
-    return f"{value:.3f}" + (f" [{bounds.low:.3f}, {bounds.high:.3f}]" if bounds else "")
+    return f"{value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else "")

@@ -27,7 +27,7 @@ ELSEWHERE = "name an endpoint with --judge-url (its key, if it wants one, in JUD
 PACKAGES = ("torch", "transformers", "safetensors", "pydantic", "typer", "jinja2", "matplotlib")
 
 
-def findings() -> list[Finding]:
+def check_machine() -> list[Finding]:
     """Every check, the necessary ones first; only packages, where one is missing."""
     packages = [_package(name) for name in PACKAGES]
     if not all(package.ok for package in packages):
@@ -35,8 +35,11 @@ def findings() -> list[Finding]:
     return [*packages, _nano(), _cuda(), *(_reward(name) for name in REWARDS)]
 
 
-def fetch_for(reward: str, say: Callable[[str], None]) -> None:
-    """Fetch the weights that a reward needs, and spaCy's model; MissingError where one is not to be had."""
+def fetch_for(reward: str, report: Callable[[str], None]) -> None:
+    """Fetch the weights that a reward needs, and spaCy's model; MissingError where one is not to be had.
+
+    `report` gets a line about each before it is fetched.
+    """
     part = REWARDS[reward]
     for name in part.packages:
         if name in EXTRAS and importlib.util.find_spec(name) is None:
@@ -44,10 +47,10 @@ def fetch_for(reward: str, say: Callable[[str], None]) -> None:
     for name in part.checkpoints:
         from milr.rewards.vision.checkpoints import fetch
 
-        say(f"fetching {name}")
+        report(f"fetching {name}")
         fetch(name)
     if SPACY_MODEL in part.packages and importlib.util.find_spec(SPACY_MODEL) is None:
-        say(f"fetching {SPACY_MODEL}")
+        report(f"fetching {SPACY_MODEL}")
         _fetch_spacy_model()
 
 
@@ -66,8 +69,8 @@ def _reward(name: str) -> Finding:
     from milr.rewards.vision.checkpoints import is_here
 
     part = REWARDS[name]
-    packages = [f"the package {one}" for one in part.packages if importlib.util.find_spec(one) is None]
-    lacking = [*packages, *(one for one in part.checkpoints if not is_here(one))]
+    packages = [f"the package {package}" for package in part.packages if importlib.util.find_spec(package) is None]
+    lacking = [*packages, *(checkpoint for checkpoint in part.checkpoints if not is_here(checkpoint))]
     needs = f" (needs {part.needs})" if part.needs not in ("", "nothing") else ""
     if lacking:
         instead = f", or for {UNIFIED} {ELSEWHERE}" if UNIFIED in lacking else ""

@@ -1,4 +1,4 @@
-"""What a run will cost, told before it starts: counts from its budget, seconds from a few tokens decoded."""
+"""What a run will cost, estimated before it starts: counts from its budget, seconds from a few tokens decoded."""
 
 from __future__ import annotations
 
@@ -12,65 +12,72 @@ from milr.catalog import BARE
 from milr.types import DrawRequest, Key, ReasonRequest
 from milr.workflows.prepare import PreparedRun
 
-PROBED = 8  # tokens that are timed
+TIMED_TOKENS = 8  # image tokens of each sequence that are timed
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """If no search stops early. `seconds` are those of decoding, without rendering and the judge's."""
+class DecodeSpeed:
+    """What was measured: the tokens of one visualisation, and the seconds of one token-step in a batch of the run."""
 
-    samples: int
-    pictures: int
-    token_steps: int
+    text_tokens: int
     seconds: float
 
-    def __add__(self, other: Forecast) -> Forecast:
-        return Forecast(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost if no search stops early. `seconds` are those of decoding, without rendering and the judge's."""
+
+    samples: int = 0
+    pictures: int = 0
+    token_steps: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        """One line. Each picture is shown to the search reward, and to the report metric at most once."""
+        return (f"{self.samples} samples to make, at most {self.pictures} pictures and as many calls of each judge; if "
+                f"no search stops early, about {self.token_steps} token-steps and {format_duration(self.seconds)} of "
+                "the model's time")  # fmt: skip
 
 
-def forecast(prepared: PreparedRun, found: int, probed: tuple[int, float]) -> Forecast:
-    """What the samples not yet `found` cost if none stops early, by what `probe` measured of one text and a batch."""
-    text, second = probed
-    samples = len(prepared.prompts) * prepared.options.samples - found
+def estimate(prepared: PreparedRun, finished: int, speed: DecodeSpeed) -> Estimate:
+    """The cost of all samples but the `finished` ones, if no search stops early."""
+    samples = len(prepared.prompts) * prepared.options.samples - finished
     pictures = prepared.budget.pictures or 1
-    steps = pictures * (prepared.model.image_tokens + (0 if prepared.options.method in BARE else text))
+    text_tokens = 0 if prepared.options.method in BARE else speed.text_tokens
+    steps = pictures * (prepared.model.image_tokens + text_tokens)
     if prepared.budget.token_steps:
-        steps = min(steps, prepared.budget.token_steps + prepared.model.image_tokens + text)
-    return Forecast(samples, samples * pictures, samples * steps, samples * steps * second)
+        steps = min(steps, prepared.budget.token_steps + prepared.model.image_tokens + speed.text_tokens)
+    return Estimate(samples, samples * pictures, samples * steps, samples * steps * speed.seconds)
 
 
-def probe(prepared: PreparedRun) -> tuple[int, float]:
-    """How long a visualisation is, and the seconds of a token-step in a batch of this run."""
+def measure_speed(prepared: PreparedRun) -> DecodeSpeed:
+    """Decode one visualisation and the first image tokens of a batch, on a thread of the model's own."""
     with ThreadPoolExecutor(1, initializer=getattr(prepared.model, "init_worker_thread", None)) as worker:
-        return worker.submit(_probed, prepared).result()
+        return worker.submit(_measure, prepared).result()
 
 
-def _probed(prepared: PreparedRun) -> tuple[int, float]:
+def _measure(prepared: PreparedRun) -> DecodeSpeed:
     model, options = prepared.model, prepared.options
     prompts = (prepared.prompts * options.samples)[: options.in_flight]
     keys = [Key(options.seed, prompt.text, sample) for sample, prompt in enumerate(prompts)]
-    scale = model.guidance_scale
-    draws = [DrawRequest(prompt.text, key, scale, max_new_tokens=PROBED)
-             for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
+    requests = [DrawRequest(prompt.text, key, model.guidance_scale, max_new_tokens=TIMED_TOKENS)
+                for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
     (text,) = model.reason([ReasonRequest(prompts[0].text, keys[0])])
-    model.draw(draws)  # warm
-    return len(text.ids), _seconds(lambda: model.draw(draws)) / (PROBED * len(draws) * getattr(model, "num_workers", 1))
+    model.draw(requests)  # warm up
+    seconds = _seconds_of(lambda: model.draw(requests))
+    return DecodeSpeed(len(text.ids), seconds / (TIMED_TOKENS * len(requests) * getattr(model, "num_workers", 1)))
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def _seconds_of(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def told(one: Forecast) -> str:
-    """A line about it. Each picture is shown to the search reward, and to the report metric at most once."""
-    return (f"{one.samples} samples to make, at most {one.pictures} pictures and as many calls of each judge; if no "
-            f"search stops early, about {one.token_steps} token-steps and {duration(one.seconds)} of the model's time"
-            )  # fmt: skip
-
-
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """ "40 s", "12 min", "3.5 h" """
     if seconds < 90:
         return f"{seconds:.0f} s"

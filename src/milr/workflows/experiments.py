@@ -24,22 +24,16 @@ from milr.workflows.running import Listeners, run_into
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
-OPTIONS = {one.name for one in dataclasses.fields(Options)} - {"seed"}
-WORDING = (
-    "model",
-    "dtype",
-    "device",
-    "quantise",
-    "role_tags",
-    "preset",
-    "reasoning_prompt",
-)  # what a loaded model depends on
+ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed"}
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "role_tags", "preset", "reasoning_prompt")  # it is loaded by
 
 
 class Experiment(BaseModel):
-    """What a file says. `rows` map a name to the options that make it differ from `base`; `against` is a row's name.
+    """The content of an experiment file.
 
-    `agreement` names rewards that are asked about the pictures of the row `pictures_of`, instead of comparing rows.
+    `rows` map a name to the options in which it differs from `base`; `against` is the name of the row that the others
+    are tested against. `prompts` is a local copy of the benchmark's prompt files. `agreement` names rewards that are
+    asked about the pictures of the row `pictures_of`, instead of comparing rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +43,7 @@ class Experiment(BaseModel):
     rows: dict[str, dict[str, Any]] = Field(min_length=1)
     base: dict[str, Any] = {}
     split: str | None = None
+    prompts: str | None = None
     seeds: list[int] = Field(default=[0], min_length=1)
     categories: list[str] = []
     limit: int | None = None
@@ -57,21 +52,32 @@ class Experiment(BaseModel):
     agreement: list[str] = []
     pictures_of: str = ""
 
-    def benchmark_part(self) -> Benchmark:
-        """The benchmark, made."""
-        return catalog.make_benchmark(self.benchmark, **({"split": self.split} if self.split else {}))
+    def load_benchmark(self) -> Benchmark:
+        """The benchmark, with the file's split or prompt files."""
+        settings = {"split": self.split, "prompts": self.prompts and Path(self.prompts)}
+        return catalog.make_benchmark(self.benchmark, **{name: value for name, value in settings.items() if value})
 
-    def prompts(self) -> list[Prompt]:
+    def select_prompts(self) -> list[Prompt]:
         """The benchmark's prompts that this experiment takes."""
-        return chosen(self.benchmark_part().prompts(), self.categories, self.limit)
+        return chosen(self.load_benchmark().prompts(), self.categories, self.limit)
 
     def options(self, row: str, seed: int) -> Options:
         """A row's options, the base's among them; the report metric is the benchmark's unless they name another."""
-        return Options(**{"metric": self.benchmark_part().metric, **self.base, **self.rows[row], "seed": seed})
+        return Options(**{"metric": self.load_benchmark().metric, **self.base, **self.rows[row], "seed": seed})
+
+    def replaced(self, **changes: Any) -> Experiment:
+        """The experiment with other fields (None: the file's), the same rows on other prompts.
+
+        Split, prompt files and categories belong to a benchmark: another benchmark does without the file's.
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if changes.get("benchmark", self.benchmark) != self.benchmark:
+            changes = {"split": None, "prompts": None, "categories": [], **changes}
+        return self.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
-class Job:
+class ExperimentRun:
     """One row at one seed, and its run folder."""
 
     row: str
@@ -79,91 +85,93 @@ class Job:
     folder: Path
 
 
-def read(path: Path) -> Experiment:
-    """The experiment of a TOML file; UsageError, naming the key, where it is not one."""
+def read_experiment(path: Path) -> Experiment:
+    """The experiment in a TOML file; UsageError, naming the key, where it is not one."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
-    for key in told:
+    for key in content:
         catalog.one_of(f"key of {path.name}", key, sorted(Experiment.model_fields))
     try:
-        made = Experiment(**told)
+        experiment = Experiment(**content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{path}: {where}: {first['msg'].lower()}; see the files in experiments/.") from None
-    _check(made, path)
-    return made
+    _check(experiment, path)
+    return experiment
 
 
-def _check(made: Experiment, path: Path) -> None:
-    """What the types do not say: known options, rows and rewards, and a folder for every run."""
-    for name, options in {"base": made.base, **made.rows}.items():
+def _check(experiment: Experiment, path: Path) -> None:
+    """Check what the types do not say: known options, rows and rewards, and a folder for every run."""
+    for name, options in {"base": experiment.base, **experiment.rows}.items():
         for key in options:
-            catalog.one_of(f"option of {name!r} in {path.name}", key, sorted(OPTIONS))
-    for name in filter(None, (made.against, made.pictures_of)):
-        catalog.one_of(f"row of {path.name}", name, list(made.rows))
-    for name in made.agreement:
+            catalog.one_of(f"option of {name!r} in {path.name}", key, sorted(ROW_OPTIONS))
+    for name in filter(None, (experiment.against, experiment.pictures_of)):
+        catalog.one_of(f"row of {path.name}", name, list(experiment.rows))
+    for name in experiment.agreement:
         catalog.check_part("rewards", name)
-    if made.agreement and not made.pictures_of:
+    if experiment.agreement and not experiment.pictures_of:
         raise UsageError(f"{path} asks for agreement and does not say about the pictures_of which row.")
-    if len(set(made.seeds)) < len(made.seeds):
+    if len(set(experiment.seeds)) < len(experiment.seeds):
         raise UsageError(f"{path} names a seed twice.")
-    folders = [_slug(row) for row in made.rows]
+    folders = [_folder_name(row) for row in experiment.rows]
     if not all(folders) or len(set(folders)) < len(folders):
         raise UsageError(f"{path}: every row needs a name with letters or digits that no other row shares.")
-    for row in made.rows:
-        made.options(row, 0)
+    for row in experiment.rows:
+        experiment.options(row, 0)
 
 
-def jobs(experiment: Experiment, out: Path, only: Sequence[str] = ()) -> list[Job]:
-    """All rows at the first seed, then at the second: a run that is cut off has every row."""
+def experiment_runs(experiment: Experiment, out: Path, only: Sequence[str] = ()) -> list[ExperimentRun]:
+    """All rows (or `only` these) at the first seed, then at the second: a run that is cut off has every row."""
     for name in only:
         catalog.one_of("row", name, list(experiment.rows))
     rows = [row for row in experiment.rows if not only or row in only]
-    return [Job(row, seed, out / _slug(row) / f"seed-{seed}") for seed in experiment.seeds for row in rows]
+    return [ExperimentRun(row, seed, out / _folder_name(row) / f"seed-{seed}")
+            for seed in experiment.seeds for row in rows]  # fmt: skip
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
+def _folder_name(row: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", row.lower()).strip("-.")
 
 
-def prepared_jobs(experiment: Experiment, todo: Sequence[Job], **replaced: Any) -> Iterator[tuple[Job, PreparedRun]]:
-    """Each job with all it needs; rows in the same wording share one loaded model. `replaced` overrides options."""
-    benchmark, prompts = experiment.benchmark_part(), experiment.prompts()
+def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any
+                 ) -> Iterator[tuple[ExperimentRun, PreparedRun]]:  # fmt: skip
+    """Each run with all it needs. `options` override those of every row; rows that load the same model share it."""
+    benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
     models: dict[tuple[Any, ...], UnifiedModel] = {}
-    for job in todo:
-        options = dataclasses.replace(experiment.options(job.row, job.seed), **replaced)
-        wording = tuple(getattr(options, name) for name in WORDING)
-        model = models.setdefault(wording, None) or load_model(options)  # type: ignore[arg-type]
-        models[wording] = model
-        yield job, prepare(prompts, options, model=model, benchmark=benchmark, label=job.row)
+    for run in runs:
+        row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
+        key = tuple(getattr(row_options, name) for name in MODEL_OPTIONS)
+        if key not in models:
+            models[key] = load_model(row_options)
+        yield run, prepare(prompts, row_options, model=models[key], benchmark=benchmark, label=run.row)
 
 
-def run_job(job: Job, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
-            on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
-    """Make what the job's folder does not hold yet."""
+def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
+                on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
+    """Make what the run's folder does not hold yet."""
 
-    async def all_of_it() -> None:
+    async def search_all() -> None:
         studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures)
         try:
-            await run_into(job.folder, prepared, studio, Listeners(on_step, on_event))
+            await run_into(run.folder, prepared, studio, Listeners(on_step, on_event))
         finally:
             studio.close()
 
-    asyncio.run(all_of_it())
+    asyncio.run(search_all())
 
 
-def finished(job: Job, prepared: PreparedRun) -> int:
-    """How many samples of this very run the job's folder holds; UsageError where it holds another run's."""
+def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:
+    """How many samples of this very run its folder holds; UsageError where it holds another run's."""
     from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore
 
-    if not (job.folder / "run.json").exists():
+    if not (run.folder / "run.json").exists():
         return 0
-    store = RunStore(job.folder)
+    store = RunStore(run.folder)
     store.check(prepared.config())
-    return sum(store.finished(one.prompt, one.sample) for one in jobs_of(prepared.prompts, prepared.options.samples))
+    return sum(store.finished(job.prompt, job.sample) for job in jobs_of(prepared.prompts, prepared.options.samples))

@@ -13,7 +13,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,15 +30,52 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHOD, MODEL = "pictures", "folder"
-READERS = 4  # pictures decoded at once while the folder is checked
+READERS = 4  # threads that decode pictures while the folder is checked
 OnChecked = Callable[[int, int], None]  # pictures read, of how many
 
 
 @dataclass(frozen=True)
-class Checked:
+class FolderJudge:
+    """The metric that judges a folder, with its name and identity in the run's configuration.
+
+    `notes` are sentences about how its scores come about. The catalogue knows all three: `catalog.reward_identity`,
+    `catalog.notes_of`. Without a name it is the reward's own.
+    """
+
+    reward: Reward
+    given_name: str = ""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name that tables show."""
+        return self.given_name or self.reward.name
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures of a folder count.
+
+    `prompts` are those of the benchmark that count (None: all), `samples` how many pictures each has (None: as many as
+    are found), `seed` what the pictures are filed under, so that they can be paired with a run's. `partial` leaves out
+    what is missing or unreadable instead of refusing the folder.
+    """
+
+    prompts: tuple[Prompt, ...] | None = None
+    samples: int | None = None
+    seed: int = 0
+    partial: bool = False
+
+
+EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
+class CheckedFolder:
     """A folder whose pictures can be judged. `missing` samples are absent or cannot be read (only if allowed).
 
-    `digest` is that of all pictures' bytes with whose they are.
+    `digest` is that of all pictures' bytes with the samples they belong to.
     """
 
     prompts: tuple[Prompt, ...]
@@ -64,140 +101,136 @@ class _NoModel:
     """Stands where a studio has its model: a folder can answer nothing."""
 
     name = MODEL
-    asked = False
+    was_asked = False
 
-    def answer(
-        self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
-    ) -> list[Any]:
-        """Remembers that it was asked: a reward may take the error for a failed judgement."""
-        self.asked = True
+    def answer(self, *arguments: Any, **settings: Any) -> list[Any]:
+        """Remember the question, because a reward may take the error for a failed judgement; UsageError."""
+        self.was_asked = True
         raise UsageError("there is no model to ask")
 
 
-async def score_folder(benchmark: Benchmark, folder: Path, metric: Reward, *, out: Path, metric_name: str = "",
-                       metric_identity: Mapping[str, Any] | None = None, prompts: Sequence[Prompt] | None = None,
-                       samples: int | None = None, seed: int = 0, partial: bool = False, in_flight: int = 8,
-                       notes: Sequence[str] = (), on_checked: OnChecked | None = None, on_event: OnEvent | None = None
-                       ) -> ScoredFolder:  # fmt: skip
+async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *, out: Path,
+                       selection: Selection = EVERYTHING, in_flight: int = 8, on_checked: OnChecked | None = None,
+                       on_event: OnEvent | None = None) -> ScoredFolder:  # fmt: skip
     """Judge the pictures in `folder`, laid out as the benchmark's evaluator wants them, and keep each in `out`.
 
-    `prompts` are those of the benchmark that count (None: all), `samples` how many pictures each has (None: as many as
-    are found), `seed` what the pictures are filed under, so that they can be paired with a run's. `metric_name`,
-    `metric_identity` and `notes` are the catalogue's. `partial` leaves out what is missing or unreadable instead of
-    refusing. The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
+    The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
     """
-    checked = await asyncio.to_thread(
-        lambda: check(benchmark, folder, prompts, samples, partial=partial, on_checked=on_checked)
-    )
-    name = metric_name or metric.name
-    _refuse_unjudgeable(checked.prompts, metric, name)
-    config = _config(benchmark, checked, name, metric_identity or {}, folder.resolve().name, seed)
-    config = config.model_copy(update={"notes": tuple(notes)})
+    checked = await asyncio.to_thread(lambda: check_folder(benchmark, folder, selection, on_checked=on_checked))
+    _refuse_unjudgeable(checked.prompts, judge)
     model = _NoModel()
-    studio = Studio(cast(UnifiedModel, model), metric)
+    studio = Studio(cast(UnifiedModel, model), judge.reward)
 
-    async def judge(prompt: Prompt, sample: int) -> Outcome:
+    async def judge_picture(prompt: Prompt, sample: int) -> Outcome:
         path = checked.pictures[name_of(prompt, sample)]
-        picture = await asyncio.to_thread(_reopened, path)
+        picture = await asyncio.to_thread(_reopen, path)
         score = await studio.score(picture, prompt)
-        if model.asked:
-            raise UsageError(f"the metric {name} asks the model that drew, and a folder of pictures has none: "
+        if model.was_asked:
+            raise UsageError(f"the metric {judge.name} asks the model that drew, and a folder of pictures has none: "
                              "choose another --metric.")  # fmt: skip
-        return _outcome(prompt, Key(seed, prompt.text, sample), picture, score)
+        return _outcome(prompt, Key(selection.seed, prompt.text, sample), picture, score)
 
+    config = _config(benchmark, checked, judge, folder.resolve().name, selection.seed)
     try:
         with RunStore(out).open(config, checked.prompts, in_flight=in_flight) as store:
-            tally = await run(checked.jobs, store=store, search_one=judge, in_flight=in_flight, on_event=on_event)
+            tally = await run(checked.jobs, store=store, search_one=judge_picture, in_flight=in_flight,
+                              on_event=on_event)  # fmt: skip
     finally:
         studio.close()
     return ScoredFolder(tally.total, tally.found, checked.missing, checked.samples, out)
 
 
-def check(benchmark: Benchmark, folder: Path, prompts: Sequence[Prompt] | None = None, samples: int | None = None, *,
-          partial: bool = False, on_checked: OnChecked | None = None) -> Checked:  # fmt: skip
+def check_folder(benchmark: Benchmark, folder: Path, selection: Selection = EVERYTHING, *,
+                 on_checked: OnChecked | None = None) -> CheckedFolder:  # fmt: skip
     """Read the whole folder once; UsageError where it cannot be judged as it is."""
-    every = benchmark.prompts()
-    wanted = every if prompts is None else prompts
-    names = {(prompt.id, prompt.text) for prompt in wanted}
-    everything = find_pictures(folder, every, benchmark.layout, samples)
-    found = [one for one in everything if (one.prompt.id, one.prompt.text) in names]
-    if not found:
+    all_prompts = benchmark.prompts()
+    prompts = tuple(all_prompts) if selection.prompts is None else selection.prompts
+    keys = {(prompt.id, prompt.text) for prompt in prompts}
+    all_pictures = find_pictures(folder, all_prompts, benchmark.layout, selection.samples)
+    pictures = [picture for picture in all_pictures if (picture.prompt.id, picture.prompt.text) in keys]
+    if not pictures:
         raise UsageError(f"{folder} holds no picture of these prompts in layout {benchmark.layout}: name a folder as "
                          f"milr export --layout {benchmark.layout} makes it.")  # fmt: skip
-    each = samples or 1 + max(one.sample for one in everything)
-    digests = dict(_digests(found, partial, on_checked or (lambda done, total: None)))
-    jobs = [Job(prompt, sample) for sample in range(each) for prompt in wanted]
-    there = [job for job in jobs if name_of(job.prompt, job.sample) in digests]
-    if len(there) < len(jobs) and not partial:
-        first = next(job for job in jobs if name_of(job.prompt, job.sample) not in digests)
+    samples = selection.samples or 1 + max(picture.sample for picture in all_pictures)
+    digests = dict(_digests(pictures, selection.partial, on_checked or (lambda done, total: None)))
+    expected = [Job(prompt, sample) for sample in range(samples) for prompt in prompts]
+    jobs = _readable(folder, expected, digests, partial=selection.partial)
+    paths = {name_of(picture.prompt, picture.sample): picture.path for picture in pictures}
+    digest = digest_of(sorted(digests.items()))
+    return CheckedFolder(prompts, samples, paths, tuple(jobs), len(expected) - len(jobs), digest)
+
+
+def _readable(folder: Path, expected: Sequence[Job], digests: Mapping[str, str], *, partial: bool) -> list[Job]:
+    """The samples that have a picture; UsageError where one has none, or with `partial` where none has one."""
+    readable = [job for job in expected if name_of(job.prompt, job.sample) in digests]
+    if len(readable) < len(expected) and not partial:
+        first = next(job for job in expected if name_of(job.prompt, job.sample) not in digests)
         raise UsageError(
-            f"{folder} lacks {len(jobs) - len(there)} of {len(jobs)} pictures, the first of them sample "
+            f"{folder} lacks {len(expected) - len(readable)} of {len(expected)} pictures, the first of them sample "
             f"{first.sample} of '{first.prompt.text}': add them, or judge what is there with --partial."
         )
-    if not there:
+    if not readable:
         raise UsageError(f"{folder} holds no picture that can be read: make them again.")
-    paths = {name_of(one.prompt, one.sample): one.path for one in found}
-    digest = digest_of(sorted(digests.items()))
-    return Checked(tuple(wanted), each, paths, tuple(there), len(jobs) - len(there), digest)
+    return readable
 
 
-def _refuse_unjudgeable(prompts: Sequence[Prompt], metric: Reward, name: str) -> None:
+def _refuse_unjudgeable(prompts: Sequence[Prompt], judge: FolderJudge) -> None:
     """UsageError where the metric can never judge one of the prompts."""
+    check = getattr(judge.reward, "check", None)
     for prompt in prompts:
-        if "shapes" in metric.needs and to_prompt(prompt.text) is None:
-            raise UsageError(f"the metric {name} knows nano's world alone, and {prompt.text!r} is none of its prompts: "
-                             "choose another --metric.")  # fmt: skip
-        if callable(refuse := getattr(metric, "check", None)):
-            refuse(prompt)
+        if "shapes" in judge.reward.needs and to_prompt(prompt.text) is None:
+            raise UsageError(f"the metric {judge.name} knows nano's world alone, and {prompt.text!r} is none of its "
+                             "prompts: choose another --metric.")  # fmt: skip
+        if callable(check):
+            check(prompt)
 
 
-def _digests(found: Sequence[OfficialPicture], partial: bool, on_checked: OnChecked) -> Iterator[tuple[str, str]]:
+def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnChecked) -> Iterator[tuple[str, str]]:
     """The hash of every picture that can be read, by its sample's name; UsageError at the first that cannot."""
     readers = ThreadPoolExecutor(READERS)
     try:
-        for done, (one, told) in enumerate(zip(found, readers.map(_digest, found), strict=True), 1):
-            on_checked(done, len(found))
-            if isinstance(told, str):
-                yield name_of(one.prompt, one.sample), told
+        for done, (picture, digest) in enumerate(zip(pictures, readers.map(_digest, pictures), strict=True), 1):
+            on_checked(done, len(pictures))
+            if isinstance(digest, str):
+                yield name_of(picture.prompt, picture.sample), digest
             elif not partial:
-                raise UsageError(f"{one.path} cannot be read as a picture ({type(told).__name__}): make it again, or "
-                                 "leave it out with --partial.")  # fmt: skip
+                raise UsageError(f"{picture.path} cannot be read as a picture ({type(digest).__name__}): make it "
+                                 "again, or leave it out with --partial.")  # fmt: skip
     finally:
         readers.shutdown(cancel_futures=True)
 
 
-def _digest(one: OfficialPicture) -> str | Exception:
+def _digest(picture: OfficialPicture) -> str | Exception:
     try:
-        content = one.path.read_bytes()
-        _decoded(content)
-    except Exception as error:  # a decoder may raise anything about a damaged file; it is told or counted
+        content = picture.path.read_bytes()
+        _decode(content)
+    except Exception as error:  # a decoder may raise anything about a damaged file; the caller reports or counts it
         return error
     return hashlib.sha256(content).hexdigest()
 
 
-def _decoded(content: bytes) -> Image:
+def _decode(content: bytes) -> Image:
     from PIL import Image as files
 
     with files.open(io.BytesIO(content)) as file:
         return file.convert("RGB")
 
 
-def _reopened(path: Path) -> Image:
+def _reopen(path: Path) -> Image:
     try:
-        return _decoded(path.read_bytes())
+        return _decode(path.read_bytes())
     except Exception as error:  # it could be read a moment ago
         raise UsageError(f"{path} changed while the folder was judged: restore it, and the same command goes on."
                          ) from error  # fmt: skip
 
 
-def _config(benchmark: Benchmark, checked: Checked, metric: str, identity: Mapping[str, Any], label: str, seed: int
-            ) -> RunConfig:  # fmt: skip
+def _config(benchmark: Benchmark, checked: CheckedFolder, judge: FolderJudge, label: str, seed: int) -> RunConfig:
     """The identity of the run: the pictures' bytes are part of it, the folder's path is not."""
     return RunConfig(
         command="score", label=label, benchmark=benchmark.name, prompts_digest=prompts_digest(checked.prompts),
-        prompt_count=len(checked.prompts), model=MODEL, model_identity={"pictures": checked.digest}, reward=metric,
-        reward_identity=dict(identity), report_metric=metric, metric_identity=dict(identity), method=METHOD, seed=seed,
-        samples=checked.samples,
+        prompt_count=len(checked.prompts), model=MODEL, model_identity={"pictures": checked.digest}, reward=judge.name,
+        reward_identity=dict(judge.identity), report_metric=judge.name, metric_identity=dict(judge.identity),
+        method=METHOD, seed=seed, samples=checked.samples, notes=judge.notes,
     )  # fmt: skip
 
 

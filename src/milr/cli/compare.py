@@ -1,0 +1,46 @@
+"""`milr compare`: runs set beside each other, on the terminal, as JSON and as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from milr.cli.console import open_console, print_table
+from milr.cli.flags import Json
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; those that differ in their seed alone are a row.")],
+    against: Annotated[str, typer.Option(help="The row that the others are tested against. Default: the first.")] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="Compare what all runs have finished so far.")] = False,
+    quoted: Annotated[
+        bool | None, typer.Option(help="Append the paper's published rows, labelled as quoted. Default: where it "
+                                  "has rows for the benchmark.")] = None,
+    out: Annotated[Path, typer.Option(help="Where compare.html, .md, .csv and .json go.")] = Path("comparison"),
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Set runs beside each other: scores with intervals, paired tests, costs, curves against pictures and seconds."""
+    console = open_console(stderr=as_json)
+    print_comparison(console, runs, out, against=against, partial=partial, quoted=quoted, as_json=as_json)
+
+
+def print_comparison(console: Console, runs: list[Path], out: Path, *, against: str = "", partial: bool = False,
+                     quoted: bool | None = None, as_json: bool = False) -> None:  # fmt: skip
+    """Write the comparison's files into `out`, and print its table; with `as_json`, its JSON on stdout as well."""
+    from milr.report.compare.comparison import compare_runs
+    from milr.report.compare.export import to_json
+    from milr.report.compare.page import write_files
+    from milr.report.compare.tables import headline, terminal_rows
+
+    with console.status("reading runs"):
+        comparison = compare_runs(runs, against=against, partial=partial)
+        page = write_files(comparison, out, quoted=quoted)
+    header, rows = terminal_rows(comparison)
+    print_table(console, header, rows)
+    for line in (headline(comparison), *comparison.notes, f"page     {page}"):
+        console.print(line, soft_wrap=True)
+    if as_json:
+        typer.echo(to_json(comparison))

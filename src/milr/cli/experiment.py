@@ -1,0 +1,115 @@
+"""`milr experiment`: the rows of an experiment file, run one after the other and compared."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from milr.cli.compare import print_comparison
+from milr.cli.console import open_console, print_table
+from milr.cli.flags import Json, PromptFlags, with_flags
+from milr.options import Options
+
+if TYPE_CHECKING:
+    from milr.workflows.experiments import Experiment, ExperimentRun
+    from milr.workflows.prepare import PreparedRun
+
+
+def _help_of(option: str) -> str:
+    return str(Options.__dataclass_fields__[option].metadata["help"])
+
+
+@dataclasses.dataclass(frozen=True)
+class RowFlags:
+    """Options that replace those of every row; None leaves a row as the file has it."""
+
+    model: Annotated[str | None, typer.Option(help="Another model than the file names.")] = None
+    reward: Annotated[str | None, typer.Option(help="Another search reward, in every row.")] = None
+    metric: Annotated[str | None, typer.Option(help="Another report metric, in every row.")] = None
+    in_flight: Annotated[int | None, typer.Option(help="Searches at the same time. Default: the file's.")] = None
+    judge_url: Annotated[str | None, typer.Option(help=_help_of("judge_url"))] = None
+    judge_model: Annotated[str | None, typer.Option(help=_help_of("judge_model"))] = None
+
+    def options(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@with_flags()
+def experiment(
+    file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
+    replaced: RowFlags,
+    choice: PromptFlags,
+    benchmark: Annotated[str | None, typer.Option(help="Another benchmark than the file names.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Only this row, without a table; can be repeated.")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what it would cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
+    from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment
+
+    console = open_console(stderr=as_json)
+    plan, folder = read_experiment(file), out or Path("runs") / file.stem
+    prompts = str(choice.prompts) if choice.prompts else None
+    plan = plan.replaced(benchmark=benchmark, split=choice.split, prompts=prompts, limit=choice.limit,
+                         categories=choice.category_names() or None)  # fmt: skip
+    runs = experiment_runs(plan, folder, tuple(row or ()))
+    console.print(f"{plan.title}: {len(runs)} runs into {folder}", soft_wrap=True)
+    execute_runs(console, list(prepare_runs(plan, runs, **replaced.options())), dry=dry)
+    if dry or row:
+        return
+    if plan.agreement:
+        print_agreement(console, plan, folder, replaced.options(), as_json=as_json)
+    else:
+        folders = [run.folder for run in runs]
+        print_comparison(console, folders, folder, against=plan.against, as_json=as_json)
+
+
+def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]], *, dry: bool = False) -> None:
+    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
+    from milr.cli.progress import Progress
+    from milr.workflows.estimate import Estimate, estimate, measure_speed
+    from milr.workflows.experiments import count_finished, execute_run
+
+    with console.status("timing a few tokens"):
+        by_model = {id(prepared.model): prepared for _, prepared in runs}
+        speeds = {model: measure_speed(prepared) for model, prepared in by_model.items()}
+        estimates = [estimate(prepared, count_finished(run, prepared), speeds[id(prepared.model)])
+                     for run, prepared in runs]  # fmt: skip
+    console.print(str(sum(estimates, Estimate())), soft_wrap=True)
+    for number, ((run, prepared), cost) in enumerate(zip(runs, estimates, strict=True), 1):
+        if cost.samples and not dry:
+            title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
+            with Progress(console, prepared, title) as progress:
+                execute_run(run, prepared, progress.on_event, progress.on_step)
+
+
+def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,
+                    as_json: bool = False) -> None:  # fmt: skip
+    """Ask each reward about the pictures of a row, and print how it agrees with the report metric."""
+    from milr.runs.store import write_atomically
+    from milr.workflows.agreement import HEADER, judge_run, measure_agreement, table_rows, to_json
+    from milr.workflows.experiments import experiment_runs
+    from milr.workflows.prepare import load_model
+
+    options = dataclasses.replace(plan.options(plan.pictures_of, plan.seeds[0]), **replaced)
+    model = load_model(options)
+    folders = [run.folder for run in experiment_runs(plan, out, [plan.pictures_of])]
+    agreements = []
+    for reward in plan.agreement:
+        with console.status(f"asking {reward}"):
+            judged = [picture for folder in folders
+                      for picture in asyncio.run(judge_run(folder, reward, model, options=options))]  # fmt: skip
+        agreements.append(measure_agreement(reward, judged))
+    print_table(console, HEADER, table_rows(agreements))
+    content = to_json(agreements)
+    write_atomically(out / "agreement.json", content.encode())
+    console.print(f"numbers  {out / 'agreement.json'}", soft_wrap=True)
+    if as_json:
+        typer.echo(content)

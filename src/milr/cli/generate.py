@@ -1,0 +1,56 @@
+"""`milr generate`: search for pictures of one prompt or of a file of prompts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from milr.cli.flags import Json, Out, with_flags
+from milr.options import Options
+from milr.types import JudgeError, Prompt, UsageError
+
+
+@with_flags()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.", show_default=False)] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file of prompts, one a line (or JSON lines).")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first prompts of the file.")] = None,
+    out: Out = None,
+    as_json: Json = False,
+    *,
+    options: Options,
+) -> None:
+    """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
+    from milr.cli.console import open_console, outcome_to_json, print_outcomes
+    from milr.cli.progress import Progress
+    from milr.workflows.prepare import prepare
+    from milr.workflows.running import default_folder, run
+
+    chosen = _read_prompts(prompt, prompts, limit)
+    console = open_console(stderr=as_json)
+    with console.status("loading the model"):
+        prepared = prepare(chosen, options)
+    folder = out or default_folder(prepared)
+    with Progress(console, prepared) as progress:
+        outcomes = asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
+    if as_json:
+        typer.echo(json.dumps([outcome_to_json(outcome, folder, prepared) for outcome in outcomes], indent=1))
+    else:
+        print_outcomes(console, outcomes, folder, prepared)
+    if all(outcome.best is None for outcome in outcomes):
+        reason = outcomes[0].steps[-1].score.reason
+        raise JudgeError(f"no picture could be judged ({reason}): mend that, and the same command asks again.")
+
+
+def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:
+    if (prompt is None) == (file is None):
+        raise UsageError("give one prompt, or a file with --prompts.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1; it is {limit}.")
+    from milr.workflows.prompts import read_prompts
+
+    return [Prompt(prompt)] if prompt is not None else read_prompts(file or Path())[:limit]

@@ -1,0 +1,68 @@
+"""`milr list` and `milr doctor`: what can be chosen, and what of it runs on this machine."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from milr import catalog
+from milr.cli.console import open_console
+
+if TYPE_CHECKING:
+    from milr.catalog.parts import Part
+
+NARROWEST = 24  # columns that an explanation gets even where the names leave fewer
+THRESHOLD = "stops above"  # heading of the rewards' thresholds
+
+
+def list_parts(
+    kind: Annotated[str | None, typer.Argument(help="models, rewards, methods or benchmarks.")] = None,
+) -> None:
+    """Show what can be chosen. A search stops above a reward's threshold; every score lies between 0 and 1."""
+    kinds = [catalog.one_of("kind", kind, list(catalog.KINDS))] if kind else list(catalog.KINDS)
+    width = open_console().width
+    for name in kinds:
+        for line in format_parts(name, catalog.menu(name), width):
+            typer.echo(line)
+        typer.echo()
+
+
+def format_parts(kind: str, parts: dict[str, Part], width: int) -> Iterator[str]:
+    """A heading, then the parts: each name whole at the start of a line, its explanation wrapped beside it.
+
+    `width` is in columns; a line is wider only where a single name or word of it is.
+    """
+    stops = {name: "" if part.threshold is None else f"{part.threshold:g}" for name, part in parts.items()}
+    left = max(map(len, [kind, *parts])) + 2
+    middle = len(THRESHOLD) + 2 if kind == "rewards" else 0
+    yield f"{kind:{left}}{THRESHOLD if middle else '':{middle}}what it is (what it needs; its licence)"
+    for name, part in parts.items():
+        first, *more = textwrap.wrap(_explain(part), max(NARROWEST, width - left - middle), break_long_words=False,
+                                     break_on_hyphens=False) or [""]  # fmt: skip
+        yield f"{name:{left}}{stops[name]:{middle}}{first}".rstrip()
+        yield from (" " * (left + middle) + line for line in more)
+
+
+def _explain(part: Part) -> str:
+    needs = f"needs {part.needs}" if part.needs else ""
+    licence = f"licence: {part.licence}" if part.licence else ""
+    return part.summary + (f" ({'; '.join(filter(None, (needs, licence)))})" if needs or licence else "")
+
+
+def doctor(
+    fetch: Annotated[str | None, typer.Option(help="Fetch what this reward needs: its weights, spaCy's model.")] = None,
+) -> None:
+    """Check what runs on this machine, the rewards among it."""
+    from milr.workflows.doctor import check_machine, fetch_for
+
+    console = open_console()
+    if fetch:
+        fetch_for(catalog.one_of("reward", fetch, list(catalog.REWARDS)), console.print)
+    findings = check_machine()
+    for finding in findings:
+        console.print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what}", soft_wrap=True)
+    if not all(finding.ok for finding in findings if finding.needed):
+        raise typer.Exit(3)
