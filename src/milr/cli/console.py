@@ -31,9 +31,11 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table. Text in the first column, which is a name, is wrapped where it must be and never cut."""
+    """A plain table. The first column holds names: they get up to half the width, and are wrapped but never cut."""
     table = Table(*header, box=None, padding=(0, 2, 0, 0))
-    table.columns[0].overflow = "fold"
+    names = table.columns[0]
+    names.overflow = "fold"
+    names.min_width = min(console.width // 2, max((len(row[0]) for row in rows), default=0))
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -43,8 +43,8 @@ class RowFlags:
 @with_flags()
 def experiment(
     file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
-    replaced: RowFlags,
     choice: PromptFlags,
+    replaced: RowFlags,
     benchmark: Annotated[str | None, typer.Option(help="Another benchmark than the file names.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Only this row, without a table; can be repeated.")] = None,

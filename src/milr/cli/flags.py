@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
+from milr.options import Options
+
 Command = Callable[..., Any]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")]
@@ -39,14 +41,14 @@ class PromptFlags:
 def with_flags(*left_out: str) -> Callable[[Command], Command]:
     """Give a command one flag for each field of each parameter whose type is a dataclass.
 
-    The command is called with these records, made from the flags. Fields named in `left_out` get no flag and keep
-    their defaults. A field's help is in its annotation, or under "help" in its metadata.
+    The command is called with these records, made from the flags. Fields of `Options` named in `left_out` get no flag
+    and keep their defaults. A field's help is in its annotation, or under "help" in its metadata.
     """
 
     def decorate(command: Command) -> Command:
         hints = get_type_hints(command, include_extras=True)
         kinds = {name: hints[name] for name in signature(command).parameters if dataclasses.is_dataclass(hints[name])}
-        flags = {name: _flags_of(kind, left_out) for name, kind in kinds.items()}
+        flags = {name: _flags_of(kind, left_out if kind is Options else ()) for name, kind in kinds.items()}
 
         def run_command(**values: Any) -> Any:
             records = {name: kind(**{flag.name: values.pop(flag.name) for flag in flags[name]})

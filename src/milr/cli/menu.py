@@ -38,7 +38,7 @@ def format_parts(kind: str, parts: dict[str, Part], width: int) -> Iterator[str]
     stops = {name: "" if part.threshold is None else f"{part.threshold:g}" for name, part in parts.items()}
     left = max(map(len, [kind, *parts])) + 2
     middle = len(THRESHOLD) + 2 if kind == "rewards" else 0
-    yield f"{kind:{left}}{THRESHOLD if middle else '':{middle}}what it is (what it needs; its licence)"
+    yield f"{kind:{left}}{THRESHOLD if middle else '':{middle}}what it is"
     for name, part in parts.items():
         first, *more = textwrap.wrap(_explain(part), max(NARROWEST, width - left - middle), break_long_words=False,
                                      break_on_hyphens=False) or [""]  # fmt: skip
@@ -47,9 +47,9 @@ def format_parts(kind: str, parts: dict[str, Part], width: int) -> Iterator[str]
 
 
 def _explain(part: Part) -> str:
-    needs = f"needs {part.needs}" if part.needs else ""
-    licence = f"licence: {part.licence}" if part.licence else ""
-    return part.summary + (f" ({'; '.join(filter(None, (needs, licence)))})" if needs or licence else "")
+    needs = f" Needs {part.needs}." if part.needs not in ("", "nothing") else ""
+    licence = f" Licence: {part.licence}." if part.licence else ""
+    return f"{part.summary}.{needs}{licence}"
 
 
 def doctor(

@@ -1,0 +1,155 @@
+"""What the command line prints: names that are never cut, and sentences about what changed at a step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from milr import catalog
+from milr.catalog.parts import Part
+from milr.cli.changes import describe_outcome, describe_returned, describe_step, moved_tokens
+from milr.cli.console import PIPE_WIDTH, open_console, print_table
+from milr.cli.menu import format_parts
+from milr.types import ModalityInfo, Step
+from outcomes import step
+
+Call = Callable[..., tuple[int, str, str]]
+NAMES = [name for kind in catalog.KINDS for name in catalog.menu(kind)]
+
+
+# --- Names are whole
+
+
+def first_words(out: str) -> list[str]:
+    return [line.split()[0] for line in out.splitlines() if line.strip() and not line.startswith(" ")]
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 200])
+def test_a_list_begins_its_lines_with_whole_names_and_wraps_explanations(
+    milr: Call, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = milr("list")
+    assert code == 0 and "…" not in out
+    assert [word for word in first_words(out) if word not in catalog.KINDS] == NAMES
+    if columns >= 60:
+        assert max(map(len, out.splitlines())) <= columns
+    words = " ".join(out.split())
+    assert all(part.licence in words for part in catalog.REWARDS.values()), "an explanation is wrapped, not cut"
+
+
+def test_a_list_in_a_pipe_has_a_line_for_each_part() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-W", "ignore", "-m", "milr.cli", "list", "models"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=True,
+                          stdin=subprocess.DEVNULL)  # fmt: skip
+    heading, *lines = done.stdout.rstrip("\n").splitlines()
+    assert heading.split()[0] == "models"
+    parts = catalog.menu("models")
+    assert [line.split()[0] for line in lines] == list(parts)
+    assert all(part.summary in line and part.licence in line for line, part in zip(lines, parts.values(), strict=True))
+
+
+def test_a_part_without_needs_or_explanation_is_listed() -> None:
+    parts = {"bare": Part(lambda: None, ""), "a/very-long-name": Part(lambda: None, "short", threshold=0.25)}
+    heading, *lines = format_parts("rewards", parts, 10)
+    assert [line.split()[0] for line in lines] == list(parts) and "0.25" in lines[1]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("40", 40), ("60", 60), ("", PIPE_WIDTH)])
+def test_a_table_never_cuts_the_names_of_its_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    console = open_console()
+    assert console.width == width
+    rows = [[name, *["0.50 [0.40, 0.60]"] * 4] for name in ("MILR, joint", "z" * 90)]
+    print_table(console, ["row", *"abcd"], rows)
+    out = capsys.readouterr().out
+    assert out.count("z") == 90 and "MILR, joint" in out, "a long name goes on in the next line"
+
+
+# --- What changed
+
+
+@pytest.mark.parametrize(
+    ("index", "moved", "sentence"),
+    [
+        (0, {}, "first picture"),
+        (1, {}, "drawn again"),
+        (1, {"text": 3, "image": 1}, "text and image moved; 3 text tokens and 1 image token changed"),
+        (2, {"text": 0, "image": 2}, "text and image moved; 2 image tokens changed"),
+        (3, {"text": 1}, "text moved; 1 text token changed"),
+        (4, {"text": 0, "image": 0}, "text and image moved; no token changed: drawn again"),
+        (5, {"image": None}, "image moved"),
+    ],
+)
+def test_a_step_is_described_by_the_tokens_that_changed(index: int, moved: dict[str, int], sentence: str) -> None:
+    assert describe_step(index, moved) == sentence
+
+
+def test_a_new_text_is_a_reason_to_draw_again() -> None:
+    assert describe_step(1, {}, new_text=True) == "drawn again from a new text"
+    assert describe_step(1, {"text": 2}, new_text=True) == "text moved; 2 text tokens changed"
+
+
+def moving(index: int, changed: int, update_norm: float = 0.1, text: str = "a star") -> Step:
+    return step(index, 0.5, text, info={"text": ModalityInfo(-0.5, 2.0, update_norm, 0.25, changed, 4)})
+
+
+def test_an_update_of_length_zero_moves_nothing() -> None:
+    """A frozen search redraws its image prefix, whose tokens then differ although no latent moved."""
+    assert moved_tokens(moving(1, 3)) == {"text": 3}
+    assert moved_tokens(moving(1, 3, update_norm=0.0)) == {}
+    assert moved_tokens(step(0, 0.5)) == moved_tokens(step(1, 0.5, moved=False)) == {}
+    assert moved_tokens(replace(moving(1, 3), info={})) == {"text": None}
+
+
+@pytest.mark.parametrize(
+    ("counts", "returned", "sentence"),
+    [
+        ((0, 0, 2), 0, ""),
+        ((0, 0, 2), 2, "drawn again, nothing changed"),
+        ((0, 0, 2), 3, "drawn after updates that changed tokens"),
+        ((2, 0, 0), 3, "drawn after updates that changed tokens"),
+    ],
+)
+def test_a_returned_picture_says_whether_anything_changed_before_it(
+    counts: tuple[int, ...], returned: int, sentence: str
+) -> None:
+    steps = [step(0, 0.5), *(moving(index, count) for index, count in enumerate(counts, 1))]
+    assert describe_outcome(steps, returned) == sentence
+
+
+def test_a_returned_picture_of_another_text_is_not_drawn_from_the_same() -> None:
+    steps = [step(0, 0.5, "one"), step(1, 0.5, "two", moved=False), step(2, 0.5, "one", moved=False)]
+    assert describe_outcome(steps, 1) == "drawn again from a new text"
+    assert describe_outcome(steps, 2) == "drawn again, nothing changed"
+    assert describe_returned([{}, {}]) == "drawn again, nothing changed"
+
+
+@pytest.mark.parametrize("method", ["frozen", "redraw_plain", "redraw_sampled"])
+def test_methods_without_updates_never_say_that_something_moved(milr: Call, method: str) -> None:
+    flags = ("--steps", 2, "--no-stop", "--temperature", 3, "--out", method)
+    code, out, _ = milr("generate", "a photo of a red star left of a blue circle", "--method", method, *flags)
+    assert code == 0 and "moved" not in out
+    assert "step  1" in out and "step  2" in out and out.count("drawn again") >= 2
+
+
+def test_a_search_says_at_each_step_and_at_its_end_what_changed(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("shown = []\n\ndef later(picture, prompt):\n    shown.append(picture)\n"
+                                      "    return 0.1 * len(shown)\n")  # fmt: skip
+    flags = ("--reward", "mine.py:later", "--steps", 2, "--temperature", 3, "--out", "run")
+    code, out, _ = milr("generate", "a star", *flags, "--learning-rate", 3)
+    assert code == 0 and "text and image moved; " in out and "changed" in out
+    assert "change   drawn after updates that changed tokens\n" in out
+    flags = (*flags[:-1], "small", "--schedule", "text", "--learning-rate", 0.00001)
+    code, out, _ = milr("generate", "a star", *flags)
+    assert out.count("text moved; no token changed: drawn again\n") == 2
+    assert "change   drawn again, nothing changed\n" in out
