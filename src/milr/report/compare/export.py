@@ -14,10 +14,12 @@ from milr.report.compare.scores import OVERALL
 from milr.report.compare.tables import how_made
 from milr.report.statistics import Interval
 
+VERSION = 1  # of the JSON; it grows where a field's meaning changes
+
 
 def to_json(comparison: Comparison) -> str:
-    """Every number; an interval is [low, high], an unscored score null."""
-    about = {**dataclasses.asdict(comparison), "how": how_made(comparison)}
+    """Every number; an interval is [low, high], an unscored score null. `version` is that of the format."""
+    about = {"version": VERSION, **dataclasses.asdict(comparison), "how": how_made(comparison)}
     return json.dumps(about, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
