@@ -2,25 +2,33 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+LINTED := src tests benchmarks docs $(wildcard examples)
 DEMO_PROMPT ?= a photo of a large striped blue star left of a small outlined red heart
 DEMO_SEED ?= 9
 
-.PHONY: demo test test-long check lint install docs clean
+.PHONY: demo test test-long check lint install develop docs help-page clean
 
-install: $(VENV)/.installed
+install: $(VENV)/.runtime  ## what milr runs with, and nothing else
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+develop: $(VENV)/.develop  ## the same environment with everything that tests, lint and documentation need
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.develop: $(VENV)/.runtime
+	$(PIP) --editable ".[dev]"
 	touch $@
 
 demo: install  ## make one picture with MILR on the embedded model, and a report
 	$(BIN)/milr generate "$(DEMO_PROMPT)" --seed $(DEMO_SEED) --out milr-demo
 
-lint: install  ## style and types
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+lint: develop  ## style and types
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 
 check: lint  ## lint, the import table, the documented help
@@ -29,11 +37,15 @@ check: lint  ## lint, the import table, the documented help
 test: lint  ## everything that runs in minutes
 	$(BIN)/pytest
 
-test-long: install  ## kill loops and sweeps
+test-long: develop  ## kill loops, sweeps, examples and the documentation
 	$(BIN)/pytest -m long
 
-docs: install  ## write docs/help.md again from the real command line
+docs: develop  ## the documentation site into docs/_build/html; a broken link or an undocumented name fails
+	$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
+	$(BIN)/sphinx-build -q -W -n --keep-going -b coverage docs docs/_build/coverage
+
+help-page: develop  ## write docs/help.md again from the real command line
 	$(BIN)/python -m tests.help_pages > docs/help.md
 
 clean:
-	rm -rf $(VENV) milr-demo runs
+	rm -rf $(VENV) milr-demo runs docs/_build

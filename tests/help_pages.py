@@ -14,7 +14,7 @@ def page() -> str:
     """The whole page; the same on every machine and terminal."""
     names = sorted(getattr(get_command(app), "commands", {}))
     sections = [_section("milr", []), *(_section(f"milr {name}", [name]) for name in names)]
-    return "# Command line\n\nWritten by `make docs` from the program itself.\n\n" + "\n".join(sections)
+    return "# Command line\n\nWritten by `make help-page` from the program itself.\n\n" + "\n".join(sections)
 
 
 def _section(title: str, command: list[str]) -> str:

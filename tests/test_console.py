@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -153,3 +154,16 @@ def test_a_search_says_at_each_step_and_at_its_end_what_changed(milr: Call, tmp_
     code, out, _ = milr("generate", "a star", *flags)
     assert out.count("text moved; no token changed: drawn again\n") == 2
     assert "change   drawn again, nothing changed\n" in out
+
+
+# --- Warnings and JSON
+
+
+def test_what_a_small_world_cannot_draw_is_said_before_the_search(milr: Call) -> None:
+    code, out, _ = milr("generate", "a star and a star", "--steps", 0, "--out", "run")
+    assert code == 0 and out.startswith("warning  nano draws one small world only")
+    code, out, err = milr("generate", "a star and a star", "--steps", 0, "--out", "run", "--json")
+    assert code == 0 and "warning  nano draws" in err
+    (outcome,) = json.loads(out)
+    assert outcome["version"] == 1
+    assert "warning" not in milr("generate", "a star", "--steps", 0, "--out", "other")[1]

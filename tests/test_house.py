@@ -221,7 +221,7 @@ def test_every_public_name_is_documented(file: str) -> None:
 
 def test_the_help_page_is_that_of_the_program() -> None:
     written = ROOT / "docs" / "help.md"
-    assert written.read_text() == help_pages.page(), "docs/help.md is out of date: make docs"
+    assert written.read_text() == help_pages.page(), "docs/help.md is out of date: make help-page"
 
 
 def test_the_help_page_has_every_command() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,12 @@ def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
+    """What the user should know before the runs, each sentence once."""
+    for warning in dict.fromkeys(warning for prepared in runs for warning in prepared.warnings):
+        console.print(f"warning  {warning}", soft_wrap=True)
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome], folder: Path, prepared: PreparedRun) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from milr.cli.compare import print_comparison
-from milr.cli.console import open_console, print_table
+from milr.cli.console import open_console, print_table, print_warnings
 from milr.cli.flags import Json, PromptFlags, with_flags
 from milr.options import Options
 
@@ -77,6 +77,7 @@ def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]]
     from milr.workflows.estimate import Estimate, estimate, measure_speed
     from milr.workflows.experiments import count_finished, execute_run
 
+    print_warnings(console, [prepared for _, prepared in runs])
     with console.status("timing a few tokens"):
         by_model = {id(prepared.model): prepared for _, prepared in runs}
         speeds = {model: measure_speed(prepared) for model, prepared in by_model.items()}

@@ -25,7 +25,7 @@ def generate(
     options: Options,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    from milr.cli.console import open_console, outcome_to_json, print_outcomes
+    from milr.cli.console import open_console, outcome_to_json, print_outcomes, print_warnings
     from milr.cli.progress import Progress
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder, run
@@ -34,6 +34,7 @@ def generate(
     console = open_console(stderr=as_json)
     with console.status("loading the model"):
         prepared = prepare(chosen, options)
+    print_warnings(console, [prepared])
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:
         outcomes = asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))

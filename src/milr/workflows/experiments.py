@@ -15,17 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from milr import catalog
 from milr.benchmarks.selection import chosen
-from milr.engine.studio import Studio
 from milr.options import Options
 from milr.types import Prompt, UsageError
-from milr.workflows.prepare import PreparedRun, load_model, prepare
-from milr.workflows.running import Listeners, run_into
+from milr.workflows.judges import Judges
+from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, load_model, prepare
+from milr.workflows.running import Listeners, run_into, studio_for
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
 ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed"}
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "role_tags", "preset", "reasoning_prompt")  # it is loaded by
 
 
 class Experiment(BaseModel):
@@ -140,15 +139,21 @@ def _folder_name(row: str) -> str:
 
 def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any
                  ) -> Iterator[tuple[ExperimentRun, PreparedRun]]:  # fmt: skip
-    """Each run with all it needs. `options` override those of every row; rows that load the same model share it."""
+    """Each run with all it needs. `options` override those of every row.
+
+    Rows that load the same model share it, and those with the same judges share these.
+    """
     benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
     models: dict[tuple[Any, ...], UnifiedModel] = {}
+    judges = Judges()
     for run in runs:
         row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
+        judges.check(row_options)
         key = tuple(getattr(row_options, name) for name in MODEL_OPTIONS)
         if key not in models:
             models[key] = load_model(row_options)
-        yield run, prepare(prompts, row_options, model=models[key], benchmark=benchmark, label=run.row)
+        yield run, prepare(prompts, row_options, model=models[key], make_reward=judges, benchmark=benchmark,
+                           label=run.row)  # fmt: skip
 
 
 def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
@@ -156,11 +161,8 @@ def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[A
     """Make what the run's folder does not hold yet."""
 
     async def search_all() -> None:
-        studio = Studio(prepared.model, prepared.reward, searches=prepared.searches, pictures=prepared.pictures)
-        try:
+        async with studio_for(prepared) as studio:
             await run_into(run.folder, prepared, studio, Listeners(on_step, on_event))
-        finally:
-            studio.close()
 
     asyncio.run(search_all())
 
