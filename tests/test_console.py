@@ -143,6 +143,15 @@ def test_methods_without_updates_never_say_that_something_moved(milr: Call, meth
     assert "step  1" in out and "step  2" in out and out.count("drawn again") >= 2
 
 
+def test_many_searches_say_how_often_nothing_changed(milr: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("shown = []\n\ndef later(picture, prompt):\n    shown.append(picture)\n"
+                                      "    return 0.01 * len(shown)\n")  # fmt: skip
+    (tmp_path / "prompts.txt").write_text("a star\na heart\n")
+    flags = ("--prompts", "prompts.txt", "--reward", "mine.py:later", "--steps", 1, "--method")
+    assert "\n2 of 2 returned pictures: drawn again, nothing changed\n" in milr("generate", *flags, "frozen")[1]
+    assert "nothing changed" not in milr("generate", *flags, "redraw_sampled", "--temperature", 3)[1]
+
+
 def test_a_search_says_at_each_step_and_at_its_end_what_changed(milr: Call, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("shown = []\n\ndef later(picture, prompt):\n    shown.append(picture)\n"
                                       "    return 0.1 * len(shown)\n")  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from milr.types import Step
 
+NOTHING_CHANGED = "drawn again, nothing changed"
 Moved = Mapping[str, int | None]  # modality to its number of changed tokens; None: the method does not say
 
 
@@ -49,7 +50,7 @@ def describe_returned(moved: Sequence[Moved], *, new_text: bool = False) -> str:
         return ""
     if any(count != 0 for step in moved for count in step.values()):
         return "drawn after updates that changed tokens"
-    return "drawn again from a new text" if new_text else "drawn again, nothing changed"
+    return "drawn again from a new text" if new_text else NOTHING_CHANGED
 
 
 def describe_outcome(steps: Sequence[Step], returned: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from milr.cli.changes import describe_outcome
+from milr.cli.changes import NOTHING_CHANGED, describe_outcome
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ def _print_many(console: Console, outcomes: Sequence[Outcome], prepared: Prepare
     _print_means(console, "score", scores, _reward_label(prepared))
     judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
     _print_means(console, "judged", judged, f" (by {prepared.metric_name})")
+    drawn_again = [describe_outcome(outcome.steps, outcome.returned) for outcome in outcomes].count(NOTHING_CHANGED)
+    if drawn_again:
+        console.print(f"{drawn_again} of {len(outcomes)} returned pictures: {NOTHING_CHANGED}")
 
 
 def _print_means(console: Console, what: str, pairs: Sequence[tuple[Score, Score]], label: str) -> None:
