@@ -281,7 +281,7 @@ BAD: dict[tuple[object, ...], tuple[int, str, str]] = {
     ("--reward", "weighted:selv=1,clip=1"): (2, "geneval", "no reward is called 'selv'; did you mean 'self'"),
     ("--reward", "clip:3"): (2, "geneval", "the reward clip takes nothing after a colon"),
     ("--reward", "self:xml"): (2, "geneval", "there is no self:xml"),
-    ("--reward", "detector"): (2, "geneval", "it knows nano's pictures"),
+    ("--reward", "detector"): (2, "geneval", "it knows pictures of the world shapes only"),
     ("--metric", "t2i-compbench"): (2, "wise", "the reward t2i-compbench judges prompts of its own categories"),
     ("--metric", "wise", *NOWHERE): (2, "geneval", "the reward wise needs WISE's explanation"),
     ("--reward", "mixed"): (2, "t2i-compbench", "the reward mixed reads the benchmark's clauses"),
