@@ -64,8 +64,8 @@ class PlainLoop:
         if hidden is None:
             hidden = self._read([prompt_ids + ids[:-1]])[0]
         latents = hidden[len(prompt_ids) - 1 :].float()
-        return TextTrace(self.model.decode_text(ids), tuple(ids), latents, tuple(ties), len(ids) - len(prefix),
-                         self._spent("reason", began))  # fmt: skip
+        return TextTrace(self.model.decode_text(ids), tuple(ids), latents=latents, near_ties=tuple(ties),
+                         num_decoded=len(ids) - len(prefix), seconds=self._spent("reason", began))  # fmt: skip
 
     @torch.no_grad()
     def draw(self, text: str, key: Key, settings: Settings, prefix: tuple[int, ...] = ()) -> ImageTrace:
@@ -92,7 +92,8 @@ class PlainLoop:
             ties += [len(ids)] if float(lead) < NEAR_TIE else []
             ids.append(int(token))
         kept = torch.stack(latents[: len(ids)]).float()
-        return ImageTrace(tuple(ids), kept, tuple(ties), len(ids) - len(prefix), self._spent("draw", began))
+        return ImageTrace(tuple(ids), latents=kept, near_ties=tuple(ties), num_decoded=len(ids) - len(prefix),
+                          seconds=self._spent("draw", began))  # fmt: skip
 
     @torch.no_grad()
     def render(self, ids: Sequence[int]) -> Image:

@@ -115,33 +115,35 @@ class DrawRequest:
     logits_dtype: LogitsDtype = "float32"
 
 
-@dataclass(frozen=True)
-class TextTrace:
-    """A written visualisation: ids (M,) with the end-of-text token if it was reached, latents (num_latents, d) in fp32.
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What decoding leaves behind beside its tokens, in both modalities.
 
-    `near_ties` lists positions whose two best tokens were closer than rounding can be trusted with.
-    `num_decoded` counts token-steps spent, `seconds` this request's share of its batch. `context` is the model's own.
+    `latents` (num_latents, ...) in fp32 are those that a request asked to keep. `near_ties` lists positions whose two
+    best tokens were closer than rounding can be trusted with. `num_decoded` counts token-steps spent, `seconds` this
+    request's share of its batch. `context` is the model's own.
     """
+
+    latents: Tensor | None = None
+    near_ties: tuple[int, ...] = ()
+    num_decoded: int = 0
+    seconds: float = 0.0
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class TextTrace(Trace):
+    """A written visualisation: ids (M,) with the end-of-text token if it was reached, latents (num_latents, d)."""
 
     text: str
     ids: tuple[int, ...]
-    latents: Tensor | None = None
-    near_ties: tuple[int, ...] = ()
-    num_decoded: int = 0
-    seconds: float = 0.0
-    context: Any = None
 
 
 @dataclass(frozen=True)
-class ImageTrace:
-    """A drawn picture: ids (N,), latents (num_latents, 2, d) in fp32, pair order (conditional, unconditional)."""
+class ImageTrace(Trace):
+    """A drawn picture: ids (N,), latents (num_latents, 2, d), pair order (conditional, unconditional)."""
 
     ids: tuple[int, ...]
-    latents: Tensor | None = None
-    near_ties: tuple[int, ...] = ()
-    num_decoded: int = 0
-    seconds: float = 0.0
-    context: Any = None
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def score(
     from milr.report.html import write_report
     from milr.workflows.scoring import FolderJudge, Selection, score_folder
 
-    console = open_console(stderr=as_json)
     part, prompts = _select_prompts(benchmark, choice)
+    console = open_console(stderr=as_json)
     name, run_folder = scoring.metric or part.metric, out or Path("runs") / f"score-{folder.resolve().name}"
     selection = Selection(tuple(prompts), scoring.samples, options.seed, scoring.partial)
     with console.status("loading the metric"):

@@ -230,7 +230,14 @@ class JanusModel:
         head = self._image_head_in_model_dtype if dtypes == ["model"] else self._image_head
         results, seconds = self._generate(head, map(self._requests.image, requests))
         return [
-            ImageTrace(result.token_ids, result.latents, result.near_ties, result.num_decoded, share, *dtypes)
+            ImageTrace(
+                result.token_ids,
+                latents=result.latents,
+                near_ties=result.near_ties,
+                num_decoded=result.num_decoded,
+                seconds=share,
+                context=dtypes[0],
+            )  # fmt: skip
             for result, share in zip(results, seconds, strict=True)
         ]
 
