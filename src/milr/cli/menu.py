@@ -15,15 +15,23 @@ if TYPE_CHECKING:
     from milr.catalog.parts import Part
 
 NARROWEST = 24  # columns that an explanation gets even where the names leave fewer
+WORDS = "words"
 THRESHOLD = "stops above"  # heading of the rewards' thresholds
 
 
 def list_parts(
-    kind: Annotated[str | None, typer.Argument(help="models, rewards, methods or benchmarks.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="models, rewards, methods, benchmarks, or words.")] = None,
 ) -> None:
-    """Show what can be chosen. A search stops above a reward's threshold; every score lies between 0 and 1."""
-    kinds = [catalog.one_of("kind", kind, list(catalog.KINDS))] if kind else list(catalog.KINDS)
+    """Show what can be chosen. A search stops above a reward's threshold; every score lies between 0 and 1.
+
+    `words` shows what prompts of the embedded world are made of.
+    """
     width = open_console().width
+    if kind == WORDS:
+        for line in format_words(width):
+            typer.echo(line)
+        return
+    kinds = [catalog.one_of("kind", kind, [*catalog.KINDS, WORDS])] if kind else list(catalog.KINDS)
     for name in kinds:
         for line in format_parts(name, catalog.menu(name), width):
             typer.echo(line)
@@ -44,6 +52,18 @@ def format_parts(kind: str, parts: dict[str, Part], width: int) -> Iterator[str]
                                      break_on_hyphens=False) or [""]  # fmt: skip
         yield f"{name:{left}}{stops[name]:{middle}}{first}".rstrip()
         yield from (" " * (left + middle) + line for line in more)
+
+
+def format_words(width: int) -> Iterator[str]:
+    """For every small world that some model draws: the words of its prompts by kind, wrapped to `width` columns."""
+    for name, world in catalog.worlds().items():
+        yield f"The world {name}: prompts are read where they are made of these words."
+        left = max(map(len, world.vocabulary())) + 2
+        for kind, words in world.vocabulary().items():
+            between = "; " if any(" " in word for word in words) else ", "
+            lines = textwrap.wrap(between.join(words), max(NARROWEST, width - left), break_on_hyphens=False)
+            yield f"{kind:{left}}{lines[0]}"
+            yield from (" " * left + line for line in lines[1:])
 
 
 def _explain(part: Part) -> str:

@@ -44,12 +44,12 @@ class ShapesWorld:
         }
 
     def advice(self, text: str) -> str:
-        """What this world can draw, and the nearest words to those of `text` that it does not have."""
-        meant = [f"{word!r} -> {near!r}" for word, near in self._nearest(text)]
-        likely = f" Did you mean {', '.join(meant)}?" if meant else ""
-        return (f"It can draw one to four {', '.join(PLURALS.values())}, coloured, large or small, solid, outlined or "
-                f"striped, and where they are, such as '{EXAMPLES[0]}' (all words: milr list words).{likely}"
-                )  # fmt: skip
+        """The nearest words to those of `text` that this world does not have, else what it can draw."""
+        meant = [f"{near!r} for {word!r}" for word, near in self._nearest(text)]
+        if meant:
+            return f"Did you mean {', '.join(meant)}? (All words: milr list words.)"
+        return (f"It can draw one to four coloured {', '.join(PLURALS.values())}, such as '{EXAMPLES[0]}' "
+                "(all words: milr list words).")  # fmt: skip
 
     def _nearest(self, text: str) -> list[tuple[str, str]]:
         """Words of `text` that are in no prompt of this world, each with the nearest that is."""
