@@ -17,7 +17,7 @@ import typer
 from PIL import Image
 
 from milr.options import Options
-from milr.report.failures import looks_hacked, marks
+from milr.report.failures import failure_marks, looks_hacked
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes import held_out
 from milr.shapes.detector import detect
@@ -70,7 +70,7 @@ def look(step: StepRecord, folder: Path, place: int) -> list[Seen]:
     An image fails when no object is left; that is asked only where the image moves alone, for a broken text leaves
     nothing to draw.
     """
-    found, picture = marks(step), np.asarray(Image.open(folder / step.picture))
+    found, picture = failure_marks(step), np.asarray(Image.open(folder / step.picture))
     objects = [one for seen in detect(picture).values() for one in seen if one.score > 0.3]
     plan = step.visualisation is not None and is_plan(step.visualisation)
     failed = {"text": not plan, "image": not objects}

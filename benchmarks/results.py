@@ -15,8 +15,8 @@ from typing import Any
 
 import typer
 
-from milr.report.compare.rows import Sample, rows_of
-from milr.report.compare.scores import align, measure, tests_at
+from milr.report.compare.rows import Sample, load_rows
+from milr.report.compare.scores import align, mean_score, paired_tests
 from milr.report.figures import Line, budget_curves
 
 BUDGETS = (1, 2, 4, 8, 16)
@@ -90,7 +90,7 @@ def kinds(found: dict[str, Any]) -> str:
 def at_token_steps(folder: Path, found: dict[str, Any], limits: list[int]) -> str:
     """What every row's searches would have returned within so many token-steps, and the difference at the last."""
     titles = [row["title"] for row in found["rows"] if row["budget"] > 1]
-    rows = [row for row in rows_of(sorted(folder.glob("*/seed-*"))) if row.title in titles]
+    rows = [row for row in load_rows(sorted(folder.glob("*/seed-*"))) if row.title in titles]
     rows.sort(key=lambda row: titles.index(row.title))
     scopes = align(rows)
     values = [[[within(sample, limit) for sample in samples] for samples in scopes.samples] for limit in limits]
@@ -99,10 +99,10 @@ def at_token_steps(folder: Path, found: dict[str, Any], limits: list[int]) -> st
     for place, row in enumerate(rows):
         cells = []
         for limit_values in values:
-            paired = tests_at(scopes, limit_values, titles, base)[place]
+            paired = paired_tests(scopes, limit_values, titles=titles, reference=base)[place]
             tested = paired is not None and paired.holm is not None
             told = f", {paired.difference:+.3f}, {chance(paired.holm)}" if tested else ""
-            cells.append(f"{measure(scopes, limit_values[place]).score:.3f}{told}")
+            cells.append(f"{mean_score(scopes, limit_values[place]).score:.3f}{told}")
         lines.append([row.title, *cells])
     return markdown([["row", *(f"{limit} token-steps" for limit in limits)], *lines])
 

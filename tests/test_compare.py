@@ -1,4 +1,4 @@
-"""Comparisons: rows by seed, refusals with their reason, curves and bounds worked out by hand, pages that carry all."""
+"""Comparisons: rows by seed, refusals with their reason, curves and bounds computed by hand, self-contained pages."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from milr.report.changes import NOTHING_CHANGED
 from milr.report.compare.comparison import compare, compare_runs, stopped_after
 from milr.report.compare.export import to_csv, to_json
+from milr.report.compare.markdown import to_markdown
 from milr.report.compare.page import figures, render, write_files, write_page
-from milr.report.compare.records import Measured
-from milr.report.compare.rows import budget_of, rows_of
-from milr.report.compare.scores import ranks_of
-from milr.report.compare.tables import main_table, memory, moved_table, p_value, terminal_rows, to_markdown
+from milr.report.compare.records import MeanScore
+from milr.report.compare.rows import load_rows, picture_budget
+from milr.report.compare.scores import rank_rows
+from milr.report.compare.tables import main_table, memory, p_value, terminal_rows, updates_table
+from milr.report.compare.updates import UpdateCounts
 from milr.report.figures import Line, budget_curves
 from milr.report.quoted import quotation, quoted_rows
 from milr.report.statistics import Interval, wilson
@@ -37,27 +41,27 @@ RIGHT, WRONG = [(1.0, 1.0)], [(0.0, 0.0)]
 def write(folder: Path, *searches: Pairs, prompts: Sequence[Prompt] = (A, B), in_flight: int = 8, sample: int = 0,
           peak: int = 0, **changes) -> Path:  # fmt: skip
     """A run of one search for each prompt; `changes` are of the configuration, `settings` of its settings."""
-    known = {**BASE, "prompt_count": len(prompts), **changes}
-    known["settings"] = {**SETTINGS, **changes.get("settings", {})}
-    made = config(**known)
-    with RunStore(folder).open(made, in_flight=in_flight) as store:
+    fields = {**BASE, "prompt_count": len(prompts), **changes}
+    fields["settings"] = {**SETTINGS, **changes.get("settings", {})}
+    run_config = config(**fields)
+    with RunStore(folder).open(run_config, in_flight=in_flight) as store:
         for prompt, pairs in zip(prompts, searches, strict=False):
-            store.write(search(prompt, pairs, made.seed, sample, last=known["settings"]["returns"] == "last"))
-        store.note_memory(peak)
+            store.write(search(prompt, pairs, run_config.seed, sample, last=fields["settings"]["returns"] == "last"))
+        store.record_peak_memory(peak)
     return folder
 
 
 def search(prompt: Prompt, pairs: Pairs, seed: int, sample: int, *, last: bool):
     steps = tuple(step(index, value) for index, (value, _) in enumerate(pairs))
     judged = {index: Score.unscored("?") if word is None else Score(word) for index, (_, word) in enumerate(pairs)}
-    found = outcome(prompt, [value for value, _ in pairs], sample, steps=steps, judged=judged,
+    best_outcome = outcome(prompt, [value for value, _ in pairs], sample, steps=steps, judged=judged,
                     key=Key(seed, prompt.text, sample))  # fmt: skip
-    returned = len(steps) - 1 if last or found.best is None else found.best
-    return outcome(prompt, steps=steps, judged=judged, key=found.key, returned=returned)
+    returned = len(steps) - 1 if last or best_outcome.best is None else best_outcome.best
+    return outcome(prompt, steps=steps, judged=judged, key=best_outcome.key, returned=returned)
 
 
 def names(*folders: Path) -> list[str]:
-    return [row.name for row in rows_of(folders)]
+    return [row.name for row in load_rows(folders)]
 
 
 @pytest.fixture
@@ -74,21 +78,21 @@ def two(tmp_path) -> list[Path]:
 
 def test_runs_that_differ_in_the_seed_are_one_row(tmp_path):
     folders = [write(tmp_path / str(seed), RIGHT, WRONG, seed=seed) for seed in (2, 0, 1)]
-    (row,) = rows_of(folders)
+    (row,) = load_rows(folders)
     assert (row.name, row.seeds, len(list(row.samples))) == ("latent_reasoning", (0, 1, 2), 6)
-    found = compare([row])
-    assert (found.prompts, found.searches, found.seeds) == (2, 6, (0, 1, 2))
+    comparison = compare([row])
+    assert (comparison.prompts, comparison.searches, comparison.seeds) == (2, 6, (0, 1, 2))
 
 
 def test_one_run_named_twice_is_refused(tmp_path):
     folder = write(tmp_path / "one", RIGHT, WRONG)
     with pytest.raises(UsageError, match="the same run \\(seed 0\\)"):
-        rows_of([folder, folder])
+        load_rows([folder, folder])
     copy = write(tmp_path / "two", RIGHT, WRONG, label="again")
     assert names(folder, copy) == ["latent_reasoning", "again"], "a label makes a row of its own"
 
 
-def test_names_say_what_differs_and_no_more(tmp_path):
+def test_names_are_the_method_and_the_settings_that_differ(tmp_path):
     def run(name, method="latent_reasoning", **settings):
         return write(tmp_path / name, RIGHT, WRONG, method=method, settings=settings)
 
@@ -97,15 +101,16 @@ def test_names_say_what_differs_and_no_more(tmp_path):
     assert names(one, fast) == ["latent_reasoning, learning_rate 0.03", "latent_reasoning, learning_rate 0.1"]
     drawn = [run("greedy", "redraw_greedy"), run("sampled", "redraw_sampled", threshold=None),
              run("plain", "redraw_plain"), run("single", "plain", pictures=1, threshold=None)]  # fmt: skip
-    assert names(one, *drawn) == ["latent_reasoning", "resample (greedy text)", "best of N (sampled text)",
-                                  "resample (plain prompt)", "plain"]  # fmt: skip
+    assert names(one, *drawn) == ["latent_reasoning, threshold 0.9", "redraw_greedy, threshold 0.9",
+                                  "redraw_sampled, no stop", "redraw_plain, threshold 0.9", "plain"]  # fmt: skip
+    assert names(one, *drawn[:1], *drawn[2:]) == ["latent_reasoning", "redraw_greedy", "redraw_plain", "plain"]
     unstopped = run("unstopped", threshold=None)
     assert names(one, unstopped) == ["latent_reasoning, threshold 0.9", "latent_reasoning, no stop"]
     assert names(one, run("short", pictures=4)) == ["latent_reasoning, pictures 21", "latent_reasoning, pictures 4"]
     assert names(one, run("frozen", "frozen", learning_rate=0.5)) == ["latent_reasoning", "frozen"]
 
 
-def test_names_say_other_rewards_and_models(tmp_path):
+def test_names_include_rewards_and_models_that_differ(tmp_path):
     one = write(tmp_path / "one", RIGHT, WRONG)
     own = write(tmp_path / "self", RIGHT, WRONG, reward="self", settings={"threshold": 0.5})
     assert names(one, own) == ["latent_reasoning, reward held-out", "latent_reasoning, reward self"]
@@ -127,15 +132,15 @@ def test_names_are_unique(tmp_path):
 def test_the_oracle_is_a_part_of_the_title(tmp_path):
     oracle = write(tmp_path / "o", RIGHT, WRONG, reward="detector", oracle=True)
     blind = write(tmp_path / "n", RIGHT, WRONG, report_metric="", metric_identity={})
-    assert [row.title for row in rows_of([oracle])] == ["latent_reasoning (oracle)"]
-    assert [row.oracle for row in rows_of([blind])] == [True], "without another judge the reward judges itself"
+    assert [row.title for row in load_rows([oracle])] == ["latent_reasoning (oracle)"]
+    assert [row.oracle for row in load_rows([blind])] == [True], "without another judge the reward judges itself"
 
 
 # Refusals
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "message"),
     [
         ({"prompts_digest": "other"}, "they have other prompts .*: *.*run both on the same prompts|same prompts"),
         ({"report_metric": "held-out"}, "other report metrics \\(detector and held-out\\)"),
@@ -144,9 +149,9 @@ def test_the_oracle_is_a_part_of_the_title(tmp_path):
         ({"samples": 2}, "other numbers of samples \\(1 and 2\\)"),
     ],
 )
-def test_rows_that_measure_other_things_are_refused(two, tmp_path, change, reason):
+def test_rows_that_are_not_comparable_are_refused(two, tmp_path, change, message):
     other = write(tmp_path / "other", RIGHT, WRONG, method="random_walk", **change)
-    with pytest.raises(UsageError, match=reason) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         compare_runs([*two, other], partial=True)
     assert "plain and random_walk" in str(refused.value)
 
@@ -155,26 +160,26 @@ def test_other_seeds_are_refused_unless_partial(two, tmp_path):
     more = write(tmp_path / "more", RIGHT, WRONG, method="plain", settings={"pictures": 1}, seed=1)
     with pytest.raises(UsageError, match="plain has the seeds 0, 1 and latent_reasoning has the seed 0"):
         compare_runs([*two, more])
-    found = compare_runs([*two, more], partial=True)
-    assert (found.seeds, found.searches) == ((0,), 2)
-    assert "Partial: 2 of the 4 samples of plain are compared, those that all rows have." in found.notes
+    comparison = compare_runs([*two, more], partial=True)
+    assert (comparison.seeds, comparison.searches) == ((0,), 2)
+    assert "Partial: 2 of the 4 samples of plain are compared, those that all rows have." in comparison.notes
 
 
 def test_unfinished_runs_are_refused_unless_partial(two, tmp_path):
     half = write(tmp_path / "half", RIGHT, method="frozen")
     with pytest.raises(UsageError, match="half lacks 1 of 2 samples: the same command finishes a run"):
         compare_runs([*two, half])
-    found = compare_runs([*two, half], partial=True)
-    assert (found.searches, found.categories) == (1, ("colors",))
-    assert sum(note.startswith("Partial: 1 of the 2 samples") for note in found.notes) == 3
+    comparison = compare_runs([*two, half], partial=True)
+    assert (comparison.searches, comparison.categories) == (1, ("colors",))
+    assert sum(note.startswith("Partial: 1 of the 2 samples") for note in comparison.notes) == 3
 
 
 def test_nothing_to_compare_is_refused(two, tmp_path):
     with pytest.raises(UsageError, match="name at least one run folder"):
-        rows_of([])
+        load_rows([])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no run"):
-        rows_of([*two, tmp_path / "empty"])
+        load_rows([*two, tmp_path / "empty"])
     begun = write(tmp_path / "begun", method="frozen")
     with pytest.raises(UsageError, match="no finished sample in common"):
         compare_runs([*two, begun], partial=True)
@@ -194,7 +199,8 @@ def test_differences_that_change_no_score_are_notes(two, tmp_path):
     path.write_text(re.sub(r'"torch": "[^"]*"', '"torch": "9.9"', path.read_text()))
     notes = " ".join(compare_runs([*two, other]).notes)
     assert re.search(r"Package versions differ: torch [^;]*9\.9\.", notes)
-    assert "Searches in flight differ, so seconds are not comparable: plain 8; latent_reasoning 8; frozen 16." in notes
+    assert "The numbers of samples in flight differ, so seconds are not comparable: plain 8; latent_" in notes
+    assert "latent_reasoning 8; frozen 16." in notes
     assert "Rows were allowed different numbers of pictures (1, 21)" in notes and "nano is the embedded" in notes
     assert "Machines differ" not in notes
     assert not any("Package" in note or "flight" in note for note in compare_runs(two).notes)
@@ -258,14 +264,14 @@ def test_unscored_pictures_are_neither_zeros_nor_left_out_of_the_bounds(tmp_path
     one = write(tmp_path / "1", RIGHT, RIGHT, WRONG, strange, prompts=prompts, method="plain")
     two = write(tmp_path / "2", RIGHT, RIGHT, RIGHT, WRONG, prompts=prompts)
     three = write(tmp_path / "3", WRONG, WRONG, WRONG, RIGHT, prompts=prompts, method="frozen")
-    found = compare_runs([one, two, three])
-    plain, latent, frozen = found.rows
+    comparison = compare_runs([one, two, three])
+    plain, latent, frozen = comparison.rows
     returned = plain.overall.returned
     assert (returned.n, returned.scored, returned.score) == (4, 3, pytest.approx(2 / 3))
     assert (returned.lowest, returned.highest) == (0.5, 0.75)
     assert (plain.rank, latent.rank, frozen.rank) == (None, None, 3), "0.75 lies within 0.5 to 0.75; 0.25 does not"
     assert latent.overall.paired.pairs == 3 and latent.overall.paired.difference == pytest.approx(1 / 3)
-    assert "3 scored of 4, bounds 0.500 to 0.750" in to_markdown(found) and "not ranked" in to_markdown(found)
+    assert "3 scored of 4, bounds 0.500 to 0.750" in to_markdown(comparison) and "not ranked" in to_markdown(comparison)
 
 
 def test_a_category_without_a_judgement_leaves_no_overall_score(tmp_path):
@@ -279,29 +285,29 @@ def test_a_category_without_a_judgement_leaves_no_overall_score(tmp_path):
 
 def test_pictures_that_were_never_judged_are_unscored_and_noted(tmp_path):
     folder = tmp_path / "1"
-    made = config(**{**BASE, "prompt_count": 1, "settings": SETTINGS})
-    with RunStore(folder).open(made) as store:
+    run_config = config(**{**BASE, "prompt_count": 1, "settings": SETTINGS})
+    with RunStore(folder).open(run_config) as store:
         store.write(outcome(A, (0.2, 1.0), key=Key(0, A.text)))
-    found = compare_runs([folder])
-    assert found.rows[0].overall.returned.scored == 0, "the search reward does not speak for the report metric"
-    assert "latent_reasoning: 1 returned pictures were never shown to detector; they are unscored." in found.notes
+    comparison = compare_runs([folder])
+    assert comparison.rows[0].overall.returned.scored == 0, "the search reward does not speak for the report metric"
+    assert "latent_reasoning: 1 returned pictures were never shown to detector; they are unscored." in comparison.notes
 
 
 def test_an_oracle_row_is_scored_by_its_search_reward(tmp_path):
     folder = tmp_path / "1"
-    made = config(**{**BASE, "prompt_count": 1, "reward": "detector", "oracle": True, "settings": SETTINGS})
-    with RunStore(folder).open(made) as store:
+    run_config = config(**{**BASE, "prompt_count": 1, "reward": "detector", "oracle": True, "settings": SETTINGS})
+    with RunStore(folder).open(run_config) as store:
         store.write(outcome(A, (0.2, 0.8), key=Key(0, A.text)))
     assert compare_runs([folder]).rows[0].overall.returned.score == 0.8
 
 
 def test_equal_rows_share_a_rank():
     def whole(value):
-        return Measured(4, 4, value, None, value, value)
+        return MeanScore(4, 4, value, None, value, value)
 
-    assert ranks_of([whole(0.5), whole(0.7), whole(0.5), whole(0.2)]) == [2, 1, 2, 4]
-    wide = Measured(4, 2, 0.5, None, 0.3, 0.6)
-    assert ranks_of([whole(0.7), wide, whole(0.5), whole(0.2)]) == [1, None, None, 4]
+    assert rank_rows([whole(0.5), whole(0.7), whole(0.5), whole(0.2)]) == [2, 1, 2, 4]
+    wide = MeanScore(4, 2, 0.5, None, 0.3, 0.6)
+    assert rank_rows([whole(0.7), wide, whole(0.5), whole(0.2)]) == [1, None, None, 4]
 
 
 # Curves
@@ -310,7 +316,7 @@ WALK: Pairs = [(0.2, 0.1), (0.5, 0.3), (0.5, 0.9), (None, 0.4), (0.4, 0.6), (0.8
 
 
 def test_a_search_stopped_after_n_pictures_by_hand(tmp_path):
-    (row,) = rows_of([write(tmp_path / "1", WALK, prompts=[A])])
+    (row,) = load_rows([write(tmp_path / "1", WALK, prompts=[A])])
     (sample,) = row.samples
     stopped = [stopped_after(sample, allowed) for allowed in (1, 2, 3, 4, 5, 6, 21)]
     assert [picture.metric for picture, _ in stopped] == [0.1, 0.3, 0.3, 0.3, 0.3, 0.7, 0.7], "the first of equals"
@@ -321,7 +327,7 @@ def test_a_search_stopped_after_n_pictures_by_hand(tmp_path):
 
 
 def test_a_search_without_any_search_score_returns_its_last_picture(tmp_path):
-    (row,) = rows_of([write(tmp_path / "1", [(None, 0.1), (None, 0.2), (None, 0.3)], prompts=[A])])
+    (row,) = load_rows([write(tmp_path / "1", [(None, 0.1), (None, 0.2), (None, 0.3)], prompts=[A])])
     (sample,) = row.samples
     assert [stopped_after(sample, n)[0].metric for n in (1, 2, 3)] == [0.1, 0.2, 0.3]
 
@@ -341,15 +347,15 @@ def test_curves_end_at_the_budget_with_the_result_of_the_run(tmp_path, returns, 
 def test_the_budget_of_a_run_that_does_not_say(tmp_path):
     single = write(tmp_path / "1", RIGHT, WRONG, method="plain", settings={"pictures": None})
     longer = write(tmp_path / "2", RIGHT, WRONG + WRONG, settings={"pictures": None})
-    assert [budget_of(row) for row in rows_of([single, longer])] == [1, 21]
+    assert [picture_budget(row) for row in load_rows([single, longer])] == [1, 21]
 
 
 # Outputs
 
 
 def test_page_is_self_contained_and_well_formed(two, tmp_path):
-    found = compare_runs(two)
-    text = write_page(found, tmp_path / "deep" / "page.html", quoted=True).read_text()
+    comparison = compare_runs(two)
+    text = write_page(comparison, tmp_path / "deep" / "page.html", quoted=True).read_text()
     page = Page(text)
     assert len(page.named("svg")) == 2 and len(page.named("img")) == 2, "one prompt differs; a picture for each row"
     assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.named("img"))
@@ -364,48 +370,50 @@ def test_pages_and_tables_escape_what_people_wrote(tmp_path):
     evil = '<script>alert(1)</script> | "x"'
     one = write(tmp_path / "1", RIGHT, prompts=[Prompt(evil, "e", evil)], label=evil)
     two = write(tmp_path / "2", WRONG, prompts=[Prompt(evil, "e", evil)], method="plain")
-    found = compare_runs([one, two])
-    text = render(found)
+    comparison = compare_runs([one, two])
+    text = render(comparison)
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text
     Page(text)
-    line = next(line for line in to_markdown(found).splitlines() if line.startswith("| &lt;script"))
-    assert line.replace("\\|", "").count("|") == len(main_table(found).header) + 1
+    line = next(line for line in to_markdown(comparison).splitlines() if line.startswith("| &lt;script"))
+    assert line.replace("\\|", "").count("|") == len(main_table(comparison).header) + 1
 
 
 def test_the_oracle_label_is_wherever_the_row_is(two, tmp_path):
     oracle = write(tmp_path / "o", RIGHT, RIGHT, reward="detector", oracle=True, method="frozen")
-    found = compare_runs([*two, oracle], against="frozen, reward detector")
+    comparison = compare_runs([*two, oracle], against="frozen, reward detector")
     title = "frozen, reward detector (oracle)"
-    assert found.against == title
-    for text in (to_markdown(found), to_csv(found), to_json(found), render(found), str(terminal_rows(found)),
-                 *(svg for _, svg in figures(found))):  # fmt: skip
+    assert comparison.against == title
+    files = [content(comparison) for content in (to_markdown, to_csv, to_json, render)]
+    for text in (*files, str(terminal_rows(comparison)), *(svg for _, svg in figures(comparison))):
         assert title in text
-    shown = to_markdown(found) + render(found)
+    shown = to_markdown(comparison) + render(comparison)
     assert shown.count("frozen, reward detector") == shown.count(title)
-    assert "an upper bound" in to_markdown(found)
+    assert "an upper bound" in to_markdown(comparison)
 
 
 def test_csv_and_json_hold_the_numbers(two):
-    found = compare_runs(two)
-    lines = list(csv.DictReader(io.StringIO(to_csv(found), newline="")))
+    comparison = compare_runs(two)
+    lines = list(csv.DictReader(io.StringIO(to_csv(comparison), newline="")))
     kinds = [(line["row"], line["kind"]) for line in lines]
     assert kinds.count(("plain", "curve")) == 1 and kinds.count(("latent_reasoning", "curve")) == 6
     assert kinds.count(("plain", "category")) == 2 and kinds.count(("plain", "overall")) == 1
     whole = next(line for line in lines if line["row"] == "latent_reasoning" and line["kind"] == "overall")
     assert (whole["score"], whole["difference"], whole["first_score"]) == ("1.0", "0.5", "0.5")
     assert (whole["pictures"], whole["token_steps"], whole["in_flight"]) == ("1.5", "15.0", "8")
-    numbers = json.loads(to_json(found))
+    numbers = json.loads(to_json(comparison))
     assert numbers["rows"][1]["curve"][1]["returned"]["score"] == 1.0 and numbers["against"] == "plain"
     assert numbers["rows"][0]["overall"]["paired"] is None and numbers["how"]
 
 
 def test_a_single_row_has_no_ranks_and_tests(two):
-    found = compare_runs(two[:1])
-    assert "rank" not in main_table(found).header and len(main_table(found).rows[0]) == len(main_table(found).header)
-    header, rows = terminal_rows(found)
+    comparison = compare_runs(two[:1])
+    assert "rank" not in main_table(comparison).header and len(main_table(comparison).rows[0]) == len(
+        main_table(comparison).header
+    )
+    header, rows = terminal_rows(comparison)
     assert "p (Holm)" not in header and len(rows[0]) == len(header)
-    assert to_markdown(found).startswith("# plain on shapes\n") and found.examples == ()
-    Page(render(found))
+    assert to_markdown(comparison).startswith("# plain on shapes\n") and comparison.examples == ()
+    Page(render(comparison))
 
 
 def test_examples_are_where_rows_differ_most_with_categories_taking_turns(tmp_path):
@@ -413,19 +421,19 @@ def test_examples_are_where_rows_differ_most_with_categories_taking_turns(tmp_pa
     scores = [0.1, 0.5, 0.9, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0]
     low = write(tmp_path / "1", *[WRONG] * 10, prompts=prompts, method="plain")
     high = write(tmp_path / "2", *[[(1.0, score)] for score in scores], prompts=prompts)
-    found = compare_runs([low, high]).examples
-    assert [example.prompt for example in found] == ["colors 2", "counting 0", "colors 1", "colors 4", "colors 0"]
-    assert [(shot.title, shot.score) for shot in found[0].shots] == [("plain", 0.0), ("latent_reasoning", 0.9)]
+    examples = compare_runs([low, high]).examples
+    assert [example.prompt for example in examples] == ["colors 2", "counting 0", "colors 1", "colors 4", "colors 0"]
+    assert [(shot.title, shot.score) for shot in examples[0].shots] == [("plain", 0.0), ("latent_reasoning", 0.9)]
 
 
 def test_all_files_are_written_and_a_bad_place_is_said(two, tmp_path):
-    found = compare_runs(two)
-    assert write_files(found, tmp_path / "out") == tmp_path / "out" / "compare.html"
+    comparison = compare_runs(two)
+    assert write_files(comparison, tmp_path / "out") == tmp_path / "out" / "compare.html"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "compare.md", "compare.csv", "compare.json", "compare.html"}  # fmt: skip
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
-        write_page(found, tmp_path / "file" / "page.html")
+        write_page(comparison, tmp_path / "file" / "page.html")
 
 
 def test_small_words():
@@ -462,15 +470,15 @@ def test_quoted_rows_are_shown_where_they_belong(two):
     assert quotation("shapes") is None and quotation("mine", True) is None
     shown = quotation("shapes", True)
     assert shown is not None and any("photographs, another world" in sentence for sentence in shown.sentences)
-    found = compare_runs(two)
-    for text in (to_markdown(found, quoted=True), render(found, quoted=True)):
+    comparison = compare_runs(two)
+    for text in (to_markdown(comparison, quoted=True), render(comparison, quoted=True)):
         heading = text.index("Quoted from the paper, not run here")
         assert text.index("quoted, arXiv 2509.22761, Table 1") > heading
         assert "no intervals were published" in text and "photographs, another world" in text
-    assert "Quoted" not in to_markdown(found) and "Quoted" not in render(found)
+    assert "Quoted" not in to_markdown(comparison) and "Quoted" not in render(comparison)
 
 
-# What moved
+# What the updates did
 
 
 def test_what_the_updates_did_is_counted_by_row(tmp_path):
@@ -481,13 +489,68 @@ def test_what_the_updates_did_is_counted_by_row(tmp_path):
         step(2, 0.75),
     )
     judged = {0: Score(1.0), 1: Score(0.5), 2: Score(0.0)}
-    made = config(**BASE, prompt_count=1, settings=SETTINGS)
-    with RunStore(tmp_path / "a").open(made) as store:
+    run_config = config(**BASE, prompt_count=1, settings=SETTINGS)
+    with RunStore(tmp_path / "a").open(run_config) as store:
         store.write(outcome(A, steps=steps, judged=judged, key=Key(0, A.text, 0), returned=2, best=2))
     (row,) = compare_runs([tmp_path / "a"]).rows
     assert (row.moved.text_steps, row.moved.text_changed, row.moved.text_collapsed) == (2, 1, 1)
     assert (row.moved.text_free, row.moved.image_steps, row.moved.hacked, row.moved.searches) == (8, 0, 1, 1)
-    (line,) = moved_table(compare_runs([tmp_path / "a"])).rows
-    assert line[1:] == ["2", "4.0", "0.50", "0.50", "0", "–", "–", "1.00"]
+    (line,) = updates_table(compare_runs([tmp_path / "a"])).rows
+    assert line[1:] == ["2", "4.0", "50 %", "50 %", "0", "–", "–", "100 %"]
     assert "text collapse" in to_markdown(compare_runs([tmp_path / "a"]))
     assert "What the updates did" in render(compare_runs([tmp_path / "a"]))
+
+
+def test_frozen_is_not_shown_as_having_updated_anything(tmp_path):
+    unmoved = {"text": ModalityInfo(-0.5, 2.0, 0.0, 0.0, 0, 4), "image": ModalityInfo(-0.5, 2.0, 0.0, 0.0, 1, 1)}
+    same = {"ids": (5, 6), "moved": False}
+    unmoved_step = replace(step(2, 1.0, **same), moved=("text", "image"), info=unmoved)
+    steps = (step(0, 0.0, **same), step(1, 0.75, **same), unmoved_step)
+    folder = tmp_path / "frozen"
+    with RunStore(folder).open(config(**BASE, prompt_count=1, settings=SETTINGS, method="frozen")) as store:
+        store.write(outcome(A, steps=steps, judged={0: Score(0.0), 2: Score(1.0)}, key=Key(0, A.text, 0)))
+    plain = write(tmp_path / "plain", WRONG, prompts=[A], method="plain")
+    comparison = compare_runs([folder, plain])
+    assert comparison.rows[0].moved == UpdateCounts(searches=1) and updates_table(comparison).rows == []
+    assert [shot.change for shot in comparison.examples[0].shots] == [NOTHING_CHANGED, "the first picture was kept"]
+    page = render(comparison)
+    assert "What the updates did" not in page and f"1.000; {NOTHING_CHANGED}" in page
+
+
+def test_methods_are_shown_by_their_own_name_with_an_explanation(tmp_path):
+    one = write(tmp_path / "1", RIGHT, WRONG)
+    sampled = write(tmp_path / "2", RIGHT, WRONG, method="redraw_sampled")
+    labelled = write(tmp_path / "3", RIGHT, WRONG, method="redraw_plain", label="again", settings={"threshold": None})
+    comparison = compare_runs([one, sampled, labelled])
+    assert [row.title for row in comparison.rows][1:] == ["redraw_sampled, threshold 0.9", "again"]
+    assert ("redraw_sampled, threshold 0.9: draws again and again, each time from a newly sampled visualisation, and "
+            "stops above the threshold (resample).") in comparison.notes  # fmt: skip
+    assert ("again (method redraw_plain): draws again and again from the bare prompt, and keeps the best (Best-of-N)."
+            ) in comparison.notes  # fmt: skip
+
+
+def test_a_mean_over_two_judges_says_how_many_samples_each_has(tmp_path):
+    prompts = [Prompt("a", "a", metadata={"tag": "colors"}), Prompt("b", "b"), Prompt("c", "c")]
+    run = write(tmp_path / "1", RIGHT, RIGHT, WRONG, prompts=prompts, reward="held-out or self", report_metric="")
+    expected = "Each prompt has one of two judges (held-out 1 sample, self 2 samples); a mean over both mixes scores"
+    assert any(note.startswith(expected) for note in compare_runs([run]).notes)
+    alone = write(tmp_path / "2", RIGHT, RIGHT, WRONG, prompts=prompts, reward="self", report_metric="")
+    assert not any("two judges" in note for note in compare_runs([alone]).notes)
+
+
+def test_folders_of_pictures_have_no_searches_curves_and_drawing_costs(tmp_path):
+    def score(name, *searches):
+        return write(tmp_path / name, *searches, command="score", method="pictures", model="folder", reward="detector",
+                     label=name, model_identity={"pictures": name}, settings={"pictures": None})  # fmt: skip
+
+    comparison = compare_runs([score("ours", RIGHT, WRONG), score("theirs", WRONG, WRONG)])
+    assert not comparison.searched
+    page, text = render(comparison), to_markdown(comparison)
+    for shown in (page[page.index("</style>") :], text, str(terminal_rows(comparison))):
+        assert "search" not in shown.lower() and "budget" not in shown and "returned" not in shown
+        assert "token-steps" not in shown and "drawn" not in shown
+    assert "2 pictures for each row, scored by detector." in text
+    assert main_table(comparison).header == ["row", "rank", "score", "scored", "difference from ours", "p", "p (Holm)",
+                                             "reward calls", "reward s", "in flight"]  # fmt: skip
+    mixed = compare_runs([tmp_path / "ours", write(tmp_path / "run", RIGHT, RIGHT)])
+    assert mixed.searched and "At equal budgets" in render(mixed)

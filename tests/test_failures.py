@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from milr.options import Options
-from milr.report.failures import looks_hacked, marks
+from milr.report.failures import failure_marks, looks_hacked
 from milr.runs.store import Record, RunStore, StepRecord
 from milr.shapes.detector import detect
 from milr.shapes.planning import is_plan
@@ -36,9 +36,9 @@ def test_text_collapse_is_marked_where_the_text_is_no_plan_any_more(tmp_path: Pa
     records = search(tmp_path, Options(reward=NEVER, schedule="text", learning_rate=3.0, steps=4))
     for record in records:
         first, last = record.steps[0], record.steps[-1]
-        assert first.visualisation and is_plan(first.visualisation) and marks(first) == []
+        assert first.visualisation and is_plan(first.visualisation) and failure_marks(first) == []
         assert last.visualisation is not None and not is_plan(last.visualisation)
-        assert "text collapse" in marks(last), last.visualisation
+        assert "text collapse" in failure_marks(last), last.visualisation
 
 
 def test_image_collapse_is_marked_where_the_objects_are_lost(tmp_path: Path) -> None:
@@ -47,13 +47,13 @@ def test_image_collapse_is_marked_where_the_objects_are_lost(tmp_path: Path) -> 
     assert sum(objects(record.steps[0], tmp_path) for record in records) > 0
     for record in records:
         assert objects(record.steps[-1], tmp_path) == 0
-        assert marks(record.steps[-1]) == ["image collapse"]
+        assert failure_marks(record.steps[-1]) == ["image collapse"]
 
 
 def test_small_steps_are_not_marked(tmp_path: Path) -> None:
     records = search(tmp_path, Options(reward=NEVER, learning_rate=0.01, steps=3))
     assert all(step.moved for record in records for step in record.steps[1:])
-    assert [marks(step) for record in records for step in record.steps] == [[]] * 12
+    assert [failure_marks(step) for record in records for step in record.steps] == [[]] * 12
     assert not any(looks_hacked(record) for record in records)
 
 

@@ -35,8 +35,8 @@ class Bench:
     def make(self, store: RunStore, number: int, samples: int) -> None:
         prompt = self.prompts[number // samples]
         steps = [step(index, score) for index, score in enumerate((0.1, 0.9, 0.5))]
-        for made in steps:
-            object.__setattr__(made.rollout, "picture", picture(shade(number, made.index)))
+        for each in steps:
+            object.__setattr__(each.rollout, "picture", picture(shade(number, each.index)))
         store.write(outcome(prompt, steps=tuple(steps), sample=number % samples))
 
     def export(self, layout: str, to: Path, **options) -> ExportTally:
@@ -155,11 +155,11 @@ def test_compbench_without_full_stops_as_milr_does(tmp_path, to):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("a_b", "contains '_'"), ("1/2 cup", "contains '/'"), ("a\0b", "contains a NUL"),
+    ("text", "reason"), [("a_b", "contains '_'"), ("1/2 cup", "contains '/'"), ("a\0b", "contains a NUL"),
                        ("é" * 123, "more than 255 bytes")]
 )  # fmt: skip
-def test_compbench_refuses_what_a_file_name_cannot_hold(tmp_path, to, text, told):
-    with pytest.raises(UsageError, match=f"{told}.*: (reword|shorten) the prompt"):
+def test_compbench_refuses_what_a_file_name_cannot_hold(tmp_path, to, text, reason):
+    with pytest.raises(UsageError, match=f"{reason}.*: (reword|shorten) the prompt"):
         Bench(tmp_path / "run", [CUP, Prompt(text)]).export("t2i-compbench", to)
     assert not to.exists()
 
@@ -207,14 +207,14 @@ def test_which_picture(tmp_path, to, which, place):
 
 
 @pytest.mark.parametrize(
-    ("layout", "told"), [("geneva", "no layout is called 'geneva'; did you mean 'geneval'?"),
+    ("layout", "message"), [("geneva", "no layout is called 'geneva'; did you mean 'geneval'?"),
                          ("t2icompbench", "no layout is called 't2icompbench'; did you mean 't2i-compbench'?"),
                          ("xyz", "no layout is called 'xyz'; there are geneval, t2i-compbench, wise.")]
 )  # fmt: skip
-def test_an_unknown_layout_is_told_with_the_nearest(tmp_path, to, layout, told):
+def test_an_unknown_layout_is_refused_with_the_nearest(tmp_path, to, layout, message):
     with pytest.raises(UsageError) as refusal:
         Bench(tmp_path / "run", [CUP]).export(layout, to)
-    assert str(refusal.value) == told and not to.exists()
+    assert str(refusal.value) == message and not to.exists()
 
 
 def test_an_unknown_picture_is_told_with_the_nearest(tmp_path, to):
@@ -285,7 +285,7 @@ def test_an_interrupted_export_goes_on(tmp_path, to, monkeypatch, writes):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.export("geneval", to, on_file=stop)
+        bench.export("geneval", to, on_progress=stop)
     assert len(files(to)) == writes + 1 and done[-1] == (writes + 1, 4)
     before = state(to)
     assert bench.export("geneval", to) == ExportTally(2, 0, to)
@@ -400,5 +400,5 @@ def test_a_file_in_the_place_of_the_folder(tmp_path, to, inside):
 def test_progress_counts_files_found_as_well(tmp_path, to):
     bench, heard = Bench(tmp_path / "run", [BENCH, COWS]), []
     for _ in range(2):
-        bench.export("geneval", to, on_file=lambda done, total: heard.append((done, total)))
+        bench.export("geneval", to, on_progress=lambda done, total: heard.append((done, total)))
     assert heard == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2

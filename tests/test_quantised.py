@@ -25,7 +25,7 @@ from milr.models import quantised
 from milr.models.janus import JanusModel
 from milr.models.quantised import KINDS, PACKAGES, quantisation_config
 from milr.options import Options
-from milr.runs.config import RunConfig, differences
+from milr.runs.config import RunConfig, describe_differences
 from milr.types import DrawRequest, ImageTrace, Key, MissingError, ReasonRequest, TextTrace, UsageError
 from milr.workflows import experiments
 from milr.workflows.prepare import load_model
@@ -248,7 +248,7 @@ def test_one_milr_step_runs_and_run_report_and_comparison_say_it(
     said = f"{kind} (bitsandbytes {'.'.join(version('bitsandbytes').split('.')[:2])})"
     assert "quantised" not in plain.model_identity
     assert packed.model_identity == {**plain.model_identity, "quantised": said}
-    assert differences(plain, packed) == [f"model quantised: not set there, {said} here"]
+    assert describe_differences(plain, packed) == [f"model quantised: not set there, {said} here"]
     assert said in (tmp_path / "packed" / "report.html").read_text()
     assert said not in (tmp_path / "plain" / "report.html").read_text()
     code, out, err = milr("compare", "plain", "packed", "--out", "compared")

@@ -1,4 +1,4 @@
-"""The report: numbers worked out by hand, and a page that carries everything it shows."""
+"""The report: numbers computed by hand, and a self-contained page."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from milr.report import words
-from milr.report.failures import looks_hacked, marks
+from milr.report.changes import NEW_TEXT, NOTHING_CHANGED
+from milr.report.failures import failure_marks, looks_hacked
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.html import write_report
 from milr.report.statistics import Interval
@@ -25,14 +27,14 @@ from page import Page
 
 
 def record(*arguments, **changes) -> Record:
-    made = outcome(*arguments, **changes)
-    return to_record(made, [f"images/x/{place:03d}.png" for place in range(len(made.steps))])
+    sample = outcome(*arguments, **changes)
+    return to_record(sample, [f"images/x/{index:03d}.png" for index in range(len(sample.steps))])
 
 
-def report(folder: Path, *outcomes: Outcome, **changes) -> str:
-    with RunStore(folder).open(config(**changes)) as store:
-        for made in outcomes:
-            store.write(made)
+def report(folder: Path, *outcomes: Outcome, prompts: Sequence[Prompt] = (), **changes) -> str:
+    with RunStore(folder).open(config(**changes), prompts) as store:
+        for each in outcomes:
+            store.write(each)
     return write_report(folder).read_text()
 
 
@@ -47,30 +49,30 @@ def test_summary_of_four_samples_by_hand():
         record(Prompt("c"), (None, 0.5)),
         record(Prompt("d"), (None, None, None), stop="judge_failed"),
     ]
-    found = summarise(records, threshold_of=lambda category: 0.9)
-    assert (found.samples, found.prompts) == (4, 4)
-    assert (found.first.n, found.first.scored, found.first.mean) == (4, 2, 0.375)
-    assert (found.first.lowest, found.first.highest) == (0.1875, 0.6875)  # 0.75 / 4 and 2.75 / 4
-    assert (found.returned.scored, found.returned.mean) == (3, 0.75)
-    assert (found.returned.lowest, found.returned.highest) == (0.5625, 0.8125)  # 2.25 / 4 and 3.25 / 4
-    assert (found.gain.n, found.gain.mean) == (2, 0.5)
-    assert found.gain.interval is None, "two equal gains have no spread to resample"
-    assert (found.first.right, found.returned.right) == (0.0, 1 / 3)
-    assert found.returned.right_interval == pytest.approx((0.0615, 0.7923), abs=1e-4)
-    assert found.reached_threshold == 0.25
-    assert found.stops == {"steps": 2, "threshold": 1, "judge_failed": 1}
-    assert found.pictures == 9 / 4
-    assert found.cost == Cost(9, 90, 9, 4.5, 2.25)
-    assert found.marks == {"unscored": 4}
-    assert found.judged_first is None
+    summary = summarise(records, threshold_of=lambda category: 0.9)
+    assert (summary.samples, summary.prompts) == (4, 4)
+    assert (summary.first.n, summary.first.scored, summary.first.mean) == (4, 2, 0.375)
+    assert (summary.first.lowest, summary.first.highest) == (0.1875, 0.6875)  # 0.75 / 4 and 2.75 / 4
+    assert (summary.returned.scored, summary.returned.mean) == (3, 0.75)
+    assert (summary.returned.lowest, summary.returned.highest) == (0.5625, 0.8125)  # 2.25 / 4 and 3.25 / 4
+    assert (summary.gain.n, summary.gain.mean) == (2, 0.5)
+    assert summary.gain.interval is None, "two equal gains have no spread to resample"
+    assert (summary.first.right, summary.returned.right) == (0.0, 1 / 3)
+    assert summary.returned.right_interval == pytest.approx((0.0615, 0.7923), abs=1e-4)
+    assert summary.reached_threshold == 0.25
+    assert summary.stops == {"steps": 2, "threshold": 1, "judge_failed": 1}
+    assert summary.pictures == 9 / 4
+    assert summary.cost == Cost(9, 90, 9, 4.5, 2.25)
+    assert summary.marks == {"unscored": 4}
+    assert summary.judged_first is None
 
 
 def test_each_category_has_its_own_threshold():
     easy, hard = Prompt("a", category="complex"), Prompt("b", category="color")
     records = [record(easy, (0.5,)), record(hard, (0.5,)), record(hard, (0.95,))]
-    found = summarise(records, threshold_of={"complex": 0.4, "color": 0.9}.get)
-    assert found.returned.right == pytest.approx(2 / 3)
-    assert {name: part.returned.right for name, part in found.categories.items()} == {"complex": 1, "color": 0.5}
+    summary = summarise(records, threshold_of={"complex": 0.4, "color": 0.9}.get)
+    assert summary.returned.right == pytest.approx(2 / 3)
+    assert {name: part.returned.right for name, part in summary.categories.items()} == {"complex": 1, "color": 0.5}
     assert summarise(records, threshold_of={"complex": 0.4}.get).returned.right == 1, "known of one category only"
 
 
@@ -82,25 +84,25 @@ def test_the_threshold_is_strict_and_optional():
 
 def test_text_changes_are_counted_over_update_steps_only():
     steps = (step(0, 0.1), step(1, 0.2, text_changed=True), step(2, 0.3), step(3, 0.4), step(4, 0.5, moved=False))
-    found = summarise([record(steps=steps)])
-    assert (found.update_steps, found.text_changed, found.free_tokens) == (3, 1 / 3, {"text": 4.0})
+    summary = summarise([record(steps=steps)])
+    assert (summary.update_steps, summary.text_changed, summary.free_tokens) == (3, 1 / 3, {"text": 4.0})
     assert summarise([record(RED, (0.1,))]).text_changed is None
 
 
 def test_categories_are_summarised_apart():
-    found = summarise([record(RED, (0.2,)), record(GREEN, (0.4,)), record(Prompt("x", category="colors"), (0.8,))])
-    assert list(found.categories) == ["colors", "position"]
-    assert found.categories["colors"].returned.mean == pytest.approx(0.6)
-    assert (found.categories["position"].samples, found.categories["position"].returned.mean) == (1, 0.2)
+    summary = summarise([record(RED, (0.2,)), record(GREEN, (0.4,)), record(Prompt("x", category="colors"), (0.8,))])
+    assert list(summary.categories) == ["colors", "position"]
+    assert summary.categories["colors"].returned.mean == pytest.approx(0.6)
+    assert (summary.categories["position"].samples, summary.categories["position"].returned.mean) == (1, 0.2)
     assert summarise([record(Prompt("no category"), (0.2,))]).categories == {}
 
 
 def test_the_report_metric_is_kept_apart_from_the_search_reward():
     judged = {0: Score(0.8), 1: Score(0.2)}
-    found = summarise([record(RED, judged=judged), record(GREEN)])
-    assert found.judged_first is not None and found.judged_returned is not None
-    assert (found.judged_first.n, found.judged_first.mean, found.judged_returned.mean) == (1, 0.8, 0.2)
-    assert found.marks["possible reward hacking"] == 1
+    summary = summarise([record(RED, judged=judged), record(GREEN)])
+    assert summary.judged_first is not None and summary.judged_returned is not None
+    assert (summary.judged_first.n, summary.judged_first.mean, summary.judged_returned.mean) == (1, 0.8, 0.2)
+    assert summary.marks["possible reward hacking"] == 1
 
 
 def test_nothing_to_summarise_is_an_error():
@@ -112,15 +114,17 @@ def test_nothing_to_summarise_is_an_error():
 
 
 def test_marks_name_each_failure_and_nothing_else():
-    def kept(**changes):
+    def second_step(**changes):
         return to_record(outcome(steps=(step(0, 0.5), step(1, 0.5, **changes))), ["a", "b"]).steps[1]
 
-    strange = ModalityInfo(0, 0, 0, 1.5, 0, 1, surprise=9.0)
-    assert marks(kept()) == []
-    assert marks(kept(repetition=0.5)) == [] and marks(kept(repetition=0.51)) == ["text collapse"]
-    assert marks(kept(info={"image": strange})) == ["image collapse"]
-    assert marks(kept(info={"text": strange})) == ["text collapse"]
-    assert marks(kept(score=Score.unscored("no"))) == ["unscored"]
+    surprising = ModalityInfo(0, 0, 0, 1.5, 0, 1, surprise=9.0)
+    assert failure_marks(second_step()) == []
+    assert failure_marks(second_step(repetition=0.5)) == [] and failure_marks(second_step(repetition=0.51)) == [
+        "text collapse"
+    ]
+    assert failure_marks(second_step(info={"image": surprising})) == ["image collapse"]
+    assert failure_marks(second_step(info={"text": surprising})) == ["text collapse"]
+    assert failure_marks(second_step(score=Score.unscored("no"))) == ["unscored"]
 
 
 def test_hacking_needs_a_rise_and_a_fall():
@@ -135,16 +139,11 @@ def test_hacking_needs_a_rise_and_a_fall():
 # --- words
 
 
-def test_word_diff():
-    changes = words.word_diff("a red star on top", "a blue star on top left")
-    assert changes == [("same", "a "), ("del", "red "), ("ins", "blue "), ("same", "star on top "), ("ins", "left")]
-    assert words.word_diff("a star", "a star") == [("same", "a star")] and words.word_diff("", "") == []
-
-
 def test_scores_in_words():
-    found = summarise([record(RED, (None,)), record(GREEN, (0.5,))]).first
-    assert words.scores(found) == "0.50, 1 scored of 2, bounds 0.25 to 0.75"
+    summary = summarise([record(RED, (None,)), record(GREEN, (0.5,))]).first
+    assert words.scores(summary) == "0.50, 1 scored of 2, bounds 0.25 to 0.75"
     assert words.number(None) == "unscored" and words.share(None) == "–"
+    assert words.share(1 / 3) == "33 %" and words.share(0.5, Interval(0.0625, 1.0)) == "50 % [6 %, 100 %]"
     assert words.interval(Interval(0.1, 0.25)) == "[0.10, 0.25]"
 
 
@@ -152,21 +151,21 @@ def test_scores_in_words():
 
 
 def test_figures_are_svg_or_png_and_repeatable():
-    one = record(RED, (0.1, None, 0.8), judged={2: Score(0.4)})
-    assert score_curve(one, threshold=0.9).startswith(b"<?xml") and score_curve(one) == score_curve(one)
-    assert score_curve(one, format="png").startswith(b"\x89PNG")
-    assert first_against_best([one, record(GREEN)]).startswith(b"<?xml")
+    sample = record(RED, (0.1, None, 0.8), judged={2: Score(0.4)})
+    assert score_curve(sample, threshold=0.9).startswith(b"<?xml") and score_curve(sample) == score_curve(sample)
+    assert score_curve(sample, format="png").startswith(b"\x89PNG")
+    assert first_against_best([sample, record(GREEN)]).startswith(b"<?xml")
 
 
 def test_a_figure_shows_what_the_sample_has():
-    def shown(made, **options):
-        return score_curve(made, **options).decode()
+    def svg(sample, **options):
+        return score_curve(sample, **options).decode()
 
-    plain = shown(record(RED, (0.1, 0.8)))
+    plain = svg(record(RED, (0.1, 0.8)))
     assert "unscored" not in plain and "threshold" not in plain and "report metric" not in plain
-    assert "unscored" in shown(record(RED, (0.1, None))) and "threshold" in shown(record(RED), threshold=0.9)
-    assert "report metric" in shown(record(RED, judged={1: Score(0.4)}))
-    assert "unscored" in shown(record(RED, (None, None), best=None))
+    assert "unscored" in svg(record(RED, (0.1, None))) and "threshold" in svg(record(RED), threshold=0.9)
+    assert "report metric" in svg(record(RED, judged={1: Score(0.4)}))
+    assert "unscored" in svg(record(RED, (None, None), best=None))
 
 
 def test_an_inlined_figure_has_no_addresses_and_the_pages_ink():
@@ -213,7 +212,7 @@ def test_headline_of_one_sample(tmp_path):
     assert len(Page(text).named("details")[0]) == 1, "a single sample is unfolded"
 
 
-def test_an_honest_run_is_not_called_oracle_and_an_unfinished_one_says_so(tmp_path):
+def test_a_run_with_another_metric_is_not_called_oracle_and_an_unfinished_one_says_so(tmp_path):
     text = report(tmp_path, outcome(), prompt_count=3)
     assert "oracle</span>" not in text
     assert "1 of 3 samples" in text
@@ -229,8 +228,8 @@ def test_text_changes_show_as_a_diff_and_equal_texts_are_not_repeated(tmp_path):
 def test_settings_marks_and_facts_are_on_the_page(tmp_path):
     bad = step(1, None, repetition=0.8, text_changed=True)
     text = report(tmp_path, outcome(steps=(step(0, 0.1), bad), best=0, returned=0))
-    for expected in ("learning_rate</td><td>0.03", "⚠ text collapse", "⚠ unscored", "1 of 4 free", "no shape found",
-                     "near ties", "distance 0.25", "unscored: 1"):  # fmt: skip
+    for expected in ("learning_rate</td><td>0.03", "⚠ text collapse", "⚠ unscored", "no shape found",
+                     "near ties", "distance 0.25", "1 of 4 free text tokens changed", "unscored: 1"):  # fmt: skip
         assert expected in text, expected
 
 
@@ -246,7 +245,7 @@ def test_many_samples_show_steps_of_the_first_fifty_only(tmp_path):
     page = Page(text)
     assert len(page.named("img")) == 50 * (2 + 3) + 3 * 2
     assert len(page.named("svg")) == 50 + 1
-    assert len(page.named("details")) == 54 and not any("open" in found for found in page.named("details"))
+    assert len(page.named("details")) == 54 and not any("open" in attributes for attributes in page.named("details"))
     assert text.index("<table>", text.index("Samples</h2>")) < text.index("<details>")
 
 
@@ -291,6 +290,74 @@ def test_a_report_can_be_written_while_the_run_goes_on_and_leaves_no_leftovers(t
     with RunStore(tmp_path).open(config()) as store:
         store.write(outcome())
         heard = []
-        assert write_report(tmp_path, on_sample=lambda *progress: heard.append(progress)) == tmp_path / "report.html"
+        assert write_report(tmp_path, on_progress=lambda *progress: heard.append(progress)) == tmp_path / "report.html"
     assert heard == [(1, 1)]
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".*.partial"))
+
+
+def test_samples_are_in_the_order_of_the_prompts_file(tmp_path):
+    prompts = [Prompt("zebra"), Prompt("apple"), Prompt("mango")]
+    text = report(tmp_path, *(outcome(prompt) for prompt in sorted(prompts, key=lambda each: each.text)),
+                  prompts=prompts, prompt_count=3)  # fmt: skip
+    table = text[text.index("Samples</h2>") : text.index("Each sample</h2>")]
+    assert re.findall("zebra|apple|mango", table) == ["zebra", "apple", "mango"]
+    rows = csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(), newline=""))
+    assert [row["prompt"] for row in rows] == ["zebra", "apple", "mango"]
+
+
+def visible(text: str) -> str:
+    """The text of a page without tags and superfluous spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", text, flags=re.DOTALL))
+
+
+def test_each_sample_says_what_the_updates_changed(tmp_path):
+    changed = (step(0, 0.1, ids=(5, 6)), step(1, 0.9, "a moon", ids=(7, 6), text_changed=True))
+    again = (step(0, 0.1, ids=(5, 6)), step(1, 0.9, ids=(5, 6), moved=False))
+    text = visible(report(tmp_path, outcome(RED, steps=changed), outcome(GREEN, steps=again)))
+    assert text.count("Returned picture: 1 of 4 free text tokens changed.") == 1
+    assert text.count(f"Returned picture: {NOTHING_CHANGED}.") == 1
+    assert "The text changed in 100 % of 1 update step" in text
+
+
+def test_frozen_is_shown_as_drawn_again(tmp_path):
+    unmoved = ModalityInfo(-0.5, 2.0, 0.0, 0.0, 1, 4)
+    frozen = step(1, 0.9, ids=(5, 6), info={"text": replace(unmoved, tokens_changed=0), "image": unmoved})
+    text = visible(report(tmp_path, outcome(steps=(step(0, 0.1, ids=(5, 6)), frozen)), method="frozen"))
+    assert text.count(NOTHING_CHANGED) >= 2 and "tokens changed" not in text and "moved text" not in text
+    assert "No latents moved: every picture after the first was drawn again." in text
+    assert "update steps" not in text and "text update" not in text and "image update" not in text
+    assert "Method frozen: latent_reasoning with learning rate 0" in text
+
+
+def test_redrawing_names_the_method_and_explains_it(tmp_path):
+    resampled = step(1, 0.9, "another text", ids=(1, 2), moved=False, text_changed=True)
+    text = visible(report(tmp_path, outcome(steps=(step(0, 0.1), resampled)), method="redraw_sampled"))
+    expected = "redraw_sampled: draws again and again, each time from a newly sampled visualisation, and stops above"
+    assert f"Method {expected} the threshold (resample)." in text and NEW_TEXT in text
+
+
+def test_two_judges_have_two_means(tmp_path):
+    bare = [Prompt("x"), Prompt("y")]
+    outcomes = [outcome(RED, (0.2, 0.4)), *(outcome(prompt, (0.5, 1.0)) for prompt in bare)]
+    text = report(tmp_path, *outcomes, reward="held-out or self", report_metric="", prompt_count=3)
+    page = visible(text)
+    assert "Mean score by held-out (1 sample) 0.20 → 0.40" in page
+    assert "Mean score by self (2 samples) 0.50 → 1.00" in page
+    assert "search reward (held-out) 1 0.20 0.40" in page and "search reward (self) 2 0.50 1.00" in page
+    assert "Gain by held-out 0.20" in page and "Gain by self 0.50" in page
+    assert "0.80" not in page, "the mean over both judges is no result"
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert {name: part["samples"] for name, part in numbers["judges"].items()} == {"held-out": 1, "self": 2}
+
+
+def test_scored_folders_do_not_speak_of_searches(tmp_path):
+    scored = outcome(GREEN, (0.8,), judged={0: Score(0.8)})
+    fields = dict(command="score", method="pictures", model="folder", reward="detector", report_metric="detector",
+                label="theirs", settings={})  # fmt: skip
+    text = report(tmp_path, scored, outcome(RED, (0.4,), judged={0: Score(0.4)}), **fields)
+    Page(text)
+    page = visible(text[: text.index('<h2 id="settings">')])
+    assert "Pictures of theirs, judged by detector" in page and "Mean score 0.60" in page
+    for word in ("search", "step", "stopped", "returned", "budget", "first", "drawn", "→", "gain"):
+        assert word not in page.lower(), word
+    assert "2 of 2 scored" in page and "made by any tool" in page

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from milr.runs.runner import DEAD, Job, Tally, jobs_of, run
+from milr.runs.runner import MAX_UNJUDGED, Job, Tally, jobs_of, run
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Outcome, Prompt
 from outcomes import config, outcome
@@ -36,11 +36,11 @@ def texts(store: RunStore) -> set[str]:
     return {record.prompt.text for record in store.records()}
 
 
-def test_every_job_is_done_and_told(store):
+def test_every_job_is_run_and_reported(store):
     events = []
     tally = asyncio.run(run(jobs_of(PROMPTS, 2), store=store, search_one=search_one, in_flight=3,
                             on_event=events.append))  # fmt: skip
-    assert tally == Tally(total=12, found=0, made=12)
+    assert tally == Tally(total=12, existing=0, new=12)
     assert len(store.records()) == 12
     assert Counter(event.kind for event in events) == {"started": 12, "finished": 12}
     finished = [event for event in events if event.kind == "finished"]
@@ -78,13 +78,13 @@ def test_resuming_skips_what_is_finished(store):
 
     tally = asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=noted, on_event=events.append))
     assert sorted(prompt.text for prompt in asked) == ["prompt 4", "prompt 5"]
-    assert tally == Tally(total=6, found=4, made=2)
+    assert tally == Tally(total=6, existing=4, new=2)
     assert Counter(event.kind for event in events) == {"found": 4, "started": 2, "finished": 2}
 
 
 def test_a_prompt_given_twice_is_searched_once(store):
     tally = asyncio.run(run(jobs_of([PROMPTS[0], PROMPTS[0]]), store=store, search_one=search_one))
-    assert tally == Tally(total=1, found=0, made=1)
+    assert tally == Tally(total=1, existing=0, new=1)
 
 
 def test_a_failing_job_does_not_lose_those_in_flight_and_starts_no_more(store):
@@ -104,7 +104,7 @@ def test_a_failing_job_does_not_lose_those_in_flight_and_starts_no_more(store):
     assert texts(store) == {"prompt 0", "prompt 2"}
     (failed,) = [event for event in events if event.kind == "failed"]
     assert failed.job.prompt is PROMPTS[1] and isinstance(failed.error, JudgeError)
-    assert asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one)).made == 4
+    assert asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one)).new == 4
 
 
 def test_of_several_failures_the_first_is_raised_and_counts_the_others(store):
@@ -150,10 +150,10 @@ def test_cancelling_waits_for_a_record_that_is_being_written(store):
     async def main() -> None:
         loop = asyncio.get_running_loop()
 
-        def slow_write(made: Outcome) -> None:
+        def slow_write(finished: Outcome) -> None:
             loop.call_soon_threadsafe(loop_seen.set)
             time.sleep(0.1)
-            write(made)
+            write(finished)
 
         store.write = slow_write
         running = asyncio.create_task(run(jobs_of(PROMPTS[:1]), store=store, search_one=search_one))
@@ -188,9 +188,11 @@ def test_a_full_disk_is_a_failure_of_the_job(store, monkeypatch):
 
 def test_a_judge_that_is_dead_ends_the_run_and_all_is_made_again_by_the_next(store):
     prompts = [Prompt(f"prompt {number}") for number in range(20)]
-    with pytest.raises(JudgeError, match=f"{DEAD} samples in a row could not be judged .no shape found.: mend that"):
+    with pytest.raises(
+        JudgeError, match=f"{MAX_UNJUDGED} samples in a row could not be judged .no shape found.: mend that"
+    ):
         asyncio.run(run(jobs_of(prompts), store=store, search_one=unjudged, in_flight=2))
-    assert DEAD <= len(store.records()) <= DEAD + 1, "what was in flight is kept"
+    assert MAX_UNJUDGED <= len(store.records()) <= MAX_UNJUDGED + 1, "what was in flight is kept"
     tally = asyncio.run(run(jobs_of(prompts), store=store, search_one=search_one))
     assert tally == Tally(20, 0, 20)
 
@@ -207,19 +209,19 @@ def test_a_judge_that_fails_now_and_then_ends_nothing(store):
 
 def test_what_fails_for_good_comes_last_and_holds_up_nothing(store):
     prompts = [Prompt(f"prompt {number}") for number in range(20)]
-    lasting = {f"prompt {number}" for number in range(9)}  # more than DEAD
+    lasting = {f"prompt {number}" for number in range(9)}  # more than MAX_UNJUDGED
     asked: list[str] = []
 
-    async def one(prompt: Prompt, sample: int) -> Outcome:
+    async def judged_or_not(prompt: Prompt, sample: int) -> Outcome:
         asked.append(prompt.text)
         return await (unjudged if prompt.text in lasting else search_one)(prompt, sample)
 
     jobs = [*jobs_of(prompts[9:15]), *jobs_of(prompts[:7])]
-    asyncio.run(run(jobs, store=store, search_one=one, in_flight=1))  # seven in a row fail: not DEAD
+    asyncio.run(run(jobs, store=store, search_one=judged_or_not, in_flight=1))  # seven in a row fail: not MAX_UNJUDGED
     asked.clear()
-    asyncio.run(run([*jobs_of(prompts[:9]), *jobs_of(prompts[9:])], store=store, search_one=one, in_flight=1))
+    asyncio.run(run([*jobs_of(prompts[:9]), *jobs_of(prompts[9:])], store=store, search_one=judged_or_not, in_flight=1))
     assert asked[:2] == ["prompt 7", "prompt 8"] and set(asked[2:7]) == {f"prompt {n}" for n in range(15, 20)}
     assert asked[7:] == [f"prompt {number}" for number in range(7)], "those that had failed, after all new ones"
     asked.clear()
-    tally = asyncio.run(run(jobs_of(prompts), store=store, search_one=one, in_flight=1))
+    tally = asyncio.run(run(jobs_of(prompts), store=store, search_one=judged_or_not, in_flight=1))
     assert len(asked) == 9 and tally.total == 20, "they are asked again each time, and end nothing"

@@ -246,7 +246,7 @@ def test_compare_and_report_read_it_beside_a_run(tmp_path, folder):
     assert scored.overall.returned.score == pytest.approx((5 + 105) / 255 / 2)  # the mean of the two tasks
     assert scored.overall.paired.pairs == 4 and searched.overall.returned.score == 1
     assert scored.rank == 2 and scored.spent.token_steps == 0
-    assert "report metric" in write_report(tmp_path / "scored").read_text()
+    assert "Pictures of" in write_report(tmp_path / "scored").read_text()
     assert compare_runs([tmp_path / "scored"]).rows[0].overall.returned.n == 4
 
 

@@ -26,7 +26,7 @@ from milr.report.statistics import (
 )
 
 
-def one(n: int) -> list[str]:
+def same_category(n: int) -> list[str]:
     """n values of one category."""
     return [""] * n
 
@@ -43,16 +43,18 @@ def test_wilson_by_its_formula():
 
 def test_share_of_one_sample_per_prompt_is_wilson():
     assert interval_of_share(list("abcde"), [True, True, True, True, False]) == wilson(4, 5)
-    assert stratified_interval(one(5), list("abcde"), [1, 1, 1, 1, 0]) == proportion_confint(4, 5, method="wilson")
+    assert stratified_interval(same_category(5), list("abcde"), [1, 1, 1, 1, 0]) == proportion_confint(
+        4, 5, method="wilson"
+    )
 
 
 def test_share_of_several_samples_is_clustered():
     """Ten prompts of ten equal samples hold ten votes, not a hundred."""
     groups = [prompt for prompt in range(10) for _ in range(10)]
-    found = interval_of_share(groups, [prompt < 5 for prompt in groups])
-    assert found is not None and found.low < 0.25 and found.high > 0.75
+    result = interval_of_share(groups, [prompt < 5 for prompt in groups])
+    assert result is not None and result.low < 0.25 and result.high > 0.75
     naive = wilson(50, 100)
-    assert found.high - found.low > 2 * (naive.high - naive.low)
+    assert result.high - result.low > 2 * (naive.high - naive.low)
 
 
 def test_share_that_is_the_same_for_every_prompt_is_not_certain():
@@ -63,17 +65,17 @@ def test_share_that_is_the_same_for_every_prompt_is_not_certain():
 
 def test_bootstrap_is_repeatable_contains_the_mean_and_has_the_right_width():
     values = list(np.random.default_rng(0).random(400))
-    found = clustered_bootstrap(range(400), values)
-    assert found is not None and found == clustered_bootstrap(range(400), values)
-    assert found.low < np.mean(values) < found.high
-    assert found.high - found.low == pytest.approx(2 * 1.96 * np.std(values) / 20, rel=0.1)
+    result = clustered_bootstrap(range(400), values)
+    assert result is not None and result == clustered_bootstrap(range(400), values)
+    assert result.low < np.mean(values) < result.high
+    assert result.high - result.low == pytest.approx(2 * 1.96 * np.std(values) / 20, rel=0.1)
 
 
 def test_bootstrap_weighs_samples_and_not_prompts():
     """Ten prompts of nine right samples and ten of one wrong sample: the mean is 0.9, not 0.5."""
     groups = [prompt for prompt in range(20) for _ in range(9 if prompt < 10 else 1)]
-    found = clustered_bootstrap(groups, [prompt < 10 for prompt in groups])
-    assert found is not None and 0.7 < found.low < 0.9 < found.high < 1
+    result = clustered_bootstrap(groups, [prompt < 10 for prompt in groups])
+    assert result is not None and 0.7 < result.low < 0.9 < result.high < 1
 
 
 def test_no_interval_without_spread():
@@ -96,7 +98,7 @@ def test_nothing_and_what_is_no_score():
     assert stratified_interval([], [], []) is None
     for wrong in ([1.5, 0], [0, -0.1], [math.nan, 0]):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            stratified_interval(one(2), "ab", wrong)
+            stratified_interval(same_category(2), "ab", wrong)
 
 
 def test_one_category_is_scipys_bootstrap():
@@ -106,8 +108,8 @@ def test_one_category_is_scipys_bootstrap():
         asked = {"confidence_level": level, "n_resamples": 20000, "method": "percentile", "rng": 1}
         low, high = stats.bootstrap((values,), np.mean, **asked).confidence_interval
         mean, error = values.mean(), values.std() / math.sqrt(n)
-        found = stratified_interval(one(n), range(n), values)
-        assert found == pytest.approx((mean + widen * (low - mean), mean + widen * (high - mean)), abs=0.2 * error)
+        result = stratified_interval(same_category(n), range(n), values)
+        assert result == pytest.approx((mean + widen * (low - mean), mean + widen * (high - mean)), abs=0.2 * error)
     low, high = stats.bootstrap((values,), np.mean, **asked | {"confidence_level": 0.95}).confidence_interval
     assert clustered_bootstrap(range(10), values) == pytest.approx((low, high), abs=0.2 * error)
 
@@ -115,11 +117,11 @@ def test_one_category_is_scipys_bootstrap():
 def test_categories_weigh_the_same_and_are_drawn_apart():
     """A certain category of a thousand halves the width of the other; pooled it would hide it."""
     values = list(np.random.default_rng(0).uniform(0.2, 0.8, 100))
-    alone = stratified_interval(one(100), range(100), values)
-    found = stratified_interval(one(100) + ["b"] * 1000, range(1100), values + [0.5] * 1000)
-    assert found is not None and alone is not None
-    assert found.high - found.low == pytest.approx((alone.high - alone.low) / 2, rel=0.1)
-    assert (found.low + found.high) / 2 == pytest.approx((np.mean(values) + 0.5) / 2, abs=0.005)
+    alone = stratified_interval(same_category(100), range(100), values)
+    result = stratified_interval(same_category(100) + ["b"] * 1000, range(1100), values + [0.5] * 1000)
+    assert result is not None and alone is not None
+    assert result.high - result.low == pytest.approx((alone.high - alone.low) / 2, rel=0.1)
+    assert (result.low + result.high) / 2 == pytest.approx((np.mean(values) + 0.5) / 2, abs=0.005)
 
 
 def test_prompts_of_the_same_name_in_two_categories_are_two_prompts():
@@ -133,8 +135,8 @@ def test_prompts_of_the_same_name_in_two_categories_are_two_prompts():
 def test_without_spread_the_smaller_category_decides():
     """Two categories of n prompts tell as much as 2n in one; of 10 and 1000 as much as 4 / (1/10 + 1/1000) = 39.6."""
     assert stratified_interval(["a"] * 10 + ["b"] * 10, range(20), [1] * 20) == pytest.approx(wilson(20, 20))
-    found = stratified_interval(["a"] * 10 + ["b"] * 1000, range(1010), [1] * 1010)
-    assert found == pytest.approx(wilson(39.60396, 39.60396), abs=1e-6)
+    result = stratified_interval(["a"] * 10 + ["b"] * 1000, range(1010), [1] * 1010)
+    assert result == pytest.approx(wilson(39.60396, 39.60396), abs=1e-6)
     assert stratified_interval(["a"], ["x"], [0.7]) == pytest.approx(wilson(0.7, 1))
 
 
@@ -142,8 +144,8 @@ def test_few_misses_are_wilson_with_the_effective_number():
     """40 prompts twice, one of them wrong both times: 39 effective votes (n - 1), as the samples of a prompt agree."""
     groups = [prompt for prompt in range(40) for _ in range(2)]
     alpha = 2 * stats.norm.cdf(-stats.t.ppf(0.975, 39))
-    found = stratified_interval(one(80), groups, [prompt > 0 for prompt in groups])
-    assert found == pytest.approx(proportion_confint(39 * 39 / 40, 39, alpha=alpha, method="wilson"))
+    result = stratified_interval(same_category(80), groups, [prompt > 0 for prompt in groups])
+    assert result == pytest.approx(proportion_confint(39 * 39 / 40, 39, alpha=alpha, method="wilson"))
 
 
 # --- paired tests
@@ -152,28 +154,28 @@ def test_few_misses_are_wilson_with_the_effective_number():
 def test_mcnemar_is_statsmodels_and_by_hand():
     """Five prompts won and one lost: 2 (1 + 6) / 64."""
     first, second = [0] * 5 + [1] + [1] * 4, [1] * 5 + [0] + [1] * 4
-    found = paired_test(one(10), range(10), first, second)
-    assert (found.name, found.p) == ("exact McNemar", pytest.approx(14 / 64))
-    assert found.difference == pytest.approx(0.4)
+    result = paired_test(same_category(10), range(10), first, second)
+    assert (result.name, result.p) == ("exact McNemar", pytest.approx(14 / 64))
+    assert result.difference == pytest.approx(0.4)
     rng = np.random.default_rng(1)
     for _ in range(20):
         before, after = rng.integers(0, 2, 60), rng.integers(0, 2, 60)
         table = [[np.sum((before == a) & (after == b)) for b in (0, 1)] for a in (0, 1)]
         expected = mcnemar(table, exact=True).pvalue
-        assert paired_test(one(60), range(60), before, after).p == pytest.approx(expected)
+        assert paired_test(same_category(60), range(60), before, after).p == pytest.approx(expected)
         assert paired_test(["a"] * 30 + ["b"] * 30, range(60), before, after).p == pytest.approx(expected)
 
 
 def test_sign_flips_of_three_prompts_by_hand():
     """Differences 0.3, 0.2 and -0.1: of eight patterns ++-, +++, --+ and --- are as far from 0."""
-    found = paired_test(one(3), "abc", [0.1, 0.2, 0.5], [0.4, 0.4, 0.4])
-    assert (found.name, found.p) == ("sign-flip permutation by prompt", 0.5)
-    assert found.difference == pytest.approx(0.4 / 3)
+    result = paired_test(same_category(3), "abc", [0.1, 0.2, 0.5], [0.4, 0.4, 0.4])
+    assert (result.name, result.p) == ("sign-flip permutation by prompt", 0.5)
+    assert result.difference == pytest.approx(0.4 / 3)
 
 
 def test_prompts_are_flipped_whole():
     """Two prompts of three seeds, all won: two flips of four are as far, whatever the number of seeds."""
-    assert paired_test(one(6), "aaabbb", [0] * 6, [1] * 6).p == 0.5
+    assert paired_test(same_category(6), "aaabbb", [0] * 6, [1] * 6).p == 0.5
 
 
 @pytest.mark.parametrize("n", [8, 40])
@@ -181,14 +183,16 @@ def test_sign_flips_are_scipys(n):
     before, after = np.random.default_rng(n).random((2, n)) + [[0.0], [0.15]]
     asked = {"permutation_type": "samples", "n_resamples": 20000, "rng": 1}
     expected = stats.permutation_test((before, after), lambda x, y, axis: np.mean(x - y, axis=axis), **asked).pvalue
-    assert paired_test(one(n), range(n), before, after).p == pytest.approx(expected, abs=0 if n == 8 else 0.01)
+    assert paired_test(same_category(n), range(n), before, after).p == pytest.approx(
+        expected, abs=0 if n == 8 else 0.01
+    )
 
 
 def test_sign_flips_of_one_verdict_per_prompt_are_mcnemar():
     """As a check of both: graded by a hair, the same data go the other way. 20 won and 8 lost."""
     first, second = np.r_[np.zeros(20), np.ones(8), np.zeros(9)], np.r_[np.ones(20), np.zeros(8), np.zeros(9)]
-    exact = paired_test(one(37), range(37), first, second)
-    flipped = paired_test(one(37), range(37), first * 0.99, second * 0.99)
+    exact = paired_test(same_category(37), range(37), first, second)
+    flipped = paired_test(same_category(37), range(37), first * 0.99, second * 0.99)
     assert (exact.name, flipped.name) == ("exact McNemar", "sign-flip permutation by prompt")
     assert flipped.p == pytest.approx(exact.p, abs=0.006)
 
@@ -196,22 +200,22 @@ def test_sign_flips_of_one_verdict_per_prompt_are_mcnemar():
 def test_categories_of_unequal_size_are_not_pooled():
     """Ten prompts won in one and ten of a hundred lost in the other: pooled it is a draw, by category 0.45."""
     first, second = [0] * 10 + [1] * 10 + [0] * 90, [1] * 10 + [0] * 100
-    found = paired_test(["a"] * 10 + ["b"] * 100, range(110), first, second)
-    assert found.difference == pytest.approx(0.45) and found.p < 0.01 and found.name.startswith("sign-flip")
+    result = paired_test(["a"] * 10 + ["b"] * 100, range(110), first, second)
+    assert result.difference == pytest.approx(0.45) and result.p < 0.01 and result.name.startswith("sign-flip")
 
 
 @pytest.mark.parametrize("values", [[0, 1, 1, 0], [0.2, 0.4, 0.4, 0.9]])
 def test_identical_rows_are_no_difference(values):
-    found = paired_test(one(4), range(4), values, values)
-    assert (found.difference, found.p) == (0, 1)
-    assert found.interval is not None and found.interval.low == pytest.approx(-found.interval.high)
+    result = paired_test(same_category(4), range(4), values, values)
+    assert (result.difference, result.p) == (0, 1)
+    assert result.interval is not None and result.interval.low == pytest.approx(-result.interval.high)
 
 
 def test_no_change_in_many_prompts_says_more_than_in_few():
     """None of n changed: gains and losses are each at most z² / (n + z²)."""
     for n in (10, 300):
-        found = paired_test(one(n), range(n), [1] * n, [1] * n).interval
-        assert found == pytest.approx((-3.8415 / (n + 3.8415), 3.8415 / (n + 3.8415)), abs=1e-4)
+        result = paired_test(same_category(n), range(n), [1] * n, [1] * n).interval
+        assert result == pytest.approx((-3.8415 / (n + 3.8415), 3.8415 / (n + 3.8415)), abs=1e-4)
 
 
 def test_the_other_way_round_is_the_same_test():
@@ -225,7 +229,7 @@ def test_the_other_way_round_is_the_same_test():
 
 def test_rows_that_are_not_aligned_are_refused():
     with pytest.raises(ValueError):
-        paired_test(one(2), "ab", [0, 1], [0, 1, 1])
+        paired_test(same_category(2), "ab", [0, 1], [0, 1, 1])
     with pytest.raises(ValueError, match="at least one"):
         paired_test([], [], [], [])
 
@@ -336,9 +340,9 @@ def rejects(pair, setting, seeds, runs, *, clustered=True, truth=0.0) -> tuple[f
     strata, groups = rows(setting, seeds)
     for _ in range(runs):
         before, after = (row.tolist() for row in pair(rng, setting, seeds))
-        found = paired_test(strata, groups if clustered else range(len(groups)), before, after)
-        rejected += found.p <= 0.05
-        held += found.interval.low - 1e-9 <= truth <= found.interval.high + 1e-9
+        result = paired_test(strata, groups if clustered else range(len(groups)), before, after)
+        rejected += result.p <= 0.05
+        held += result.interval.low - 1e-9 <= truth <= result.interval.high + 1e-9
     return rejected / runs, held / runs
 
 
@@ -363,9 +367,9 @@ def test_the_paired_test_keeps_its_size():
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("setting", [SMALL, LARGE, UNEQUAL, EASY, SINGLE])
 def test_intervals_hold_the_truth_in_93_to_97_percent(setting, seeds, values):
-    found = coverage(stratified_interval, setting, seeds, values, 2500)
-    print(f"{setting.prompts} x {seeds} {values.__name__}: {found:.3f}")
-    assert 0.93 <= found <= 0.97
+    result = coverage(stratified_interval, setting, seeds, values, 2500)
+    print(f"{setting.prompts} x {seeds} {values.__name__}: {result:.3f}")
+    assert 0.93 <= result <= 0.97
 
 
 @pytest.mark.long
@@ -390,6 +394,6 @@ def test_the_paired_test_rejects_a_true_null_in_about_5_percent(pair, setting, s
 @pytest.mark.parametrize(("pair", "power", "gain"), [(improved, 0.97, 0.3), (slightly_improved, 0.85, 0.05)])
 def test_the_paired_test_finds_a_real_difference(pair, power, gain):
     """A share `gain` of the wrong samples made right, in 300 prompts of 3 seeds."""
-    found, held = rejects(pair, LARGE, 3, 600, truth=gain * (1 - LARGE.truth))
-    print(f"{pair.__name__}: power {found:.3f}, covered {held:.3f}")
-    assert found >= power and 0.93 <= held <= 0.99
+    result, held = rejects(pair, LARGE, 3, 600, truth=gain * (1 - LARGE.truth))
+    print(f"{pair.__name__}: power {result:.3f}, covered {held:.3f}")
+    assert result >= power and 0.93 <= held <= 0.99

@@ -1,4 +1,4 @@
-"""A run on disk: whole records or none, one writer, one configuration."""
+"""A run on disk: complete records or none, one writer, one configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from milr.runs.config import RunConfig, differences, prompts_digest
+from milr.runs.config import RunConfig, describe_differences, prompts_digest
 from milr.runs.store import RunStore, name_of, read_run
 from milr.types import Cost, ModalityInfo, Prompt, Score, UsageError
 from outcomes import GREEN, RED, config, outcome, picture, step
@@ -28,16 +28,16 @@ def record_path(store: RunStore, prompt: Prompt = RED, sample: int = 0) -> Path:
     return store.folder / "records" / f"{name_of(prompt, sample)}.json"
 
 
-def test_what_no_judge_judged_is_not_finished_and_is_still_told(tmp_path):
+def test_a_sample_that_no_judge_scored_is_recorded_but_not_finished(tmp_path):
     given_up = outcome(RED, (0.5, None, None, None), stop="judge_failed")
     without_metric = outcome(GREEN, (0.5, 1.0), judged={1: Score.unscored("no connection")})
     judged = outcome(GREEN, (0.5, 1.0), 1, judged={1: Score(0.5)})
     with RunStore(tmp_path).open(config()) as store:
-        for one in (given_up, without_metric, judged):
-            store.write(one)
-        assert [store.finished(one.prompt, one.key.sample) for one in (given_up, without_metric, judged)] == [
-            False, False, True]  # fmt: skip
-        assert [bool(one.unjudged) for one in (given_up, without_metric, judged)] == [True, True, False]
+        outcomes = (given_up, without_metric, judged)
+        for written in outcomes:
+            store.write(written)
+        assert [store.finished(written.prompt, written.key.sample) for written in outcomes] == [False, False, True]
+        assert [bool(written.unjudged) for written in outcomes] == [True, True, False]
         assert len(store.records()) == 3 and store.record(GREEN, 0).best == 1
 
 
@@ -51,17 +51,17 @@ def test_digest_ignores_the_order_of_settings_and_whole_floats_but_not_values():
 
 
 @pytest.mark.parametrize("field", sorted(set(RunConfig.model_fields) - {"command", "label", "notes", "thresholds"}))
-def test_every_field_but_the_command_is_part_of_the_digest_and_told_in_words(field):
+def test_every_field_but_the_command_is_part_of_the_digest_and_described(field):
     old = getattr(config(), field)
     changed = {dict: {"x": 1}, str: "other", int: 99, bool: True}[type(old)]
     assert config(**{field: changed}).digest != config().digest
-    assert differences(config(), config(**{field: changed}))
+    assert describe_differences(config(), config(**{field: changed}))
 
 
 def test_command_and_label_are_labels():
-    told = config(command="bench", label="mine", notes=("own wording",), thresholds={"color": 0.4})
-    assert told.digest == config().digest
-    assert (told.threshold_of("color"), told.threshold_of("shape")) == (0.4, 0.9)
+    labelled = config(command="bench", label="mine", notes=("own wording",), thresholds={"color": 0.4})
+    assert labelled.digest == config().digest
+    assert (labelled.threshold_of("color"), labelled.threshold_of("shape")) == (0.4, 0.9)
 
 
 def test_digest_is_the_same_in_another_process():
@@ -74,29 +74,29 @@ def test_digest_is_the_same_in_another_process():
 
 def test_differences_in_words():
     new = config(seed=8, settings={"learning_rate": 0.1, "steps": 20, "l2": 0.5})
-    assert differences(config(), new) == [
+    assert describe_differences(config(), new) == [
         "l2: not set there, 0.5 here",
         "learning_rate: 0.03 there, 0.1 here",
         "seed: 7 there, 8 here",
         "threshold: 0.9 there, not set here",
     ]
-    assert differences(config(), config()) == []
+    assert describe_differences(config(), config()) == []
 
 
-def test_long_values_that_begin_alike_are_still_told_apart():
-    told = differences(config(role_tags="x" * 80), config(role_tags="x" * 79 + "y"))
-    assert told == [f"role_tags: {'x' * 21}... there, another value here"]
+def test_long_values_that_begin_alike_still_differ():
+    differences = describe_differences(config(role_tags="x" * 80), config(role_tags="x" * 79 + "y"))
+    assert differences == [f"role_tags: {'x' * 21}... there, another value here"]
 
 
 def test_a_setting_named_like_a_field_is_not_lost():
     assert config(settings={"seed": 1}).digest != config(settings={"seed": 2}).digest
 
 
-def test_odd_settings_survive_the_disk(tmp_path):
-    odd = config(settings={"budget": float("inf"), "range": (0, 1.5), "none": None, "on": True})
-    with RunStore(tmp_path).open(odd) as store:
-        assert store.run().config == odd
-        assert differences(store.run().config, odd) == []
+def test_unusual_settings_survive_the_disk(tmp_path):
+    unusual = config(settings={"budget": float("inf"), "range": (0, 1.5), "none": None, "on": True})
+    with RunStore(tmp_path).open(unusual) as store:
+        assert store.run().config == unusual
+        assert describe_differences(store.run().config, unusual) == []
 
 
 def test_prompts_digest_sees_metadata_and_order():
@@ -115,7 +115,7 @@ def test_names_are_readable_and_safe():
     assert len(name_of(Prompt("word " * 500), 0)) < 80
 
 
-def test_names_differ_where_prompts_or_samples_do():
+def test_names_differ_where_prompts_or_samples_differ():
     prompts = [RED, Prompt(RED.text), Prompt("红星"), Prompt("蓝圆"), Prompt("w " * 99), Prompt("w " * 98 + "v ")]
     assert len({name_of(prompt, sample) for prompt in prompts for sample in (0, 1)}) == 12
 
@@ -124,11 +124,11 @@ def test_names_differ_where_prompts_or_samples_do():
 
 
 def test_round_trip(store):
-    made = outcome(judged={1: Score(0.6, {"colour": 0.6}, "nearly")}, stop="threshold")
-    store.write(made)
+    original = outcome(judged={1: Score(0.6, {"colour": 0.6}, "nearly")}, stop="threshold")
+    store.write(original)
     (record,) = RunStore(store.folder).records()
     assert (record.prompt, record.seed, record.sample) == (RED, 7, 0)
-    assert (record.best, record.returned, record.stop, record.cost) == (1, 1, "threshold", made.cost)
+    assert (record.best, record.returned, record.stop, record.cost) == (1, 1, "threshold", original.cost)
     first, second = record.steps
     assert (first.score, second.score, second.parts, second.reason) == (0.25, 0.75, {"colour": 0.75}, "as asked")
     assert (second.visualisation, second.text_ids, second.image_ids) == ("a star", (5, 6, 1), (9, 8, 1))
@@ -141,9 +141,11 @@ def test_round_trip(store):
         assert kept.tobytes() == picture(11).tobytes()
 
 
-def test_unscored_and_bare_prompt_and_odd_floats_stay_what_they_are(store):
-    odd = step(1, None, None, info={"image": ModalityInfo(float("nan"), float("inf"), 0, 0, 0, 1)}, moved=("image",))
-    store.write(outcome(steps=(step(0, None), odd), best=None))
+def test_unscored_and_bare_prompt_and_non_finite_floats_are_kept(store):
+    non_finite = step(
+        1, None, None, info={"image": ModalityInfo(float("nan"), float("inf"), 0, 0, 0, 1)}, moved=("image",)
+    )
+    store.write(outcome(steps=(step(0, None), non_finite), best=None))
     record = store.records()[0]
     assert (record.best, record.steps[1].score, record.steps[1].reason) == (None, None, "no shape found")
     assert record.steps[1].visualisation is None and record.steps[0].visualisation == "a star"
@@ -163,6 +165,16 @@ def test_records_come_in_order_of_samples(store):
     for sample in (10, 2, 0):
         store.write(outcome(sample=sample))
     assert [record.sample for record in store.records()] == [0, 2, 10]
+
+
+def test_records_can_be_sorted_by_the_order_of_the_prompts_file(tmp_path):
+    prompts = [Prompt("zebra", "z"), Prompt("apple", "a"), Prompt("mango", "m")]
+    with RunStore(tmp_path).open(config(), prompts) as store:
+        for prompt, sample in ((prompts[1], 0), (prompts[0], 10), (prompts[2], 0), (prompts[0], 2)):
+            store.write(outcome(prompt, sample=sample))
+    ordered = [(record.prompt.text, record.sample) for record in RunStore(tmp_path).records_in_prompt_order()]
+    assert ordered == [("zebra", 2), ("zebra", 10), ("apple", 0), ("mango", 0)]
+    assert [record.prompt.text for record in RunStore(tmp_path).records()] == ["apple", "mango", "zebra", "zebra"]
 
 
 def test_records_come_in_order_of_numbered_prompts(store):
@@ -207,7 +219,7 @@ def test_a_record_of_another_format_is_never_overwritten(store):
         store.finished(RED, 0)
 
 
-# --- dying in the middle
+# --- crashes while writing
 
 
 def test_a_crash_between_pictures_and_record_leaves_an_unfinished_sample(store, monkeypatch):
@@ -222,7 +234,7 @@ def test_a_crash_between_pictures_and_record_leaves_an_unfinished_sample(store, 
     monkeypatch.undo()
     store.write(outcome(scores=(0.1, 0.2)))
     assert store.finished(RED, 0)
-    assert len(list((store.folder / "images").glob("*/*.png"))) == 2, "the dead attempt's third picture stayed"
+    assert len(list((store.folder / "images").glob("*/*.png"))) == 2, "the failed attempt's third picture stayed"
 
 
 def test_a_crash_before_a_rename_leaves_no_file_of_that_name(store, monkeypatch):
@@ -235,7 +247,7 @@ def test_a_crash_before_a_rename_leaves_no_file_of_that_name(store, monkeypatch)
     assert [path for path in store.folder.rglob("*") if path.suffix in (".png", ".partial")] == []
 
 
-def test_rewriting_a_sample_unmarks_it_first(store, monkeypatch):
+def test_rewriting_a_sample_first_deletes_its_record(store, monkeypatch):
     store.write(outcome())
     monkeypatch.setattr("milr.runs.store._png", lambda picture: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -258,7 +270,7 @@ def test_leftovers_are_ignored_and_cleaned_up_at_open(store):
     assert not any(path.exists() for path in leftovers) and others.exists()
 
 
-# --- whose folder it is
+# --- one run per folder
 
 
 def test_run_json_says_what_the_run_is(store):
@@ -276,15 +288,15 @@ def test_the_same_configuration_resumes_and_keeps_run_json(store):
     assert (store.folder / "run.json").read_bytes() == before
 
 
-def test_another_machine_is_written_down(store, monkeypatch):
+def test_another_machine_adds_a_session_entry(store, monkeypatch):
     store.close()
-    monkeypatch.setattr("milr.runs.store.platform.platform", lambda: "another system")
+    monkeypatch.setattr("milr.runs.run_file.platform.platform", lambda: "another system")
     RunStore(store.folder).open(config()).close()
-    systems = [sitting.machine["system"] for sitting in read_run(store.folder).sittings]
+    systems = [entry.machine["system"] for entry in read_run(store.folder).sittings]
     assert len(systems) == 2 and systems[1] == "another system"
 
 
-def test_another_configuration_is_refused_in_words_and_changes_nothing(store):
+def test_another_configuration_is_refused_with_the_differences_and_changes_nothing(store):
     store.close()
     before = (store.folder / "run.json").read_bytes()
     with pytest.raises(UsageError) as refusal:
@@ -292,7 +304,7 @@ def test_another_configuration_is_refused_in_words_and_changes_nothing(store):
     assert "learning_rate: 0.03 there, 0.1 here" in str(refusal.value) and "--out" in str(refusal.value)
     assert "steps" not in str(refusal.value)
     assert (store.folder / "run.json").read_bytes() == before
-    RunStore(store.folder).open(config()).close()  # the refusal let go of the lock
+    RunStore(store.folder).open(config()).close()  # the refusal released the lock
 
 
 @pytest.mark.parametrize("content", ["", '{"version": 1, "dig', "[]", '{"version": 1}'])
@@ -327,7 +339,7 @@ def test_reading_a_folder_that_is_no_run(tmp_path):
 # --- one writer
 
 
-def test_a_second_writer_is_refused_until_the_first_lets_go(store):
+def test_a_second_writer_is_refused_until_the_first_releases_the_lock(store):
     second = RunStore(store.folder)
     with pytest.raises(UsageError, match="written by another process"):
         second.open(config())
@@ -336,7 +348,7 @@ def test_a_second_writer_is_refused_until_the_first_lets_go(store):
     second.open(config()).close()
 
 
-def test_the_lock_goes_with_the_process_that_dies(store):
+def test_the_lock_ends_with_its_process(store):
     store.close()
     code = (
         "import os, sys; from milr.runs.store import RunStore; from outcomes import config\n"
@@ -356,33 +368,34 @@ def test_the_lock_goes_with_the_process_that_dies(store):
 
 @pytest.mark.long
 def test_killing_at_any_instant_leaves_whole_records_only(tmp_path):
-    """Twelve kills at growing delays: what is there is whole, and the same run goes on."""
+    """Twelve kills at growing delays: every record is complete, and the same run continues."""
     code = (
         "import sys; from milr.runs.store import RunStore; from outcomes import config, outcome\n"
         "store = RunStore(sys.argv[1]).open(config()); print('open', flush=True); first = len(store.records())\n"
         "[store.write(outcome(scores=(0.1, 0.2, 0.3), sample=number)) for number in range(first, 10_000)]"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "tests"])}
-    command, root, found = [sys.executable, "-c", code, str(tmp_path)], Path(__file__).parent.parent, 0
+    command, root, count = [sys.executable, "-c", code, str(tmp_path)], Path(__file__).parent.parent, 0
     for attempt in range(12):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root) as one:
-            assert one.stdout.readline() == b"open\n"
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root) as process:
+            assert process.stdout.readline() == b"open\n"
             time.sleep(0.013 * attempt)
-            one.kill()
+            process.kill()
         store = RunStore(tmp_path)
         records = store.records()
         assert len(records) == len(list((tmp_path / "records").glob("*.json"))), "a damaged record"
         assert all(store.finished(RED, number) for number in range(len(records)))
-        assert len(records) >= found
-        found = len(records)
-    assert found > 12
+        assert len(records) >= count
+        count = len(records)
+    assert count > 12
     with RunStore(tmp_path).open(config()):
         assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_reading_a_run_and_reporting_load_no_torch():
     code = (
-        "import sys, milr.runs.store, milr.runs.runner, milr.report, milr.report.html\n"
+        "import sys, milr.runs.store, milr.runs.runner, milr.report.html, milr.report.compare.page\n"
+        "import milr.report.compare.comparison, milr.report.changes, milr.runs.layouts, milr.runs.official_pictures\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -33,7 +33,8 @@ def print_comparison(console: Console, runs: list[Path], out: Path, *, against: 
     from milr.report.compare.comparison import compare_runs
     from milr.report.compare.export import to_json
     from milr.report.compare.page import write_files
-    from milr.report.compare.tables import headline, terminal_rows
+    from milr.report.compare.sentences import headline
+    from milr.report.compare.tables import terminal_rows
 
     with console.status("reading runs"):
         comparison = compare_runs(runs, against=against, partial=partial)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from milr.cli.changes import NOTHING_CHANGED, describe_outcome
+from milr.report.changes import NOTHING_CHANGED, describe_result
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def _print_outcome(console: Console, outcome: Outcome, folder: Path, prepared: P
     if outcome.judged:
         judged = _before_after(outcome.judged[0], outcome.judged[outcome.returned])
         console.print(f"judged   {judged} (by {prepared.metric_name})")
-    if change := describe_outcome(outcome.steps, outcome.returned):
-        console.print(f"change   {change}")
+    console.print(f"change   {describe_result(outcome.steps, outcome.returned)}")
     console.print(f"stopped  {STOPS[outcome.stop]}")
     console.print(f"cost     {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.reward_calls} reward "
                   f"calls, {cost.model_seconds:.1f} s model, {cost.reward_seconds:.1f} s reward")  # fmt: skip
@@ -81,7 +80,7 @@ def _print_many(console: Console, outcomes: Sequence[Outcome], prepared: Prepare
     _print_means(console, "score", scores, _reward_label(prepared))
     judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
     _print_means(console, "judged", judged, f" (by {prepared.metric_name})")
-    drawn_again = [describe_outcome(outcome.steps, outcome.returned) for outcome in outcomes].count(NOTHING_CHANGED)
+    drawn_again = [describe_result(outcome.steps, outcome.returned) for outcome in outcomes].count(NOTHING_CHANGED)
     if drawn_again:
         console.print(f"{drawn_again} of {len(outcomes)} returned pictures: {NOTHING_CHANGED}")
 

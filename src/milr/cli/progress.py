@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from milr.cli.changes import describe_step, moved_tokens
 from milr.cli.console import format_score
+from milr.report.changes import describe_step
 from milr.types import Key, Prompt, Step
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Progress:
             self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
             return
         text = step.rollout.visualisation.text if step.rollout.visualisation else ""
-        change = describe_step(step.index, moved_tokens(step), new_text=text != self._last_text)
+        change = describe_step(step)
         self.console.print(f"step {step.index:2d}  score {format_score(step.score)}  {change}")
         if text and text != self._last_text:
             self.console.print(f"         {changed_words(self._last_text, text)}", soft_wrap=True, markup=True)

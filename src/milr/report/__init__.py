@@ -1,1 +1,1 @@
-"""Reports of a run: statistics (summary), pictures of numbers (figures), one page (html). Loads no torch."""
+"""The report of a run: its numbers (summary), figures and page (html). Nothing here loads torch."""

@@ -1,74 +1,97 @@
-"""One self-contained page about a run: report.html, with report.json and table.csv beside it."""
+"""The page of a run: report.html, in one file with all its pictures, beside report.json and table.csv."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from milr.report import words
-from milr.report.failures import looks_hacked, marks
+from milr.report.changes import WordChange, describe_result, describe_step, moved_latents, word_diff
+from milr.report.failures import failure_marks, looks_hacked
 from milr.report.figures import first_against_best, inline, score_curve
-from milr.report.pictures import LARGE, THUMBNAIL, Embedded, embed
+from milr.report.judges import judge_of
+from milr.report.methods import explain_method
+from milr.report.page_template import render_template
+from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed
 from milr.report.summary import Summary, summarise, to_csv, to_json
-from milr.runs.config import shown
+from milr.runs.config import display_name
 from milr.runs.store import Record, Run, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
-OPEN = 3  # up to so many samples are unfolded at once
-OnSample = Callable[[int, int], None]
+OPEN = 3  # up to this number of samples, all are unfolded
+OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 
 
 @dataclass(frozen=True)
 class StepView:
-    """A step as the page shows it. `changes` is empty when the text stayed as it was."""
+    """A step as the page shows it. `word_changes` is empty when the text stayed the same."""
 
     title: str
     score: str
+    change: str
     facts: tuple[tuple[str, str], ...]
     marks: tuple[str, ...]
     returned: bool
     alt: str
-    thumbnail: Embedded
+    thumbnail: EmbeddedPicture
     visualisation: str | None
-    changes: tuple[words.Change, ...]
+    word_changes: tuple[WordChange, ...]
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """A picture as the page shows it: its caption ("First", "Best", "Returned"), its score, and its data."""
+
+    caption: str
+    score: str
+    embedded: EmbeddedPicture
 
 
 @dataclass(frozen=True)
 class SampleView:
-    """A sample as the page shows it; `steps` is empty beyond the first FULL samples."""
+    """A sample as the page shows it; `steps` is empty beyond the first FULL samples.
+
+    `judge` names the judge where the search reward is one of two. `change` says what the updates changed. `judgement`
+    is what the judge said of the returned picture.
+    """
 
     anchor: str
     record: Record
+    judge: str
+    change: str
     marks: tuple[str, ...]
-    before: tuple[str, str, Embedded]
-    after: tuple[str, str, Embedded]
+    before: PictureView
+    after: PictureView
+    judgement: list[tuple[str, str]]
     steps: tuple[StepView, ...]
     curve: Markup
 
 
-def write_report(run_folder: Path | str, *, on_sample: OnSample | None = None) -> Path:
-    """Write report.html, report.json and table.csv of the samples finished so far; the path of the page.
+def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = None) -> Path:
+    """Write report.html, report.json and table.csv of the samples finished so far; returns the path of the page.
 
-    `on_sample(done, total)` hears of progress: a page of hundreds takes some seconds.
+    `on_progress(done, total)` is called after each sample: a page of hundreds takes some seconds. UsageError where no
+    sample is finished or a file cannot be written.
     """
     store = RunStore(run_folder)
     run, records = store.run(), store.records()
     if not records:
         raise UsageError(f"{run_folder} has no finished sample yet: run the same command again to go on.")
-    summary = summarise(records, threshold_of=run.config.threshold_of)
+    summary = summarise(
+        records, threshold_of=run.config.threshold_of, judge_of=lambda prompt: judge_of(run.config.reward, prompt)
+    )
+    records = store.records_in_prompt_order()
     page = store.folder / "report.html"
     files = {
         "table.csv": to_csv(records),
         "report.json": to_json(summary, digest=run.digest, config=run.config.model_dump(mode="json")),
-        page.name: render(store.folder, run, records, summary, on_sample=on_sample).encode(),
+        page.name: render(store.folder, run, records, summary=summary, on_progress=on_progress).encode(),
     }
     try:
         for name, content in files.items():
@@ -78,114 +101,122 @@ def write_report(run_folder: Path | str, *, on_sample: OnSample | None = None) -
     return page
 
 
-def render(folder: Path, run: Run, records: Sequence[Record], summary: Summary, *,
-           on_sample: OnSample | None = None) -> str:  # fmt: skip
-    """The page as text."""
+def render(folder: Path, run: Run, records: Sequence[Record], *, summary: Summary,
+           on_progress: OnProgress | None = None) -> str:  # fmt: skip
+    """The page as text; the samples are in the order of `records`."""
     samples = []
-    for place, record in enumerate(records):
-        samples.append(_sample(folder, record, place, run.config.threshold_of(record.prompt.category)))
-        if on_sample:
-            on_sample(place + 1, len(records))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_resource("template.html.j2"))
-    return template.render(
+    for index, record in enumerate(records):
+        samples.append(_sample_view(folder, run, record, index=index))
+        if on_progress:
+            on_progress(index + 1, len(records))
+    return render_template(
+        "score.html.j2" if run.config.command == "score" else "report.html.j2",
         run=run,
         summary=summary,
         samples=samples,
+        explanation=explain_method(run.config),
         settings=_settings(run),
         planned=run.config.prompt_count * run.config.samples,
         overview=_overview(records),
-        style=Markup(_resource("style.css")),
         words=words,
         full=FULL,
         unfold=len(samples) <= OPEN,
     )
 
 
-def _resource(name: str) -> str:
-    return resources.files("milr.report").joinpath(name).read_text(encoding="utf-8")
-
-
 def _settings(run: Run) -> list[tuple[str, str]]:
-    """Every value that makes this run what it is, then with what it was run."""
-    told = sorted(run.config.identity().items())
-    known = [(shown(name), _plain(value)) for name, value in told if value not in ("", None)]
-    for sitting in run.sittings:
-        known.append((f"versions, {sitting.started}", _plain(sitting.versions)))
-        known.append((f"machine, {sitting.started}", _plain(sitting.machine)))
-    return known
+    """Name and value of everything in the run's identity, then versions and machine of each session."""
+    identity = sorted(run.config.identity().items())
+    settings = [(display_name(name), _display_value(value)) for name, value in identity if value not in ("", None)]
+    for session in run.sittings:
+        settings.append((f"versions, {session.started}", _display_value(session.versions)))
+        settings.append((f"machine, {session.started}", _display_value(session.machine)))
+    return settings
 
 
-def _plain(value: Any) -> str:
+def _display_value(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_display_value(item)}" for name, item in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _overview(records: Sequence[Record]) -> Markup:
-    """First against best score; empty for a single sample, whose own curve says more."""
-    if len(records) == 1:
+    """The figure of first against best scores; empty where no sample has more than one picture."""
+    if len(records) == 1 or all(len(record.steps) == 1 for record in records):
         return Markup("")
     return Markup(inline(first_against_best(records), "First against best score of each sample"))
 
 
-def _sample(folder: Path, record: Record, place: int, threshold: float | None) -> SampleView:
-    side = LARGE if place < FULL else THUMBNAIL
-    best = record.returned if record.best is None else record.best
-    after = ("Returned" if best == record.returned else "Best", record.steps[best])
+def _sample_view(folder: Path, run: Run, record: Record, *, index: int) -> SampleView:
+    side = LARGE if index < FULL else THUMBNAIL
+    best = record.result if record.best is None else record.steps[record.best]
+    caption = "Returned" if best is record.result else "Best"
     return SampleView(
-        anchor=f"sample-{place}",
+        anchor=f"sample-{index}",
         record=record,
+        judge=judge_of(run.config.reward, record.prompt),
+        change=describe_result(record.steps, record.returned),
         marks=_sample_marks(record),
-        before=("First", words.number(record.first.score), embed(folder / record.first.picture, side)),
-        after=(after[0], words.number(after[1].score), embed(folder / after[1].picture, side)),
-        steps=_steps(folder, record) if place < FULL else (),
-        curve=_curve(record, threshold) if place < FULL and len(record.steps) > 1 else Markup(""),
+        before=_picture_view(folder / record.first.picture, "First", score=record.first.score, side=side),
+        after=_picture_view(folder / best.picture, caption, score=best.score, side=side),
+        judgement=_judgement(record.result),
+        steps=_step_views(folder, record) if index < FULL else (),
+        curve=_curve(run, record) if index < FULL and len(record.steps) > 1 else Markup(""),
     )
 
 
-def _curve(record: Record, threshold: float | None) -> Markup:
+def _picture_view(path: Path, caption: str, *, score: float | None, side: int) -> PictureView:
+    return PictureView(caption, words.number(score), embed(path, side))
+
+
+def _curve(run: Run, record: Record) -> Markup:
+    threshold = run.config.threshold_of(record.prompt.category)
     return Markup(inline(score_curve(record, threshold=threshold), f"Score by step for {record.prompt.text}"))
 
 
 def _sample_marks(record: Record) -> tuple[str, ...]:
-    found = dict.fromkeys(mark for step in record.steps for mark in marks(step))
-    if looks_hacked(record):
-        found["possible reward hacking"] = None
-    return tuple(found)
+    """The failures of all steps, each once, and reward hacking."""
+    marks = dict.fromkeys(mark for step in record.steps for mark in failure_marks(step))
+    return (*marks, "possible reward hacking") if looks_hacked(record) else tuple(marks)
 
 
-def _steps(folder: Path, record: Record) -> tuple[StepView, ...]:
-    texts = [None, *(step.visualisation for step in record.steps)]
-    return tuple(_step(folder, record, place, texts[place]) for place in range(len(record.steps)))
-
-
-def _step(folder: Path, record: Record, place: int, previous: str | None) -> StepView:
-    step = record.steps[place]
-    text = step.visualisation
-    changed = previous is not None and text is not None and text != previous
-    return StepView(
-        title=f"Step {step.index}",
-        score=words.number(step.score),
-        facts=_facts(step),
-        marks=tuple(marks(step)),
-        returned=place == record.returned,
-        alt=f"Step {step.index} for “{record.prompt.text}”, score {words.number(step.score)}",
-        thumbnail=embed(folder / step.picture, THUMBNAIL),
-        visualisation=text if text != previous else None,
-        changes=tuple(words.word_diff(previous, text)) if changed and previous and text else (),
+def _step_views(folder: Path, record: Record) -> tuple[StepView, ...]:
+    previous_texts = [None, *(step.visualisation for step in record.steps)]
+    return tuple(
+        _step_view(folder, record, index, previous=previous_texts[index]) for index in range(len(record.steps))
     )
 
 
+def _step_view(folder: Path, record: Record, index: int, *, previous: str | None) -> StepView:
+    step = record.steps[index]
+    text = step.visualisation
+    return StepView(
+        title=f"Step {step.index}",
+        score=words.number(step.score),
+        change=describe_step(step),
+        facts=_facts(step),
+        marks=tuple(failure_marks(step)),
+        returned=index == record.returned,
+        alt=f"Step {step.index} for “{record.prompt.text}”, score {words.number(step.score)}",
+        thumbnail=embed(folder / step.picture, THUMBNAIL),
+        visualisation=text if text != previous else None,
+        word_changes=tuple(word_diff(previous, text)) if previous and text and text != previous else (),
+    )
+
+
+def _judgement(step: StepRecord) -> list[tuple[str, str]]:
+    """The named parts of the score, and the judge's reason."""
+    parts = [(name, words.number(value)) for name, value in step.parts.items()]
+    return parts + ([("reason", step.reason)] if step.reason else [])
+
+
 def _facts(step: StepRecord) -> tuple[tuple[str, str], ...]:
-    """What is known of a step, in words; facts that say nothing are left out."""
-    facts = [(name, words.number(value)) for name, value in step.parts.items()]
-    facts += [("reason", step.reason)] if step.reason else []
+    """Name and value of what the record says of a step; empty values are left out."""
+    facts = _judgement(step)
     if step.judged is not None:
         facts.append(("report metric", words.number(step.judged.score)))
-    facts.append(("moved", " and ".join(step.moved) or "nothing"))
-    for modality, info in step.info.items():
-        facts.append((f"{modality} tokens changed", f"{info.tokens_changed} of {info.free_tokens} free"))
+    updates = [(modality, step.info[modality]) for modality in moved_latents(step) if modality in step.info]
+    for modality, info in updates:
         facts.append((f"{modality} update", f"loss {info.loss:.3g}, gradient {info.gradient_norm:.3g}, "
                       f"norm {info.update_norm:.3g}, distance {info.distance:.3g}"))  # fmt: skip
         if info.surprise is not None:

@@ -1,4 +1,4 @@
-"""Published rows, quoted: MILR (arXiv 2509.22761), Tables 1, 2, 3, 6 and 7. None of them was run here."""
+"""Published results, quoted from MILR (arXiv 2509.22761), Tables 1, 2, 3, 6 and 7. None of them was run here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 SOURCE = "quoted, arXiv 2509.22761, Table {}"
 HEADING = "Quoted from the paper, not run here"
-SAID = "One picture per prompt; no intervals were published."
-ELSEWHERE = ("These rows are about photographs, another world than the shapes above: rules and names of categories are "
-             "the same, but the numbers cannot be compared.")  # fmt: skip
+CAVEAT = "One picture per prompt; no intervals were published."
+SHAPES_CAVEAT = ("These rows are about photographs, another world than the shapes above: rules and names of categories "
+                 "are the same, but the numbers cannot be compared.")  # fmt: skip
 GENEVAL = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 COMPBENCH = ("color", "shape", "texture", "spatial", "non_spatial", "complex")
 PUBLISHED = ("geneval", "t2i-compbench", "wise")
 ABLATION, REWARD = "ablation of Janus-Pro-7B+MILR", "search reward of Janus-Pro-7B+MILR"
-# By benchmark: number of the table, its key, what its rows are, the prefix of its category columns (- : it has
-# none), its overall column.
+# By benchmark: number of the table, its key in paper_numbers.json, the kind of its rows, the prefix of its category
+# columns ("-": it has none), the name of its overall column.
 TABLES: Mapping[str, tuple[tuple[int, str, str, str, str], ...]] = {
     "geneval": (
         (1, "table1_geneval", "", "", "overall"),
@@ -42,7 +42,7 @@ DOUBTS = {(7, "UnifiedReward"): "published as 0.4651; its six entries average 0.
 
 @dataclass(frozen=True)
 class QuotedRow:
-    """A published row: scores in [0, 1], one picture per prompt, no interval. `label` says from where it is quoted."""
+    """A published row: scores in [0, 1] without intervals. `label` names the source, `doubt` an inconsistency in it."""
 
     system: str
     group: str
@@ -54,7 +54,7 @@ class QuotedRow:
 
 @dataclass(frozen=True)
 class Quotation:
-    """The published rows of a benchmark with what must be said about them."""
+    """The published rows of a benchmark, with the caveats that must be shown with them."""
 
     heading: str
     sentences: tuple[str, ...]
@@ -63,22 +63,25 @@ class Quotation:
 
 
 def quoted_rows(benchmark: str) -> list[QuotedRow]:
-    """The paper's rows for geneval, t2i-compbench or wise; for shapes those of geneval; empty for any other."""
-    known = "geneval" if benchmark == "shapes" else benchmark
-    return [row for table in TABLES.get(known, ()) for row in _rows(known, *table)]
+    """The paper's rows for geneval, t2i-compbench or wise; for shapes those of geneval; [] for any other benchmark."""
+    source = _published_benchmark(benchmark)
+    return [row for table in TABLES.get(source, ()) for row in _rows(source, *table)]
+
+
+def _published_benchmark(benchmark: str) -> str:
+    return "geneval" if benchmark == "shapes" else benchmark
 
 
 def quotation(benchmark: str, quoted: bool | None = None) -> Quotation | None:
-    """What is shown under a table of `benchmark`; None when nothing is.
+    """The published rows to show under a table of `benchmark`; None when none are shown.
 
     `quoted` None shows rows where the benchmark is the paper's, True also under shapes, False never.
     """
     rows = quoted_rows(benchmark)
     if quoted is False or not rows or (quoted is None and benchmark not in PUBLISHED):
         return None
-    sentences = (SAID,) if benchmark in PUBLISHED else (SAID, ELSEWHERE)
-    known = CATEGORIES["geneval" if benchmark == "shapes" else benchmark]
-    return Quotation(HEADING, sentences, known, tuple(rows))
+    sentences = (CAVEAT,) if benchmark in PUBLISHED else (CAVEAT, SHAPES_CAVEAT)
+    return Quotation(HEADING, sentences, CATEGORIES[_published_benchmark(benchmark)], tuple(rows))
 
 
 def _rows(benchmark: str, table: int, key: str, group: str, prefix: str, overall: str) -> list[QuotedRow]:
@@ -91,13 +94,13 @@ def _rows(benchmark: str, table: int, key: str, group: str, prefix: str, overall
             categories={name: row[prefix + name] for name in CATEGORIES[benchmark] if prefix + name in row},
             doubt=DOUBTS.get((table, row["system"]), ""),
         )
-        for row in _numbers()[key]
+        for row in _paper_numbers()[key]
         if row[overall] is not None
     ]
 
 
 @cache
-def _numbers() -> dict[str, Any]:
+def _paper_numbers() -> dict[str, Any]:
     file = resources.files("milr.report").joinpath("paper_numbers.json")
     numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return numbers

@@ -1,4 +1,7 @@
-"""The numbers of a run. A missing judgement is not a zero: means are over the scored, with the bounds beside them."""
+"""The numbers of a run. A missing judgement is not a zero: means are over the scored pictures, with bounds beside them.
+
+An update counts only where latents moved: the steps of `frozen` are no updates.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,20 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from milr.report.failures import looks_hacked, marks
+from milr.report.changes import moved_latents
+from milr.report.failures import failure_marks, looks_hacked
 from milr.report.statistics import Group, Interval, interval_of_mean, interval_of_share
 from milr.runs.store import Record, StepRecord
-from milr.types import Cost
+from milr.types import Cost, Prompt
 
-ThresholdOf = Callable[[str], float | None]
+ThresholdOf = Callable[[str], float | None]  # category -> threshold on the score, None: there is none
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one kind of picture. `lowest` and `highest` are the means with the unscored as 0 and as 1.
+    """Scores of `n` pictures. `lowest` and `highest` are the mean with the unscored pictures as 0 and as 1.
 
-    `right` is the share of the scored above the threshold (None without a threshold).
+    `right` is the share of the scored pictures above the threshold (None without a threshold).
     """
 
     n: int
@@ -40,7 +44,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Gain:
-    """Returned minus first score over the samples where both were scored."""
+    """Returned minus first score, over the `n` samples in which both pictures were scored."""
 
     n: int
     mean: float | None
@@ -49,7 +53,12 @@ class Gain:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers. `judged_*` are by the report metric, where one was asked; the others by the search reward."""
+    """The numbers of a run. `judged_*` are scores by the report metric, where it was asked; the others by the reward.
+
+    `update_steps` counts the steps at which latents moved, `text_changed` is the share of them with a new text,
+    `free_tokens` the mean number of free tokens by modality. `judges` splits the summary by judge where the search
+    reward is one of two: their scores are not comparable, and the means over both are no result.
+    """
 
     samples: int
     prompts: int
@@ -67,29 +76,42 @@ class Summary:
     marks: Mapping[str, int]
     cost: Cost
     categories: Mapping[str, Summary] = field(default_factory=dict)
+    judges: Mapping[str, Summary] = field(default_factory=dict)
 
 
-def summarise(records: Sequence[Record], *, threshold_of: ThresholdOf = lambda category: None) -> Summary:
-    """The numbers of at least one record; `threshold_of` a category says which scores are right (strictly above)."""
+def summarise(records: Sequence[Record], *, threshold_of: ThresholdOf = lambda category: None,
+              judge_of: Callable[[Prompt], str] = lambda prompt: "") -> Summary:  # fmt: skip
+    """The numbers of at least one record (else ValueError).
+
+    A score is right where it is strictly above `threshold_of` the prompt's category. `judge_of` names the judge that
+    scored a prompt ("": the search reward is a single judge).
+    """
     if not records:
         raise ValueError("a summary needs at least one record")
-    return dataclasses.replace(_summarise(records, threshold_of), categories=_by_category(records, threshold_of))
+    return dataclasses.replace(
+        _summarise(records, threshold_of),
+        categories=_by_group(records, threshold_of, lambda prompt: prompt.category),
+        judges=_by_group(records, threshold_of, judge_of),
+    )
 
 
-def _by_category(records: Sequence[Record], threshold_of: ThresholdOf) -> dict[str, Summary]:
-    names = sorted({record.prompt.category for record in records})
-    if names == [""]:
+def _by_group(records: Sequence[Record], threshold_of: ThresholdOf, group_of: Callable[[Prompt], str]
+              ) -> dict[str, Summary]:  # fmt: skip
+    """The summary of each group of prompts by its name, sorted; {} where no prompt has a group."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(group_of(record.prompt), []).append(record)
+    if list(groups) == [""]:
         return {}
-    members = {name: [record for record in records if record.prompt.category == name] for name in names}
-    return {name or "other": _summarise(group, threshold_of) for name, group in members.items()}
+    return {name or "other": _summarise(group, threshold_of) for name, group in sorted(groups.items())}
 
 
 def _summarise(records: Sequence[Record], threshold_of: ThresholdOf) -> Summary:
-    updates = [step for record in records for step in record.steps if step.moved]
+    updates = [step for record in records for step in record.steps if moved_latents(step)]
     stops = Counter(str(record.stop) for record in records)
     return Summary(
         samples=len(records),
-        prompts=len({_cluster(record) for record in records}),
+        prompts=len({_prompt_key(record) for record in records}),
         first=_scores(records, [record.first.score for record in records], threshold_of),
         returned=_scores(records, [record.result.score for record in records], threshold_of),
         gain=_gain(records),
@@ -106,16 +128,16 @@ def _summarise(records: Sequence[Record], threshold_of: ThresholdOf) -> Summary:
     )
 
 
-def _cluster(record: Record) -> Group:
+def _prompt_key(record: Record) -> Group:
     return (record.prompt.id, record.prompt.text)
 
 
 def _scores(records: Sequence[Record], values: Sequence[float | None], threshold_of: ThresholdOf) -> Scores:
     pairs = [(record, value) for record, value in zip(records, values, strict=True) if value is not None]
-    groups, scored = [_cluster(record) for record, _ in pairs], [value for _, value in pairs]
+    groups, scored = [_prompt_key(record) for record, _ in pairs], [value for _, value in pairs]
     limits = [threshold_of(record.prompt.category) for record, _ in pairs]
-    known = [place for place, limit in enumerate(limits) if limit is not None]
-    right = [scored[place] > (limits[place] or 0.0) for place in known]
+    limited = [index for index, limit in enumerate(limits) if limit is not None]
+    right = [scored[index] > (limits[index] or 0.0) for index in limited]
     return Scores(
         n=len(values),
         scored=len(scored),
@@ -124,20 +146,20 @@ def _scores(records: Sequence[Record], values: Sequence[float | None], threshold
         highest=(sum(scored) + len(values) - len(scored)) / len(values),
         interval=interval_of_mean(groups, scored),
         right=_mean(right),
-        right_interval=interval_of_share([groups[place] for place in known], right) if right else None,
+        right_interval=interval_of_share([groups[index] for index in limited], right) if right else None,
     )
 
 
 def _judged(records: Sequence[Record], steps: Sequence[StepRecord]) -> Scores | None:
-    asked = [(record, step.judged.score) for record, step in zip(records, steps, strict=True) if step.judged]
-    if not asked:
+    judged = [(record, step.judged.score) for record, step in zip(records, steps, strict=True) if step.judged]
+    if not judged:
         return None
-    return _scores([record for record, _ in asked], [score for _, score in asked], lambda category: None)
+    return _scores([record for record, _ in judged], [score for _, score in judged], lambda category: None)
 
 
 def _gain(records: Sequence[Record]) -> Gain:
     pairs = [
-        (_cluster(record), record.result.score - record.first.score)
+        (_prompt_key(record), record.result.score - record.first.score)
         for record in records
         if record.result.score is not None and record.first.score is not None
     ]
@@ -150,27 +172,27 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _free_tokens(updates: Sequence[StepRecord]) -> dict[str, float]:
-    """The mean number of free tokens of each modality over the steps that moved it."""
+    """The mean number of free tokens of each modality, over the steps at which it was updated."""
     counts: dict[str, list[int]] = {}
     for step in updates:
         for modality, info in step.info.items():
             counts.setdefault(modality, []).append(info.free_tokens)
-    return {modality: sum(found) / len(found) for modality, found in counts.items()}
+    return {modality: sum(values) / len(values) for modality, values in counts.items()}
 
 
 def _count_marks(records: Sequence[Record]) -> dict[str, int]:
-    found = Counter(mark for record in records for step in record.steps for mark in marks(step))
-    found["possible reward hacking"] = sum(looks_hacked(record) for record in records)
-    return {mark: count for mark, count in found.items() if count}
+    counts = Counter(mark for record in records for step in record.steps for mark in failure_marks(step))
+    counts["possible reward hacking"] = sum(looks_hacked(record) for record in records)
+    return {mark: count for mark, count in counts.items() if count}
 
 
 def to_json(summary: Summary, **about: Any) -> bytes:
-    """report.json: the summary, beside whatever `about` says of the run."""
+    """The content of report.json: the summary, after the fields `about` of the run."""
     return json.dumps({**about, **dataclasses.asdict(summary)}, indent=1, ensure_ascii=False).encode()
 
 
 def to_csv(records: Sequence[Record]) -> bytes:
-    """table.csv: one row per sample; an empty score is unscored."""
+    """The content of table.csv: one row per sample; an empty score is unscored."""
     content = io.StringIO(newline="")
     rows = [_row(record) for record in records]
     writer = csv.DictWriter(content, fieldnames=list(rows[0]), lineterminator="\n")

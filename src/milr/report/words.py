@@ -1,10 +1,6 @@
-"""Numbers, reasons and changes of text as a reader should meet them."""
+"""Numbers and reasons as the pages show them: scores as fractions, shares in percent."""
 
 from __future__ import annotations
-
-import difflib
-import re
-from typing import Literal, NamedTuple
 
 from milr.report.statistics import Interval
 from milr.report.summary import Scores
@@ -18,57 +14,45 @@ STOPS: dict[StopReason, str] = {
 }
 
 
-class Change(NamedTuple):
-    """A stretch of words that is kept, inserted or deleted."""
-
-    kind: Literal["same", "ins", "del"]
-    text: str
-
-
-def word_diff(old: str, new: str) -> list[Change]:
-    """What became of the words of `old` in `new`; spaces belong to the word before them."""
-    before, after = re.findall(r"\S+\s*", old), re.findall(r"\S+\s*", new)
-    matcher = difflib.SequenceMatcher(None, [w.strip() for w in before], [w.strip() for w in after], autojunk=False)
-    changes = []
-    for kind, i, j, k, m in matcher.get_opcodes():
-        if kind == "equal":
-            changes.append(Change("same", "".join(after[k:m])))
-            continue
-        changes += [Change("del", "".join(before[i:j])), Change("ins", "".join(after[k:m]))]
-    return [change for change in changes if change.text]
-
-
 def number(value: float | None, digits: int = 2) -> str:
-    """A score or another number; a missing one is unscored."""
+    """A score or another number; a missing score is "unscored"."""
     return "unscored" if value is None else f"{value:.{digits}f}"
 
 
-def share(value: float | None) -> str:
-    """A share in percent, or a dash where there is nothing to share."""
-    return "–" if value is None else f"{100 * value:.0f} %"
+def share(value: float | None, bounds: Interval | None = None) -> str:
+    """A share in percent, with its 95 % interval in percent; a dash where there is no value."""
+    if value is None:
+        return "–"
+    return f"{_percent(value)} [{_percent(bounds.low)}, {_percent(bounds.high)}]" if bounds else _percent(value)
 
 
-def interval(found: Interval | None) -> str:
-    """A 95 % interval in brackets; empty where none can be had."""
-    return "" if found is None else f"[{found.low:.2f}, {found.high:.2f}]"
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
 
 
-def scores(found: Scores) -> str:
-    """Mean with interval, how many were scored, and the bounds when some were not."""
-    words = f"{number(found.mean)} {interval(found.interval)}".strip()
-    if found.scored == found.n:
-        return words
-    return f"{words}, {found.scored} scored of {found.n}, bounds {found.lowest:.2f} to {found.highest:.2f}"
+def interval(bounds: Interval | None) -> str:
+    """A 95 % interval of a score in brackets; "" where there is none."""
+    return "" if bounds is None else f"[{bounds.low:.2f}, {bounds.high:.2f}]"
+
+
+def scores(summary: Scores) -> str:
+    """Mean with interval; where pictures are unscored also how many were scored, and the bounds of the mean."""
+    mean = f"{number(summary.mean)} {interval(summary.interval)}".strip()
+    if summary.scored == summary.n:
+        return mean
+    bounds = f"{summary.lowest:.2f} to {summary.highest:.2f}"
+    return f"{mean}, {summary.scored} scored of {summary.n}, bounds {bounds}"
 
 
 def cost(spent: Cost) -> str:
-    """What was spent, in counts first."""
+    """A cost in words, counts before seconds."""
     return (
-        f"{_count(spent.pictures, 'picture')}, {spent.token_steps:,} token-steps, "
-        f"{_count(spent.reward_calls, 'reward call')}, "
+        f"{count(spent.pictures, 'picture')}, {spent.token_steps:,} token-steps, "
+        f"{count(spent.reward_calls, 'reward call')}, "
         f"{spent.model_seconds:.1f} s model, {spent.reward_seconds:.1f} s reward"
     )
 
 
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+def count(n: int, noun: str) -> str:
+    """A number with its noun in the right number, such as "1 picture" or "2,000 pictures"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""Runs on disk: what a run is (config), how it is kept (store), how its jobs are worked off (runner)."""
+"""Runs on disk: configuration (config), folder (store), records, execution of jobs (runner), official layouts."""

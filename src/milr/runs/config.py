@@ -1,7 +1,7 @@
 """The identity of a run: everything that determines its tokens and scores, and nothing else.
 
-What may change between two sittings of the same run (how many prompts are in flight, the folder, the machine,
-package versions) is not part of it; the store writes machine and versions beside it.
+What may change when a run is resumed (how many samples are in flight, the folder, the machine, package versions) is
+not part of the identity; the store writes machine and versions to run.json beside it.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 
 from milr.types import Prompt
 
-LABELS = frozenset({"command", "label", "notes", "thresholds"})
+OUTSIDE_IDENTITY = frozenset({"command", "label", "notes", "thresholds"})
 NOT_SET = "not set"
-LONGEST = 48
+MAX_VALUE_LENGTH = 48
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON would give it back: lists, string keys, whole floats as integers, odd floats as words."""
+def to_json_value(value: Any) -> Any:
+    """`value` as it comes back from JSON: lists, string keys, whole floats as integers, nan and infinity as strings."""
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {str(name): to_json_value(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json_value(item) for item in value]
     if isinstance(value, float):
-        return _plain_number(value)
+        return _to_json_number(value)
     return value
 
 
-def _plain_number(value: float) -> float | int | str:
+def _to_json_number(value: float) -> float | int | str:
     if not math.isfinite(value):
         return str(value)
     return int(value) if value.is_integer() else float(value)
 
 
 def digest_of(value: Any) -> str:
-    """The sha256 of `value` as canonical JSON."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """The sha256 of `value` as canonical JSON, in hexadecimal digits."""
+    text = json.dumps(to_json_value(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -49,14 +49,14 @@ def prompts_digest(prompts: Iterable[Prompt]) -> str:
     return digest_of([[prompt.id, prompt.text, prompt.category, prompt.metadata] for prompt in prompts])
 
 
-Plain = Annotated[dict[str, JsonValue], BeforeValidator(plain)]
+JsonMapping = Annotated[dict[str, JsonValue], BeforeValidator(to_json_value)]
 
 
 class RunConfig(BaseModel):
-    """What a run is. `settings` are the method's and the search's values after presets and flags are resolved.
+    """The configuration of a run. `settings` are the values of method and stop rule after presets and flags.
 
-    `notes` say what a score cannot be compared with, `thresholds` above what a picture is right, by category; both
-    follow from the rest.
+    `notes` say what a score cannot be compared with. `thresholds` maps a category to the score above which a picture
+    is right. Both follow from the other fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -67,15 +67,15 @@ class RunConfig(BaseModel):
     prompts_digest: str
     prompt_count: int
     model: str
-    model_identity: Plain = {}
+    model_identity: JsonMapping = {}
     reward: str
-    reward_identity: Plain = {}
+    reward_identity: JsonMapping = {}
     report_metric: str = ""
-    metric_identity: Plain = {}
+    metric_identity: JsonMapping = {}
     oracle: bool = False
     method: str
     preset: str = ""
-    settings: Plain = {}
+    settings: JsonMapping = {}
     seed: int = 0
     samples: int = 1
     role_tags: str = ""
@@ -85,63 +85,64 @@ class RunConfig(BaseModel):
     thresholds: dict[str, float] = {}
 
     def threshold_of(self, category: str) -> float | None:
-        """Above which score of the search reward a picture of this category is right; None: not known."""
-        whole = self.settings.get("threshold")
-        return self.thresholds.get(category, float(whole) if isinstance(whole, (int, float)) else None)
+        """The search-reward score above which a picture of this category is right; None where no threshold is set."""
+        default = self.settings.get("threshold")
+        return self.thresholds.get(category, float(default) if isinstance(default, (int, float)) else None)
 
     def identity(self) -> dict[str, Any]:
-        """Flat names to values: what the digest covers and what `differences` compares."""
-        fields = {name: value for name, value in self.model_dump(mode="json").items() if name not in LABELS}
+        """The values that the digest covers and `describe_differences` compares, by flat name."""
+        fields = {name: value for name, value in self.model_dump(mode="json").items() if name not in OUTSIDE_IDENTITY}
         settings = fields.pop("settings")
         flat = {f"setting {name}" if name in fields else name: value for name, value in settings.items()}
         for owner in ("model", "reward", "metric"):
-            flat |= _flat(owner, fields.pop(f"{owner}_identity"))
+            flat |= _flatten(owner, fields.pop(f"{owner}_identity"))
         count = fields.pop("prompt_count")
         fields["prompts"] = f"{count} ({fields.pop('prompts_digest')})"
         return {**flat, **fields}
 
     @property
     def digest(self) -> str:
-        """Two configurations with one digest make the same tokens and scores."""
+        """The sha256 of the identity: configurations with equal digests give the same tokens and scores."""
         return digest_of(self.identity())
 
 
-def _flat(owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """One name for each value, however deep it lies."""
-    found: dict[str, Any] = {}
+def _flatten(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one mapping; a name is the path of keys, separated by spaces."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
-        found |= _flat(f"{owner} {name}", value) if isinstance(value, Mapping) else {f"{owner} {name}": value}
-    return found
+        flat |= _flatten(f"{prefix} {name}", value) if isinstance(value, Mapping) else {f"{prefix} {name}": value}
+    return flat
 
 
-def differences(old: RunConfig, new: RunConfig) -> list[str]:
-    """What tells two configurations apart, in words: `learning_rate: 0.03 there, 0.1 here`."""
-    there, here = plain(old.identity()), plain(new.identity())
+def describe_differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """One phrase for each value in which two configurations differ: `learning_rate: 0.03 there, 0.1 here`."""
+    there, here = to_json_value(old.identity()), to_json_value(new.identity())
     names = sorted(there.keys() | here.keys())
     return [
-        f"{shown(name)}: {_told_apart(there.get(name, NOT_SET), here.get(name, NOT_SET))}"
+        f"{display_name(name)}: {_describe_difference(there.get(name, NOT_SET), here.get(name, NOT_SET))}"
         for name in names
         if digest_of(there.get(name, NOT_SET)) != digest_of(here.get(name, NOT_SET))
     ]
 
 
-def shown(name: str) -> str:
-    """The name of a part of the identity in words: `metric own wording` is the metric's wording, whoever wrote it."""
+def display_name(name: str) -> str:
+    """The name of an identity value as a reader sees it: `metric own wording` becomes `metric wording`."""
     return name.replace(" own ", " ")
 
 
-def _told_apart(there: Any, here: Any) -> str:
-    if max(len(_shown(there)), len(_shown(here))) <= LONGEST:
-        return f"{_shown(there)} there, {_shown(here)} here"
-    first, second = _cut(_shown(there)), _cut(_shown(here))
+def _describe_difference(there: Any, here: Any) -> str:
+    first, second = _display_value(there), _display_value(here)
+    if max(len(first), len(second)) <= MAX_VALUE_LENGTH:
+        return f"{first} there, {second} here"
+    first, second = _truncate(first), _truncate(second)
     return f"{first} there, {second} here" if first != second else f"{first} there, another value here"
 
 
-def _shown(value: Any) -> str:
+def _display_value(value: Any) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= 24 else text[:21] + "..."

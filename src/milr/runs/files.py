@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and a folder that one process writes at a time."""
+"""Atomic writes of files, and a lock that lets one process at a time write a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTIAL = ".partial"
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write under a temporary name, then rename; `durable` also survives a power cut (fsync of file and folder)."""
+    """Write to a temporary file, then rename it; `durable` also survives a power cut (fsync of file and folder)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -31,7 +31,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable where the system can (some file systems refuse to sync a folder)."""
+    """Make a rename durable where the file system supports fsync of a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -41,20 +41,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, pattern: str = "*") -> None:
-    """Delete what a killed process left half-written under `folder`; the caller holds the folder's lock."""
+    """Delete the temporary files of a killed process in `folder`; the caller must hold the folder's lock."""
     for path in folder.glob(f".{pattern}{PARTIAL}"):
         path.unlink(missing_ok=True)
 
 
 class FolderLock:
-    """One writer per folder. The system lets go of the lock when the process ends, however it ends."""
+    """An exclusive lock on a folder. The operating system releases it when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".lock"
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> None:
-        """Take the lock or raise UsageError at once."""
+        """Take the lock; UsageError at once where another process holds it or the file system has no locks."""
         import fcntl  # not on every system; reading a run must work there too
 
         file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
@@ -73,7 +73,7 @@ class FolderLock:
         self._file = file
 
     def release(self) -> None:
-        """Let go of the lock; harmless when it is not held."""
+        """Release the lock; does nothing when it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""What is kept of one sample, as JSON. No tensors: reading a record loads no torch."""
+"""The record of one finished sample, as JSON. It holds no tensors, so reading one does not load torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION: Final = 1
 
 
 class Judgement(BaseModel):
-    """A score by the report metric; `score` None is unscored."""
+    """A score in [0, 1] by the report metric; `score` None is unscored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,9 +23,10 @@ class Judgement(BaseModel):
 
 
 class StepRecord(BaseModel):
-    """One step of a sample. `picture` is relative to the run's folder; `judged` is the report metric's word, if asked.
+    """One step of a sample. `picture` is a path relative to the run's folder.
 
-    `visualisation` None: drawn from the bare prompt.
+    `judged` is the report metric's score of the picture (None: it was not asked). `visualisation` None: the picture was
+    drawn from the bare prompt.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -64,21 +65,21 @@ class Record(BaseModel):
     cost: Cost
 
     @model_validator(mode="after")
-    def _points_at_its_steps(self) -> Self:
-        places = {self.returned, self.returned if self.best is None else self.best}
-        if not places <= set(range(len(self.steps))):
+    def _check_positions(self) -> Self:
+        positions = {self.returned, self.returned if self.best is None else self.best}
+        if not positions <= set(range(len(self.steps))):
             raise ValueError("best and returned must be positions in steps")
         return self
 
     @property
     def unjudged(self) -> bool:
-        """Whether a judge gave up, so that it is to be asked again."""
-        asked = [step.judged for step in self.steps if step.judged]
-        return self.stop == "judge_failed" or any(judged.score is None for judged in asked)
+        """Whether a judge gave up on this sample, so that the next run asks it again."""
+        judgements = [step.judged for step in self.steps if step.judged]
+        return self.stop == "judge_failed" or any(judgement.score is None for judgement in judgements)
 
     @property
     def first(self) -> StepRecord:
-        """The untouched first step."""
+        """Step 0, before any update."""
         return self.steps[0]
 
     @property
@@ -88,10 +89,10 @@ class Record(BaseModel):
 
 
 def to_record(outcome: Outcome, pictures: Sequence[str]) -> Record:
-    """The record of `outcome`, whose pictures are kept at the paths `pictures`."""
+    """The record of `outcome`; `pictures` are the paths of its steps' pictures, relative to the run's folder."""
     steps = (
-        _to_step(step, picture, outcome.judged.get(place))
-        for place, (step, picture) in enumerate(zip(outcome.steps, pictures, strict=True))
+        _to_step_record(step, picture, outcome.judged.get(index))
+        for index, (step, picture) in enumerate(zip(outcome.steps, pictures, strict=True))
     )
     return Record(
         prompt=outcome.prompt,
@@ -105,7 +106,7 @@ def to_record(outcome: Outcome, pictures: Sequence[str]) -> Record:
     )
 
 
-def _to_step(step: Step, picture: str, judged: Score | None) -> StepRecord:
+def _to_step_record(step: Step, picture: str, judged: Score | None) -> StepRecord:
     text = step.rollout.visualisation or TextTrace("", ())
     return StepRecord(
         index=step.index,

@@ -1,9 +1,9 @@
-"""Works off a run's jobs, several at once. What is finished is written at once and never lost.
+"""Runs a run's jobs, several at once, and writes each outcome to disk as soon as its job is finished.
 
-When one job fails, or a judge has given up on DEAD new jobs in a row, no new ones start, those in flight finish and are
-written, and the failure is raised. A sample that no judge could judge is made again by the next run, after all new
-ones. When the run is cancelled, those in flight are dropped (the same command resumes) and a record being written is
-still written.
+When one job fails, or a judge has given up on MAX_UNJUDGED new jobs in a row, no new job starts, the jobs in flight
+finish and are written, and the failure is raised. A sample that no judge could score is searched again by the next run,
+after all new samples. When the run is cancelled, the jobs in flight are dropped (the same command resumes), and a
+record that is being written is completed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 from milr.runs.store import RunStore, name_of
 from milr.types import JudgeError, Outcome, Prompt
 
-DEAD = 8
+MAX_UNJUDGED = 8
 SearchOne = Callable[[Prompt, int], Awaitable[Outcome]]
 
 
@@ -30,7 +30,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """News of one job. `done` of `total` samples are on disk, those found there at the start included."""
+    """What happened to one job. `done` of `total` samples are on disk, those of earlier runs included.
+
+    `kind`: "found" (its record was on disk already), "started", "finished" or "failed".
+    """
 
     kind: Literal["found", "started", "finished", "failed"]
     job: Job
@@ -42,42 +45,53 @@ class Event:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many samples the run has, how many were found finished, and how many were made now."""
+    """How many samples the run has, how many of them were on disk before, and how many were made now."""
 
     total: int
-    found: int
-    made: int
+    existing: int
+    new: int
 
 
 OnEvent = Callable[[Event], None]
 
 
 def jobs_of(prompts: Iterable[Prompt], samples: int = 1) -> list[Job]:
-    """The first sample of every prompt, then the second of every prompt: an interrupted run covers all prompts."""
+    """One job per prompt and sample: sample 0 of every prompt, then sample 1 of every prompt, and so on.
+
+    In this order an interrupted run covers all prompts.
+    """
     prompts = list(prompts)
     return [Job(prompt, sample) for sample in range(samples) for prompt in prompts]
 
 
 async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in_flight: int = 8,
               on_event: OnEvent | None = None) -> Tally:  # fmt: skip
-    """Search for every job without a record, at most `in_flight` at once, and write each outcome when it is there."""
-    todo = list({name_of(job.prompt, job.sample): job for job in jobs}.values())
-    shift = _Shift(store, search_one, on_event or (lambda event: None), len(todo))
-    left = [job for job in todo if not shift.found_already(job)]
-    shift.again = {name_of(job.prompt, job.sample) for job in left if store.record(job.prompt, job.sample)}
-    waiting = iter(sorted(left, key=lambda job: name_of(job.prompt, job.sample) in shift.again))
-    found = shift.done
+    """Call `search_one` for every job without a finished record, at most `in_flight` at once, and write each outcome.
+
+    Two jobs with the same prompt and sample are one job. Raises the first failure of a job, JudgeError where a judge
+    gave up on MAX_UNJUDGED new jobs in a row.
+    """
+    unique = list({name_of(job.prompt, job.sample): job for job in jobs}.values())
+    workers = _Workers(store, search_one, on_event or (lambda event: None), len(unique))
+    remaining = [job for job in unique if not workers.skip_finished(job)]
+    workers.retried = {name_of(job.prompt, job.sample) for job in remaining if store.record(job.prompt, job.sample)}
+    queue = iter(sorted(remaining, key=lambda job: name_of(job.prompt, job.sample) in workers.retried))
+    existing = workers.done
     async with asyncio.TaskGroup() as group:
         for _ in range(max(1, in_flight)):
-            group.create_task(shift.work(waiting))
-    if shift.failures:
-        raise _first_of(shift.failures)
-    return Tally(shift.total, found, shift.done - found)
+            group.create_task(workers.work(queue))
+    if workers.failures:
+        raise _first_failure(workers.failures)
+    return Tally(workers.total, existing, workers.done - existing)
 
 
 @dataclass
-class _Shift:
-    """What the workers of one run share."""
+class _Workers:
+    """The state that the concurrent workers of one run share.
+
+    `unjudged` counts the new jobs in a row that no judge could score; `retried` names the samples that an earlier run
+    could not have scored.
+    """
 
     store: RunStore
     search_one: SearchOne
@@ -86,28 +100,28 @@ class _Shift:
     done: int = 0
     failures: list[Exception] = field(default_factory=list)
     unjudged: int = 0
-    again: set[str] = field(default_factory=set)
+    retried: set[str] = field(default_factory=set)
 
-    def found_already(self, job: Job) -> bool:
-        """Whether the job is on disk; counts and tells it."""
-        found = self.store.finished(job.prompt, job.sample)
-        if found:
+    def skip_finished(self, job: Job) -> bool:
+        """Whether the job's record is on disk already; if so, counts it and reports the event."""
+        finished = self.store.finished(job.prompt, job.sample)
+        if finished:
             self.done += 1
-            self._tell("found", job)
-        return found
+            self._notify("found", job)
+        return finished
 
-    async def work(self, waiting: Iterator[Job]) -> None:
-        """One worker: takes jobs until none is left or any worker's job has failed."""
-        while not self.failures and (job := next(waiting, None)) is not None:
+    async def work(self, queue: Iterator[Job]) -> None:
+        """One worker: takes jobs from the queue until it is empty or a job of any worker has failed."""
+        while not self.failures and (job := next(queue, None)) is not None:
             try:
-                self._tell("started", job)
+                self._notify("started", job)
                 await self._finish(job, await self._search(job))
             except Exception as error:
                 self.failures.append(error)
-                self._tell("failed", job, error=error)
+                self._notify("failed", job, error=error)
 
     async def _search(self, job: Job) -> Outcome:
-        """The job's outcome. A search that gives up by cancelling itself has failed; it must not look finished."""
+        """The job's outcome; RuntimeError where the search cancelled itself, which must not look like success."""
         try:
             return await self.search_one(job.prompt, job.sample)
         except asyncio.CancelledError:
@@ -117,7 +131,7 @@ class _Shift:
             raise RuntimeError(f"the search for '{job.prompt.text}' was cancelled from within") from None
 
     async def _finish(self, job: Job, outcome: Outcome) -> None:
-        """Write on another thread; a cancel waits until the record is whole."""
+        """Write the outcome on another thread; a cancellation waits until the record is complete."""
         writing = asyncio.ensure_future(asyncio.to_thread(self.store.write, outcome))
         try:
             await asyncio.shield(writing)
@@ -125,21 +139,21 @@ class _Shift:
             await asyncio.wait([writing])
             raise
         self.done += 1
-        self._tell("finished", job, outcome=outcome)
-        if name_of(job.prompt, job.sample) in self.again:
-            return  # what failed before may fail for good, and ends nothing
+        self._notify("finished", job, outcome=outcome)
+        if name_of(job.prompt, job.sample) in self.retried:
+            return  # it failed in an earlier run and may fail for good: that must not end this run
         self.unjudged = self.unjudged + 1 if outcome.unjudged else 0
-        if self.unjudged == DEAD:
-            why = outcome.unjudged.rstrip(".")
-            self.failures.append(JudgeError(f"{DEAD} samples in a row could not be judged ({why}): mend that, and the "
-                                            "same command goes on."))  # fmt: skip
+        if self.unjudged == MAX_UNJUDGED:
+            reason = outcome.unjudged.rstrip(".")
+            self.failures.append(JudgeError(f"{MAX_UNJUDGED} samples in a row could not be judged ({reason}): mend "
+                                            "that, and the same command goes on."))  # fmt: skip
 
-    def _tell(self, kind: Literal["found", "started", "finished", "failed"], job: Job, *,
-              outcome: Outcome | None = None, error: Exception | None = None) -> None:  # fmt: skip
+    def _notify(self, kind: Literal["found", "started", "finished", "failed"], job: Job, *,
+                outcome: Outcome | None = None, error: Exception | None = None) -> None:  # fmt: skip
         self.on_event(Event(kind, job, self.done, self.total, outcome, error))
 
 
-def _first_of(failures: list[Exception]) -> Exception:
+def _first_failure(failures: list[Exception]) -> Exception:
     """The first failure, with a note of how many followed."""
     first = failures[0]
     if len(failures) > 1:

@@ -1,7 +1,7 @@
-"""A run on disk: run.json says what it is, one record per finished sample says how far it is.
+"""The folder of a run: run.json describes the run, and one record per finished sample shows its progress.
 
-Progress is derived from the records present, never from a counter. Pictures are written first and the record last,
-each under a temporary name and then renamed, so a killed process loses at most the samples in flight.
+Progress is derived from the records that exist, never from a counter. Pictures are written first and the record last,
+each to a temporary file that is then renamed, so a killed process loses at most the samples in flight.
 """
 
 from __future__ import annotations
@@ -11,60 +11,31 @@ import hashlib
 import io
 import json
 import os
-import platform
 import re
-import time
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from milr.runs.config import RunConfig, differences
+from milr.runs.config import RunConfig, describe_differences
 from milr.runs.files import FolderLock, remove_leftovers, write_atomically
-from milr.runs.records import VERSION, Judgement, Record, StepRecord, to_record
+from milr.runs.records import Judgement, Record, StepRecord, to_record
+from milr.runs.run_file import Run, SessionEntry, check_version, read_run, same_environment, session_entry
 from milr.types import Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Judgement", "Record", "Run", "RunConfig", "RunStore", "Sitting", "StepRecord", "name_of", "read_run",
-           "write_atomically"]  # fmt: skip
+__all__ = ["Judgement", "Record", "Run", "RunConfig", "RunStore", "SessionEntry", "StepRecord", "name_of",
+           "read_run", "write_atomically"]  # fmt: skip
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
-
-
-class Sitting(BaseModel):
-    """With what a run was worked on: entries are added when anything but the time changes between two sittings.
-
-    `in_flight` is how many searches ran at once, `peak_memory` the process's most bytes (0: not known).
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    started: str
-    versions: dict[str, str]
-    machine: dict[str, str]
-    in_flight: int = 0
-    peak_memory: int = 0
-
-
-class Run(BaseModel):
-    """What run.json holds."""
-
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-    version: int = VERSION
-    digest: str
-    config: RunConfig
-    sittings: tuple[Sitting, ...] = ()
 
 
 class RunStore:
-    """One run's folder. `open` it to write; `records` and `run` read it at any time, without a lock."""
+    """The folder of one run. Writing needs `open`, which takes a lock; `run` and `records` read without one."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -73,14 +44,14 @@ class RunStore:
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0) -> RunStore:
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
-        `prompts` are kept in their order, for layouts in which the order counts.
+        `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow.
         """
         try:
             self._make_folders()
             self._lock.acquire()
             self._claim(config, in_flight)
             self._clean()
-            self._keep_prompts(prompts)
+            self._write_prompts(prompts)
         except OSError as error:
             self.close()
             raise _unwritable(self.folder, error) from error
@@ -90,7 +61,7 @@ class RunStore:
         return self
 
     def close(self) -> None:
-        """Let another process write here."""
+        """Release the lock, so that another process can write to the folder."""
         self._lock.release()
 
     def __enter__(self) -> RunStore:
@@ -101,22 +72,22 @@ class RunStore:
         self.close()
 
     def run(self) -> Run:
-        """What this run is; UsageError when the folder holds none."""
+        """The content of run.json; UsageError when the folder holds no run."""
         return read_run(self.folder)
 
     def finished(self, prompt: Prompt, sample: int) -> bool:
-        """Whether the sample has a whole record with all its pictures, and no judge gave up on it."""
+        """Whether the sample has a complete record with all its pictures, and no judge gave up on it."""
         record = self.record(prompt, sample)
         return record is not None and not record.unjudged
 
     def record(self, prompt: Prompt, sample: int) -> Record | None:
-        """The sample's record, where it is whole and all its pictures are."""
+        """The sample's record; None unless the record and all its pictures are complete."""
         record = _read_record(self._record_path(name_of(prompt, sample)))
-        whole = record is not None and all(_is_whole(self.folder / step.picture) for step in record.steps)
-        return record if whole else None
+        complete = record is not None and all(_is_complete_png(self.folder / step.picture) for step in record.steps)
+        return record if complete else None
 
     def write(self, outcome: Outcome) -> None:
-        """Keep a finished sample: its pictures, then its record, which marks it as finished."""
+        """Write a finished sample: first its pictures, then its record, whose existence marks it as finished."""
         name = name_of(outcome.prompt, outcome.key.sample)
         try:
             self._record_path(name).unlink(missing_ok=True)
@@ -127,9 +98,20 @@ class RunStore:
             raise _unwritable(self.folder, error) from error
 
     def records(self) -> list[Record]:
-        """All finished samples in order of their names, numbers counted; damaged and half-written ones are left out."""
-        paths = sorted((self.folder / "records").glob("*.json"), key=_as_counted)
+        """The records of all finished samples in natural order of their file names; damaged records are left out."""
+        paths = sorted((self.folder / "records").glob("*.json"), key=_natural_order)
         return [record for path in paths if (record := _read_record(path)) is not None]
+
+    def records_in_prompt_order(self) -> list[Record]:
+        """The records of `records`, sorted by the prompt's position in prompts.jsonl and then by sample."""
+        positions: dict[tuple[str, str], int] = {}
+        for index, prompt in enumerate(self.prompts()):
+            positions.setdefault((prompt.id, prompt.text), index)
+
+        def position(record: Record) -> tuple[int, int]:
+            return positions.get((record.prompt.id, record.prompt.text), len(positions)), record.sample
+
+        return sorted(self.records(), key=position)
 
     def _record_path(self, name: str) -> Path:
         return self.folder / "records" / f"{name}.json"
@@ -139,32 +121,32 @@ class RunStore:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def _claim(self, config: RunConfig, in_flight: int) -> None:
-        """Write run.json, or check that the one here is of the same run."""
-        path, now = self.folder / "run.json", _sitting(in_flight)
+        """Write run.json, or check the existing one and add a session entry where the environment differs."""
+        path, entry = self.folder / "run.json", session_entry(in_flight)
         if not path.exists():
-            self._refuse_orphans()
-            self._write_run(Run(digest=config.digest, config=config, sittings=(now,)))
+            self._check_no_records()
+            self._write_run(Run(digest=config.digest, config=config, sittings=(entry,)))
             return
         run = self.check(config)
-        if not run.sittings or not _alike(run.sittings[-1], now):
-            self._write_run(run.model_copy(update={"sittings": (*run.sittings, now)}))
+        if not run.sittings or not same_environment(run.sittings[-1], entry):
+            self._write_run(run.model_copy(update={"sittings": (*run.sittings, entry)}))
 
     def check(self, config: RunConfig) -> Run:
-        """What run.json says; UsageError, with the differences, where it is of another run than `config`."""
+        """The content of run.json; UsageError, listing the differences, where it is of another run than `config`."""
         run = read_run(self.folder)
         if run.digest != config.digest:
-            raise _other_run(self.folder, differences(run.config, config))
+            raise _other_run(self.folder, describe_differences(run.config, config))
         return run
 
-    def note_memory(self, peak: int) -> None:
-        """Write down the most bytes that this sitting has used, where that is more than is known."""
+    def record_peak_memory(self, peak: int) -> None:
+        """Raise the last session entry's `peak_memory` to `peak` bytes, where it is lower."""
         run = self.run()
         if run.sittings and run.sittings[-1].peak_memory < peak:
             last = run.sittings[-1].model_copy(update={"peak_memory": peak})
             self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
 
     def prompts(self) -> list[Prompt]:
-        """The prompts in their order; those of the records where an older version kept no list."""
+        """The prompts in the order of prompts.jsonl; those of the records where an older version wrote no such file."""
         try:
             lines = (self.folder / "prompts.jsonl").read_text(encoding="utf-8").split("\n")
         except OSError:
@@ -175,7 +157,7 @@ class RunStore:
             raise UsageError(f"{self.folder / 'prompts.jsonl'} is damaged: restore it, or run into another --out."
                              ) from None  # fmt: skip
 
-    def _keep_prompts(self, prompts: Sequence[Prompt]) -> None:
+    def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
         if prompts and not (self.folder / "prompts.jsonl").exists():
             lines = [json.dumps(dataclasses.asdict(prompt)) for prompt in prompts]
             write_atomically(self.folder / "prompts.jsonl", "\n".join([*lines, ""]).encode(), durable=True)
@@ -183,7 +165,7 @@ class RunStore:
     def _write_run(self, run: Run) -> None:
         write_atomically(self.folder / "run.json", run.model_dump_json(indent=1).encode(), durable=True)
 
-    def _refuse_orphans(self) -> None:
+    def _check_no_records(self) -> None:
         if any((self.folder / "records").glob("*.json")):
             raise UsageError(f"{self.folder} has records but no run.json to say of what run: choose another --out.")
 
@@ -196,7 +178,7 @@ class RunStore:
     def _write_pictures(self, name: str, pictures: list[Image]) -> list[str]:
         folder = self.folder / "images" / name
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{place:03d}.png" for place in range(len(pictures))]
+        paths = [folder / f"{index:03d}.png" for index in range(len(pictures))]
         for path, picture in zip(paths, pictures, strict=True):
             write_atomically(path, _png(picture))
         for stale in set(folder.glob("*.png")) - set(paths):
@@ -205,51 +187,29 @@ class RunStore:
 
 
 def name_of(prompt: Prompt, sample: int) -> str:
-    """A file name for one sample: readable, safe on every system, and different for different prompts."""
+    """The file name of one sample, without an ending: readable, portable, and different for different prompts."""
     slug = re.sub(r"[^a-z0-9]+", "-", (prompt.id or prompt.text).lower())[:48].strip("-") or "prompt"
-    mark = hashlib.sha256(f"{prompt.id}\0{prompt.text}".encode()).hexdigest()[:8]
-    return f"{slug}-{mark}-{sample}"
-
-
-def read_run(folder: Path | str) -> Run:
-    """What the run in `folder` is; UsageError, naming the file, when run.json is absent or damaged."""
-    path = Path(folder) / "run.json"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made."
-                         ) from None  # fmt: skip
-    try:
-        _check_version(json.loads(content), path)
-        return Run.model_validate_json(content)
-    except ValueError:
-        raise UsageError(f"{path} is damaged: restore it, or choose another --out.") from None
+    digest = hashlib.sha256(f"{prompt.id}\0{prompt.text}".encode()).hexdigest()[:8]
+    return f"{slug}-{digest}-{sample}"
 
 
 def _read_record(path: Path) -> Record | None:
     """The record at `path`, or None when there is none or it is damaged."""
     try:
         content = path.read_bytes()
-        _check_version(json.loads(content), path)
+        check_version(json.loads(content), path)
         return Record.model_validate_json(content)
     except (OSError, ValidationError, ValueError):
         return None
 
 
-def _check_version(content: Any, path: Path) -> None:
-    version = content.get("version") if isinstance(content, Mapping) else None
-    if isinstance(version, int) and version != VERSION:
-        raise UsageError(f"{path} was written by another version of milr (format {version}): use that version, "
-                         "or choose another --out.")  # fmt: skip
+def _natural_order(path: Path) -> list[str | int]:
+    """A sort key that puts `prompt-2` before `prompt-10`: text and numbers alternate and compare as such."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", path.stem))]
 
 
-def _as_counted(path: Path) -> list[str | int]:
-    """Sorts `prompt-2` before `prompt-10`: words and numbers of a name take turns, and compare as what they are."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", path.stem))]
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the PNG at `path` is there up to its last chunk."""
+def _is_complete_png(path: Path) -> bool:
+    """Whether the file at `path` ends with the last chunk of a PNG."""
     try:
         with open(path, "rb") as file:
             file.seek(-len(_PNG_END), os.SEEK_END)
@@ -264,28 +224,10 @@ def _png(picture: Image) -> bytes:
     return content.getvalue()
 
 
-def _alike(last: Sitting, now: Sitting) -> bool:
-    return (last.versions, last.machine, last.in_flight) == (now.versions, now.machine, now.in_flight)
-
-
-def _sitting(in_flight: int) -> Sitting:
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
-    machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
-    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return Sitting(started=started, versions=versions, machine=machine, in_flight=in_flight)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"
-
-
 def _unwritable(folder: Path, error: OSError) -> UsageError:
     return UsageError(f"{folder} cannot be written ({error.strerror or error}): mend that, or choose another --out.")
 
 
-def _other_run(folder: Path, told_apart: list[str]) -> UsageError:
-    return UsageError(f"{folder} holds a run with other settings ({'; '.join(told_apart)}): choose another --out, "
+def _other_run(folder: Path, differences: list[str]) -> UsageError:
+    return UsageError(f"{folder} holds a run with other settings ({'; '.join(differences)}): choose another --out, "
                       "or use the same settings.")  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from milr import catalog
 from milr.engine.studio import Studio
 from milr.options import Options
-from milr.report.compare.rows import sample_of
+from milr.report.compare.rows import to_sample
 from milr.report.statistics import RESAMPLES, SEED, Interval, clustered_bootstrap
 from milr.runs.config import RunConfig, digest_of
 from milr.runs.store import Record, RunStore, name_of, write_atomically
@@ -112,7 +112,7 @@ async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record:
             scores = [await studio.score(picture, record.prompt) for picture in pictures]
         content = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
         write_atomically(path, json.dumps(content).encode())
-    metrics = [picture.metric for picture in sample_of(folder, config, record).pictures]
+    metrics = [picture.metric for picture in to_sample(folder, config, record).pictures]
     threshold_of = getattr(studio.reward, "threshold_of", lambda category: studio.reward.threshold)
     threshold = threshold_of(record.prompt.category)
     return [

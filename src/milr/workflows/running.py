@@ -115,8 +115,8 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
     with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                on_event=listeners.on_event)  # fmt: skip
-        if tally.made:
-            store.note_memory(peak_memory(options.device, studio.model))
+        if tally.new:
+            store.record_peak_memory(peak_memory(options.device, studio.model))
     return store
 
 

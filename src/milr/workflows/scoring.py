@@ -137,7 +137,7 @@ async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *
                               on_event=on_event)  # fmt: skip
     finally:
         studio.close()
-    return ScoredFolder(tally.total, tally.found, checked.missing, checked.samples, out)
+    return ScoredFolder(tally.total, tally.existing, checked.missing, checked.samples, out)
 
 
 def check_folder(benchmark: Benchmark, folder: Path, selection: Selection = EVERYTHING, *,
@@ -146,7 +146,7 @@ def check_folder(benchmark: Benchmark, folder: Path, selection: Selection = EVER
     all_prompts = benchmark.prompts()
     prompts = tuple(all_prompts) if selection.prompts is None else selection.prompts
     keys = {(prompt.id, prompt.text) for prompt in prompts}
-    all_pictures = find_pictures(folder, all_prompts, benchmark.layout, selection.samples)
+    all_pictures = find_pictures(folder, all_prompts, benchmark.layout, samples=selection.samples)
     pictures = [picture for picture in all_pictures if (picture.prompt.id, picture.prompt.text) in keys]
     if not pictures:
         raise UsageError(f"{folder} holds no picture of these prompts in layout {benchmark.layout}: name a folder as "

@@ -30,11 +30,9 @@ class Run:
         from milr.runs.store import RunStore
 
         store = RunStore(self.folder)
-        order = {(prompt.id, prompt.text): index for index, prompt in enumerate(store.prompts())}
-        records = sorted(store.records(), key=lambda record: (order.get((record.prompt.id, record.prompt.text), -1),
-                                                              record.sample))  # fmt: skip
-        whole = [record for record in records if store.record(record.prompt, record.sample)]
-        return Outcomes(restore(record, self.folder) for record in whole)
+        records = store.records_in_prompt_order()
+        complete = [record for record in records if store.record(record.prompt, record.sample)]
+        return Outcomes(restore(record, self.folder) for record in complete)
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with a row for each picture, in the order of `outcomes`.

@@ -1,7 +1,7 @@
-"""The numbers of a comparison: for each row its score with interval, paired test, cost and curve. Pure.
+"""The numbers of a comparison: for each row its score with interval, paired test, cost and curve. Pure functions.
 
 The overall score is the plain mean of the category means, as GenEval's, or of all prompts, as WISE's. A missing
-judgement is not a zero: scores are over the scored pictures, with the bounds beside them; a category without one
+judgement is not a zero: scores are over the scored pictures, with the bounds beside them; a category without any
 judgement leaves no overall score.
 """
 
@@ -13,69 +13,88 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
+from milr.report.compare.comparable import check_comparable
 from milr.report.compare.notes import notes_of
-from milr.report.compare.records import Comparison, Example, Part, Point, RowNumbers, Shot, Spent
-from milr.report.compare.rows import OnRun, Picture, Row, Sample, budget_of, metric_of, refuse, rows_of
-from milr.report.compare.scores import OVERALL, Aligned, align, measure, parts_of, ranks_of, tests_at
+from milr.report.compare.records import (
+    Comparison,
+    CurvePoint,
+    Example,
+    ExamplePicture,
+    MeanCost,
+    RowResult,
+    ScopeScores,
+)
+from milr.report.compare.rows import OnProgress, Row, Sample, ScoredPicture, load_rows, metric_name, picture_budget
+from milr.report.compare.scores import (
+    OVERALL,
+    AlignedSamples,
+    align,
+    mean_score,
+    paired_tests,
+    rank_rows,
+    score_rows,
+)
+from milr.report.compare.updates import add_counts
 from milr.rules.wise import EDITIONS
 from milr.types import Cost, UsageError
 
 BUDGETS = (1, 2, 4, 8, 16, 21)
-EXAMPLES = 6
+MAX_EXAMPLES = 6
 
 
 def compare_runs(folders: Iterable[Path | str], *, against: str = "", partial: bool = False,
-                 budgets: Sequence[int] = BUDGETS, on_run: OnRun | None = None) -> Comparison:  # fmt: skip
-    """`rows_of` and `compare` in one; the same errors."""
-    return compare(rows_of(folders, on_run=on_run), against=against, partial=partial, budgets=budgets)
+                 budgets: Sequence[int] = BUDGETS, on_progress: OnProgress | None = None) -> Comparison:  # fmt: skip
+    """`load_rows` and `compare` in one; raises the same errors."""
+    return compare(load_rows(folders, on_progress=on_progress), against=against, partial=partial, budgets=budgets)
 
 
 def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
             budgets: Sequence[int] = BUDGETS) -> Comparison:  # fmt: skip
-    """Compare rows and test each against the row named `against` (default: the first), at their whole budgets.
+    """Compare rows at their full budgets, and test each against the row named `against` (default: the first).
 
-    `budgets` are the pictures at which the curves are read. UsageError, with the reason, where the rows are not
-    comparable. `partial`: only the prompts, seeds and samples that all of them have finished.
+    `budgets` are the numbers of pictures at which the curves are computed. UsageError, with the reason, where the rows
+    are not comparable. `partial`: only the prompts, seeds and samples that all of them have finished.
     """
-    refuse(rows, partial=partial)
-    base = _place_of(rows, against)
+    check_comparable(rows, partial=partial)
+    reference = _index_of(rows, against)
     aligned = align(rows, EDITIONS.get(rows[0].config.benchmark))
     titles = [row.title for row in rows]
-    parts = parts_of(aligned, titles, base)
-    ranks = ranks_of([part[OVERALL].returned for part in parts])
-    curves = _curves(rows, aligned.whole, titles, base, budgets)
+    scores = score_rows(aligned, titles, reference)
+    ranks = rank_rows([scopes[OVERALL].returned for scopes in scores])
+    curves = _curves(rows, aligned.overall, titles=titles, reference=reference, budgets=budgets)
     config = rows[0].config
     return Comparison(
         benchmark=config.benchmark,
-        metric=metric_of(config),
+        metric=metric_name(config),
         prompts=len(set(aligned.groups)),
         samples=config.samples,
         searches=len(aligned.keys),
         seeds=tuple(sorted({key.seed for key in aligned.keys})),
         categories=aligned.categories,
-        against=titles[base],
+        against=titles[reference],
         rows=tuple(
-            _row(row, aligned.samples[place], parts[place], ranks[place], curves[place])
-            for place, row in enumerate(rows)
+            _row_result(row, aligned.samples[index], scores=scores[index], rank=ranks[index], curve=curves[index])
+            for index, row in enumerate(rows)
         ),
         notes=tuple(notes_of(rows, aligned.keys)),
         examples=_examples(aligned, titles),
+        searched=any(row.config.command != "score" for row in rows),
     )
 
 
-def _place_of(rows: Sequence[Row], name: str) -> int:
-    """Where the row of this name or title is; the first one without a name."""
-    for known in ([row.name for row in rows], [row.title for row in rows], [row.config.label for row in rows]):
-        if name in known:
-            return known.index(name)
+def _index_of(rows: Sequence[Row], name: str) -> int:
+    """The index of the row with this name, title or label; 0 without a name."""
+    for names in ([row.name for row in rows], [row.title for row in rows], [row.config.label for row in rows]):
+        if name in names:
+            return names.index(name)
     if name:
         raise UsageError(f"no row is called {name!r}; there are: {'; '.join(row.name for row in rows)}.")
     return 0
 
 
-def _row(row: Row, samples: Sequence[Sample], parts: Mapping[str, Part], rank: int | None,
-         curve: tuple[Point, ...]) -> RowNumbers:  # fmt: skip
-    return RowNumbers(
+def _row_result(row: Row, samples: Sequence[Sample], *, scores: Mapping[str, ScopeScores], rank: int | None,
+                curve: tuple[CurvePoint, ...]) -> RowResult:  # fmt: skip
+    return RowResult(
         name=row.name,
         title=row.title,
         oracle=row.oracle,
@@ -83,73 +102,73 @@ def _row(row: Row, samples: Sequence[Sample], parts: Mapping[str, Part], rank: i
         model=row.config.model,
         reward=row.config.reward,
         seeds=row.seeds,
-        budget=budget_of(row),
+        budget=picture_budget(row),
         in_flight=row.in_flight,
         peak_memory=row.peak_memory,
         rank=rank,
-        overall=parts[OVERALL],
-        categories={name: part for name, part in parts.items() if name != OVERALL},
-        spent=_spent([sample.cost for sample in samples]),
-        moved=reduce(add, (sample.moved for sample in samples)),
+        overall=scores[OVERALL],
+        categories={name: scope for name, scope in scores.items() if name != OVERALL},
+        spent=_mean_cost([sample.cost for sample in samples]),
+        moved=add_counts(sample.updates for sample in samples),
         curve=curve,
     )
 
 
-def _spent(costs: Sequence[Cost]) -> Spent:
+def _mean_cost(costs: Sequence[Cost]) -> MeanCost:
     total = reduce(add, costs)
     n = len(costs)
-    return Spent(total.pictures / n, total.token_steps / n, total.reward_calls / n, total.model_seconds / n,
-                 total.reward_seconds / n)  # fmt: skip
+    return MeanCost(total.pictures / n, total.token_steps / n, total.reward_calls / n, total.model_seconds / n,
+                    total.reward_seconds / n)  # fmt: skip
 
 
 # Curves
 
 
-def _curves(rows: Sequence[Row], aligned: Aligned, titles: Sequence[str], base: int,
-            budgets: Sequence[int]) -> list[tuple[Point, ...]]:  # fmt: skip
-    """The curve of each row; no row but the one at `base` is read beyond its own budget."""
-    curves: list[list[Point]] = [[] for _ in rows]
-    own = [budget_of(row) for row in rows]
-    for allowed in sorted({n for n in budgets if n < max(own)} | set(own)):
-        read = [_stopped(row, samples, allowed) for row, samples in zip(rows, aligned.samples, strict=True)]
-        values = [_metrics(one) if allowed <= limit or place == base else None
-                  for place, (one, limit) in enumerate(zip(read, own, strict=True))]  # fmt: skip
-        tests = tests_at(aligned, values, titles, base)
-        for curve, found, limit, paired in zip(curves, read, own, tests, strict=True):
+def _curves(rows: Sequence[Row], aligned: AlignedSamples, *, titles: Sequence[str], reference: int,
+            budgets: Sequence[int]) -> list[tuple[CurvePoint, ...]]:  # fmt: skip
+    """The curve of each row; only the row at `reference` is evaluated beyond its own budget, for the tests."""
+    curves: list[list[CurvePoint]] = [[] for _ in rows]
+    limits = [picture_budget(row) for row in rows]
+    for allowed in sorted({n for n in budgets if n < max(limits)} | set(limits)):
+        results = [_results_after(row, samples, allowed) for row, samples in zip(rows, aligned.samples, strict=True)]
+        values = [_metric_scores(result) if allowed <= limit or index == reference else None
+                  for index, (result, limit) in enumerate(zip(results, limits, strict=True))]  # fmt: skip
+        tests = paired_tests(aligned, values, titles=titles, reference=reference)
+        for curve, result, limit, paired in zip(curves, results, limits, tests, strict=True):
             if allowed <= limit and (allowed in budgets or allowed == limit):
-                spent = _spent([cost for _, cost in found])
-                curve.append(Point(allowed, measure(aligned, _metrics(found)), spent, paired))
+                cost = _mean_cost([cost for _, cost in result])
+                curve.append(CurvePoint(allowed, mean_score(aligned, _metric_scores(result)), cost, paired))
     return [tuple(curve) for curve in curves]
 
 
-Stopped = tuple[Picture, Cost]
+StoppedSample = tuple[ScoredPicture, Cost]
 
 
-def _stopped(row: Row, samples: Sequence[Sample], allowed: int) -> list[Stopped]:
+def _results_after(row: Row, samples: Sequence[Sample], allowed: int) -> list[StoppedSample]:
     keeps_best = row.config.settings.get("returns", "best") == "best"
     return [stopped_after(sample, allowed, keeps_best=keeps_best) for sample in samples]
 
 
-def _metrics(stopped: Sequence[Stopped]) -> list[float | None]:
-    return [picture.metric for picture, _ in stopped]
+def _metric_scores(results: Sequence[StoppedSample]) -> list[float | None]:
+    return [picture.metric for picture, _ in results]
 
 
-def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> tuple[Picture, Cost]:
-    """What a search would have returned, and spent, with a budget of `allowed` >= 1 pictures.
+def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> StoppedSample:
+    """The picture that a sample would have returned, and its cost, with a budget of `allowed` >= 1 pictures.
 
-    The first picture with the highest search score so far, or the last one (not `keeps_best`, or nothing scored). A
-    search that stopped earlier keeps its result.
+    That is the first picture with the highest search score so far, or the last one (without `keeps_best`, or where
+    nothing was scored). A sample that stopped earlier keeps its result.
     """
-    costs = Cost()
-    made: list[Picture] = []
+    cost = Cost()
+    drawn: list[ScoredPicture] = []
     for picture in sample.pictures:
-        made.append(picture)
-        costs += picture.cost
-        if costs.pictures >= allowed:
+        drawn.append(picture)
+        cost += picture.cost
+        if cost.pictures >= allowed:
             break
-    scored = [picture for picture in made if picture.search is not None]
-    best = max(scored, key=lambda picture: picture.search or 0.0, default=made[-1])  # the first of equals
-    return best if keeps_best else made[-1], costs
+    scored = [picture for picture in drawn if picture.search is not None]
+    best = max(scored, key=lambda picture: picture.search or 0.0, default=drawn[-1])  # the first of equals
+    return best if keeps_best else drawn[-1], cost
 
 
 # Examples
@@ -157,38 +176,40 @@ def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> t
 
 @dataclass(frozen=True)
 class _Contrast:
-    """How far the rows' scores of one prompt, seed and sample lie apart."""
+    """How far the rows' scores of the sample at `index` lie apart."""
 
     spread: float
-    place: int
+    index: int
 
 
-def _examples(aligned: Aligned, titles: Sequence[str]) -> tuple[Example, ...]:
-    """The prompts on which the rows differ most, the categories taking turns."""
+def _examples(aligned: AlignedSamples, titles: Sequence[str]) -> tuple[Example, ...]:
+    """The prompts on which the rows differ most: first the widest of each category, then the second widest, ..."""
     seen: dict[str, int] = {}
     ranked = []
-    for found in sorted(_contrasts(aligned), key=lambda found: (-found.spread, found.place)):
-        turn = seen[aligned.strata[found.place]] = seen.get(aligned.strata[found.place], 0) + 1
-        ranked.append((turn, -found.spread, found.place))
-    return tuple(_example(aligned, titles, place) for _, _, place in sorted(ranked)[:EXAMPLES])
+    for contrast in sorted(_contrasts(aligned), key=lambda contrast: (-contrast.spread, contrast.index)):
+        category = aligned.strata[contrast.index]
+        seen[category] = seen.get(category, 0) + 1
+        ranked.append((seen[category], -contrast.spread, contrast.index))
+    return tuple(_example(aligned, titles, index) for _, _, index in sorted(ranked)[:MAX_EXAMPLES])
 
 
-def _contrasts(aligned: Aligned) -> list[_Contrast]:
-    """For each prompt the seed and sample on which the rows differ most, where they differ."""
+def _contrasts(aligned: AlignedSamples) -> list[_Contrast]:
+    """For each prompt on which the rows differ, the seed and sample on which they differ most."""
     widest: dict[object, _Contrast] = {}
-    for place, group in enumerate(aligned.groups):
-        returned = [samples[place].pictures[samples[place].returned].metric for samples in aligned.samples]
+    for index, group in enumerate(aligned.groups):
+        returned = [samples[index].pictures[samples[index].returned].metric for samples in aligned.samples]
         scores = [score for score in returned if score is not None]
         spread = max(scores) - min(scores) if scores else 0.0
         if spread > (widest[group].spread if group in widest else 0.0):
-            widest[group] = _Contrast(spread, place)
+            widest[group] = _Contrast(spread, index)
     return list(widest.values())
 
 
-def _example(aligned: Aligned, titles: Sequence[str], place: int) -> Example:
-    key = aligned.keys[place]
-    shots = []
+def _example(aligned: AlignedSamples, titles: Sequence[str], index: int) -> Example:
+    key = aligned.keys[index]
+    pictures = []
     for title, samples in zip(titles, aligned.samples, strict=True):
-        picture = samples[place].pictures[samples[place].returned]
-        shots.append(Shot(title, picture.metric, picture.path))
-    return Example(key.prompt, aligned.strata[place], key.seed, key.sample, tuple(shots))
+        sample = samples[index]
+        picture = sample.pictures[sample.returned]
+        pictures.append(ExamplePicture(title, picture.metric, picture.path, sample.change))
+    return Example(key.prompt, aligned.strata[index], key.seed, key.sample, tuple(pictures))

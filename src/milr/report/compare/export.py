@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from milr.report.compare.records import Comparison, Measured, Paired, Part, Point, RowNumbers, Spent
+from milr.report.compare.records import Comparison, CurvePoint, Difference, MeanCost, MeanScore, RowResult, ScopeScores
 from milr.report.compare.scores import OVERALL
-from milr.report.compare.tables import how_made
+from milr.report.compare.sentences import how_made
 from milr.report.statistics import Interval
 
 VERSION = 1  # of the JSON; it grows where a field's meaning changes
@@ -19,8 +19,8 @@ VERSION = 1  # of the JSON; it grows where a field's meaning changes
 
 def to_json(comparison: Comparison) -> str:
     """Every number; an interval is [low, high], an unscored score null. `version` is that of the format."""
-    about = {"version": VERSION, **dataclasses.asdict(comparison), "how": how_made(comparison)}
-    return json.dumps(about, indent=1, ensure_ascii=False, default=str) + "\n"
+    content = {"version": VERSION, **dataclasses.asdict(comparison), "how": how_made(comparison)}
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -34,47 +34,47 @@ def to_csv(comparison: Comparison) -> str:
     return content.getvalue()
 
 
-def _lines(row: RowNumbers) -> Iterator[dict[str, Any]]:
-    about = {"row": row.title, "oracle": row.oracle}
-    whole = {"pictures_allowed": row.budget}
-    yield about | {"kind": OVERALL, "category": ""} | whole | _part_columns(row.overall) | _spent_columns(row.spent) | {
-        "in_flight": " ".join(map(str, row.in_flight)), "peak_memory": row.peak_memory or "", "rank": row.rank,
-    }  # fmt: skip
-    for name, part in row.categories.items():
-        yield about | {"kind": "category", "category": name} | whole | _part_columns(part)
+def _lines(row: RowResult) -> Iterator[dict[str, Any]]:
+    row_columns = {"row": row.title, "oracle": row.oracle}
+    budget = {"pictures_allowed": row.budget}
+    yield row_columns | {"kind": OVERALL, "category": ""} | budget | _scope_columns(row.overall) | _cost_columns(
+        row.spent) | {"in_flight": " ".join(map(str, row.in_flight)), "peak_memory": row.peak_memory or "",
+                      "rank": row.rank}  # fmt: skip
+    for name, scores in row.categories.items():
+        yield row_columns | {"kind": "category", "category": name} | budget | _scope_columns(scores)
     for point in row.curve:
-        yield about | {"kind": "curve", "category": ""} | _point_columns(point)
+        yield row_columns | {"kind": "curve", "category": ""} | _point_columns(point)
 
 
-def _point_columns(point: Point) -> dict[str, Any]:
+def _point_columns(point: CurvePoint) -> dict[str, Any]:
     return (
         {"pictures_allowed": point.allowed}
-        | _columns(point.returned)
-        | _tested(point.paired)
-        | _spent_columns(point.spent)
+        | _score_columns(point.returned)
+        | _test_columns(point.paired)
+        | _cost_columns(point.spent)
     )
 
 
-def _part_columns(part: Part) -> dict[str, Any]:
-    return _columns(part.returned) | {"first_score": part.first.score} | _tested(part.paired)
+def _scope_columns(scores: ScopeScores) -> dict[str, Any]:
+    return _score_columns(scores.returned) | {"first_score": scores.first.score} | _test_columns(scores.paired)
 
 
-def _tested(paired: Paired | None) -> dict[str, Any]:
+def _test_columns(paired: Difference | None) -> dict[str, Any]:
     return {} if paired is None else {
         "against": paired.against, "pairs": paired.pairs, "difference": paired.difference,
-        **_ends("difference_", paired.interval), "p": paired.p, "p_holm": paired.holm, "test": paired.test,
+        **_interval_columns("difference_", paired.interval), "p": paired.p, "p_holm": paired.holm, "test": paired.test,
     }  # fmt: skip
 
 
-def _columns(measured: Measured) -> dict[str, Any]:
-    return {"n": measured.n, "scored": measured.scored, "score": measured.score, **_ends("", measured.interval),
-            "lowest": measured.lowest, "highest": measured.highest}  # fmt: skip
+def _score_columns(score: MeanScore) -> dict[str, Any]:
+    return {"n": score.n, "scored": score.scored, "score": score.score, **_interval_columns("", score.interval),
+            "lowest": score.lowest, "highest": score.highest}  # fmt: skip
 
 
-def _ends(prefix: str, interval: Interval | None) -> dict[str, Any]:
+def _interval_columns(prefix: str, interval: Interval | None) -> dict[str, Any]:
     low, high = interval or (None, None)
     return {f"{prefix}low": low, f"{prefix}high": high}
 
 
-def _spent_columns(spent: Spent) -> dict[str, Any]:
-    return {**dataclasses.asdict(spent), "seconds": spent.seconds}
+def _cost_columns(cost: MeanCost) -> dict[str, Any]:
+    return {**dataclasses.asdict(cost), "seconds": cost.seconds}

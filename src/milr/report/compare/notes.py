@@ -1,11 +1,14 @@
-"""What must be said under a table of comparable runs: differences that change no score, and what is not known."""
+"""Notes under the table of a comparison: what the methods do, what is not known, and what differs between the runs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from milr.report.compare.rows import Row, SampleKey, budget_of, metric_of
-from milr.report.compare.scores import absent
+from milr.report.compare.rows import Row, SampleKey, metric_name, picture_budget
+from milr.report.compare.scores import missing_prompts
+from milr.report.methods import explain_method
+from milr.report.words import count
 from milr.rules.wise import EDITIONS
 
 NANO = "nano is the embedded laboratory model, not a model of the paper."
@@ -13,57 +16,91 @@ ORACLE = "(oracle): the search reward is also the report metric, so the score is
 
 
 def notes_of(rows: Sequence[Row], common: Sequence[SampleKey]) -> list[str]:
-    """Sentences; `common` are the searches of each row that are compared."""
-    said = dict.fromkeys(note for row in rows for note in row.config.notes)
-    return [*_measures(rows), *said, *_left_out(rows, common), *_machines(rows), *_speeds(rows)]
+    """The notes, as sentences; `common` are the samples that all rows have."""
+    notes = dict.fromkeys(note for row in rows for note in row.config.notes)
+    return [*_methods(rows), *_metric(rows, common), *_budgets(rows), *notes, *_missing_samples(rows, common),
+            *_environments(rows), *_in_flight(rows)]  # fmt: skip
 
 
-def _measures(rows: Sequence[Row]) -> Iterator[str]:
+def _methods(rows: Sequence[Row]) -> Iterator[str]:
+    """What each control method does; a row with a label also gets the name of its method.
+
+    Where all rows are folders of pictures there is no method to explain.
+    """
+    if all(row.config.command == "score" for row in rows):
+        return
+    names: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        explanation = explain_method(row.config)
+        if explanation and row.config.method != "latent_reasoning":
+            names.setdefault((row.config.method, explanation), []).append(row.title)
+    for (method, explanation), titles in names.items():
+        label = f" (method {method})" if any(not title.startswith(method) for title in titles) else ""
+        yield f"{'; '.join(titles)}{label}: {explanation}."
+
+
+def _metric(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterator[str]:
     if any(row.config.model == "nano" for row in rows):
         yield NANO
     if any(row.oracle for row in rows):
         yield ORACLE
     if not rows[0].config.report_metric:
         yield f"No other judge was asked: scores are by the search reward ({rows[0].config.reward}) itself."
+    yield from _judges(rows[0], common)
     for row in rows:
-        unjudged = sum(found.unjudged for found in row.runs)
+        unjudged = sum(loaded.unjudged for loaded in row.runs)
         if unjudged:
-            yield (f"{row.title}: {unjudged} returned pictures were never shown to {metric_of(row.config)}; they are "
+            yield (f"{row.title}: {unjudged} returned pictures were never shown to {metric_name(row.config)}; they are "
                    "unscored.")  # fmt: skip
-    if len(budgets := sorted({budget_of(row) for row in rows})) > 1:
-        told = ", ".join(map(str, budgets))
-        yield f"Rows were allowed different numbers of pictures ({told}): the curves compare them at equal numbers."
-    silent = [row.title for row in rows if row.config.report_metric and not row.config.metric_identity]
-    if silent and len(silent) < len(rows):
-        yield f"Which version of {rows[0].config.report_metric} judged is not known for {'; '.join(silent)}."
+    unknown = [row.title for row in rows if row.config.report_metric and not row.config.metric_identity]
+    if unknown and len(unknown) < len(rows):
+        yield f"Which version of {rows[0].config.report_metric} judged is not known for {'; '.join(unknown)}."
 
 
-def _left_out(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterator[str]:
+def _judges(row: Row, common: Sequence[SampleKey]) -> Iterator[str]:
+    """How many samples each judge scored, where the metric is one of two judges."""
+    keys = set(common)
+    counts = Counter(sample.judge for sample in row.samples if sample.key in keys)
+    if "" not in counts:
+        judged = ", ".join(f"{judge} {count(n, 'sample')}" for judge, n in sorted(counts.items()))
+        yield f"Each prompt has one of two judges ({judged}); a mean over both mixes scores that are not comparable."
+
+
+def _budgets(rows: Sequence[Row]) -> Iterator[str]:
+    budgets = sorted({picture_budget(row) for row in rows})
+    if len(budgets) > 1:
+        numbers = ", ".join(map(str, budgets))
+        yield f"Rows were allowed different numbers of pictures ({numbers}): the curves compare them at equal numbers."
+
+
+def _missing_samples(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterator[str]:
     edition = EDITIONS.get(rows[0].config.benchmark)
-    if edition and (lacking := absent(common, edition)):
+    if edition and (lacking := missing_prompts(common, edition)):
         yield (f"{len(lacking)} of {edition.name}'s 1000 prompts are not compared (the first is {lacking[0]}), and "
                "without them it has no overall score.")  # fmt: skip
     for row in rows:
-        planned = sum(found.run.config.prompt_count * found.run.config.samples for found in row.runs)
+        planned = sum(loaded.run.config.prompt_count * loaded.run.config.samples for loaded in row.runs)
         if planned != len(common):
             yield (f"Partial: {len(common)} of the {planned} samples of {row.title} are compared, those that all rows "
                    "have.")  # fmt: skip
 
 
-def _machines(rows: Sequence[Row]) -> Iterator[str]:
-    for kind in ("versions", "machine"):
-        known = [getattr(sitting, kind) for row in rows for sitting in row.sittings]
-        names = sorted({name for values in known for name in values})
-        differing = {name: sorted({values.get(name, "absent") for values in known}) for name in names}
-        told = [f"{name} {', '.join(values)}" for name, values in differing.items() if len(values) > 1]
-        if told:
-            yield f"{'Package versions differ' if kind == 'versions' else 'Machines differ'}: {'; '.join(told)}."
+def _environments(rows: Sequence[Row]) -> Iterator[str]:
+    """Package versions and machines that differ between the sessions of all rows."""
+    for field, sentence in (("versions", "Package versions differ"), ("machine", "Machines differ")):
+        environments = [getattr(session, field) for row in rows for session in row.sessions]
+        names = sorted({name for values in environments for name in values})
+        values_of = {name: sorted({values.get(name, "absent") for values in environments}) for name in names}
+        differing = [f"{name} {', '.join(values)}" for name, values in values_of.items() if len(values) > 1]
+        if differing:
+            yield f"{sentence}: {'; '.join(differing)}."
 
 
-def _speeds(rows: Sequence[Row]) -> Iterator[str]:
-    known = {row.title: row.in_flight for row in rows}
-    if len(set(known.values())) > 1 or any(len(counts) > 1 for counts in known.values()):
-        told = "; ".join(f"{title} {' and '.join(map(str, counts)) or 'not known'}" for title, counts in known.items())
-        yield f"Searches in flight differ, so seconds are not comparable: {told}."
-    elif not any(known.values()):
-        yield "How many searches were in flight is not known; seconds depend on it."
+def _in_flight(rows: Sequence[Row]) -> Iterator[str]:
+    by_title = {row.title: row.in_flight for row in rows}
+    if len(set(by_title.values())) > 1 or any(len(numbers) > 1 for numbers in by_title.values()):
+        known = "; ".join(f"{title} {' and '.join(map(str, numbers)) or 'not known'}"
+                          for title, numbers in by_title.items())  # fmt: skip
+        yield f"The numbers of samples in flight differ, so seconds are not comparable: {known}."
+    elif not any(by_title.values()):
+        yield "How many samples were in flight is not known; seconds depend on it."

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from milr.report.compare import export, tables
-from milr.report.compare.records import Comparison, Point, RowNumbers
+from milr.report.compare import export, markdown, sentences, tables
+from milr.report.compare.records import Comparison, CurvePoint, RowResult
 from milr.report.figures import Line, budget_curves, inline
+from milr.report.page_template import render_template
 from milr.report.pictures import THUMBNAIL, embed
 from milr.report.quoted import quotation
 from milr.runs.store import write_atomically
@@ -19,9 +18,9 @@ from milr.types import UsageError
 
 
 def write_files(comparison: Comparison, folder: Path | str, *, quoted: bool | None = None) -> Path:
-    """Write compare.md, compare.csv, compare.json and compare.html into `folder`; the path of the page."""
+    """Write compare.md, compare.csv, compare.json and compare.html into `folder`; returns the path of the page."""
     contents = {
-        "compare.md": tables.to_markdown(comparison, quoted=quoted),
+        "compare.md": markdown.to_markdown(comparison, quoted=quoted),
         "compare.csv": export.to_csv(comparison),
         "compare.json": export.to_json(comparison),
         "compare.html": render(comparison, quoted=quoted),
@@ -30,7 +29,7 @@ def write_files(comparison: Comparison, folder: Path | str, *, quoted: bool | No
 
 
 def write_page(comparison: Comparison, path: Path | str, *, quoted: bool | None = None) -> Path:
-    """Write the page to `path`; UsageError when that cannot be written. `quoted` as in `quoted.quotation`."""
+    """Write the page to `path`; UsageError when that fails. `quoted` as in `quoted.quotation`."""
     return _write(Path(path), render(comparison, quoted=quoted))
 
 
@@ -45,51 +44,47 @@ def _write(target: Path, content: str) -> Path:
 
 def render(comparison: Comparison, *, quoted: bool | None = None) -> str:
     """The page as text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found = quotation(comparison.benchmark, quoted)
-    return environment.from_string(_resource("compare.html.j2")).render(
+    published = quotation(comparison.benchmark, quoted)
+    return render_template(
+        "compare.html.j2",
         comparison=comparison,
-        title=tables.title(comparison),
-        headline=tables.headline(comparison),
-        how=tables.how_made(comparison),
+        searched=comparison.searched,
+        title=sentences.title(comparison),
+        headline=sentences.headline(comparison),
+        how=sentences.how_made(comparison),
         main=tables.main_table(comparison),
         categories=tables.category_table(comparison),
         curves=tables.curve_table(comparison),
         spending=tables.spending_table(comparison),
-        moved=tables.moved_table(comparison),
-        moved_note=tables.MOVED,
-        figures=figures(comparison),
-        quoted=found,
-        quoted_table=found and tables.quoted_table(found),
+        updates=tables.updates_table(comparison),
+        updates_note=sentences.UPDATES,
+        figures=figures(comparison) if comparison.searched else [],
+        quoted=published,
+        quoted_table=published and tables.quoted_table(published),
         number=tables.number,
         embed=lambda picture: embed(picture, THUMBNAIL),
-        style=Markup(_resource("style.css")),
     )
 
 
 def figures(comparison: Comparison) -> list[tuple[str, Markup]]:
-    """Caption and SVG: score against pictures allowed, and against seconds spent."""
+    """Caption and SVG of each figure: score against pictures allowed, and against seconds where they are known."""
     allowed = sorted({point.allowed for row in comparison.rows for point in row.curve})
     by_pictures = budget_curves(_lines(comparison, lambda point: point.allowed), "pictures allowed", ticks=allowed)
     drawn = [("Score against pictures allowed", by_pictures)]
     if all(point.spent.seconds > 0 for row in comparison.rows for point in row.curve):
-        by_seconds = budget_curves(_lines(comparison, lambda point: point.spent.seconds), "seconds spent per prompt")
-        drawn.append(("Score against seconds spent per prompt", by_seconds))
+        by_seconds = budget_curves(_lines(comparison, lambda point: point.spent.seconds), "seconds spent per sample")
+        drawn.append(("Score against seconds spent per sample", by_seconds))
     return [(caption, Markup(inline(svg, caption))) for caption, svg in drawn]
 
 
-def _lines(comparison: Comparison, x: Callable[[Point], float]) -> list[Line]:
+def _lines(comparison: Comparison, x: Callable[[CurvePoint], float]) -> list[Line]:
     return [_line(row, x) for row in comparison.rows]
 
 
-def _line(row: RowNumbers, x: Callable[[Point], float]) -> Line:
+def _line(row: RowResult, x: Callable[[CurvePoint], float]) -> Line:
     return Line(
         row.title,
         [x(point) for point in row.curve],
         [point.returned.score for point in row.curve],
         [point.returned.interval for point in row.curve],
     )
-
-
-def _resource(name: str) -> str:
-    return resources.files("milr.report").joinpath(name).read_text(encoding="utf-8")

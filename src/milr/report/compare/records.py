@@ -1,4 +1,4 @@
-"""What a comparison found, as frozen records."""
+"""The results of a comparison, as frozen records. compare.json has their field names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from milr.report.compare.moved import Moved
+from milr.report.compare.updates import UpdateCounts
 from milr.report.statistics import Interval
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Scores in [0, 1] of `n` pictures. `lowest` and `highest` are the score with the unscored as 0 and as 1.
+class MeanScore:
+    """The score in [0, 1] of `n` pictures. `lowest` and `highest` are the score with the unscored as 0 and as 1.
 
     `score` None: nothing was scored, or nothing in one of the categories.
     """
@@ -26,8 +26,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A row minus the row `against`, over the `pairs` that both have scored; `holm` is p corrected for all rows."""
+class Difference:
+    """A row minus the row `against`, over the `pairs` of pictures that both rows have scored.
+
+    `p` is two-sided; `holm` is `p` corrected for the number of rows.
+    """
 
     against: str
     pairs: int
@@ -39,17 +42,20 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A row's first and returned pictures, overall or in a category. `paired` None: nothing to test against."""
+class ScopeScores:
+    """The scores of a row's first and returned pictures, overall or in one category.
 
-    first: Measured
-    returned: Measured
-    paired: Paired | None
+    `paired` None: there is nothing to test against.
+    """
+
+    first: MeanScore
+    returned: MeanScore
+    paired: Difference | None
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Means per search, which is one prompt, seed and sample."""
+class MeanCost:
+    """What a sample (one prompt, seed and sample number) cost, in the mean."""
 
     pictures: float
     token_steps: float
@@ -64,24 +70,24 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Point:
-    """What the searches would have returned had each been stopped after `allowed` pictures, and what they had spent.
+class CurvePoint:
+    """What the samples would have returned, and cost, had each been stopped after `allowed` pictures.
 
-    `paired` is the test against the chosen row at the same number of pictures (None: there is none).
+    `paired` is the test against the reference row at the same number of pictures (None: there is none).
     """
 
     allowed: int
-    returned: Measured
-    spent: Spent
-    paired: Paired | None
+    returned: MeanScore
+    spent: MeanCost
+    paired: Difference | None
 
 
 @dataclass(frozen=True)
-class RowNumbers:
-    """One row. `title` is its name with the oracle label; `budget` the pictures it was allowed.
+class RowResult:
+    """One row. `title` is its name with the oracle label, `budget` the number of pictures it was allowed.
 
-    `in_flight` lists how many searches ran at once (empty: not known), `peak_memory` is in bytes (0: not known).
-    `rank` None: not ranked, because unscored pictures could change its place.
+    `in_flight` lists how many samples were in progress at once (empty: not known), `peak_memory` is in bytes (0: not
+    known). `rank` None: not ranked, because unscored pictures could change the rank.
     """
 
     name: str
@@ -95,20 +101,21 @@ class RowNumbers:
     in_flight: tuple[int, ...]
     peak_memory: int
     rank: int | None
-    overall: Part
-    categories: Mapping[str, Part]
-    spent: Spent
-    moved: Moved
-    curve: tuple[Point, ...]
+    overall: ScopeScores
+    categories: Mapping[str, ScopeScores]
+    spent: MeanCost
+    moved: UpdateCounts
+    curve: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True)
-class Shot:
-    """The picture that one row returned, with its score by the report metric."""
+class ExamplePicture:
+    """The picture that one row returned, its score by the report metric, and what the updates changed."""
 
     title: str
     score: float | None
     picture: Path
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,15 @@ class Example:
     category: str
     seed: int
     sample: int
-    shots: tuple[Shot, ...]
+    shots: tuple[ExamplePicture, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that the tables, figures and pages show. `searches` is prompts x seeds x samples, for each row."""
+    """Everything that tables, figures and pages show. `searches` is prompts x seeds x samples, for each row.
+
+    `searched` is false where every row is a folder of pictures that `milr score` judged.
+    """
 
     benchmark: str
     metric: str
@@ -134,6 +144,7 @@ class Comparison:
     seeds: tuple[int, ...]
     categories: tuple[str, ...]
     against: str
-    rows: tuple[RowNumbers, ...]
+    rows: tuple[RowResult, ...]
     notes: tuple[str, ...]
     examples: tuple[Example, ...]
+    searched: bool = True

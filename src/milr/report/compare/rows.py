@@ -1,4 +1,4 @@
-"""From run folders to the rows of a comparison, and whether they may be compared at all."""
+"""From run folders to the rows of a comparison."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from milr.report.compare.moved import Moved, moved
-from milr.report.compare.names import names_of, titled
+from milr.report.changes import describe_result
+from milr.report.compare.row_names import row_names, title_of
+from milr.report.compare.updates import UpdateCounts, count_updates
+from milr.report.judges import judge_of
 from milr.runs.config import RunConfig, digest_of
-from milr.runs.store import Record, Run, RunStore, Sitting, StepRecord
+from milr.runs.store import Record, Run, RunStore, SessionEntry, StepRecord
 from milr.types import Cost, UsageError
 
-OnRun = Callable[[int, int], None]
-COMMON = "compare what they have in common with --partial"
+OnProgress = Callable[[int, int], None]  # runs read, number of all runs
 
 
 class SampleKey(NamedTuple):
-    """What is compared with what: the same prompt, seed and sample of every row."""
+    """Identifies a sample in every row: the same prompt, seed and sample number."""
 
     prompt_id: str
     prompt: str
@@ -27,8 +28,8 @@ class SampleKey(NamedTuple):
     sample: int
 
 
-class Picture(NamedTuple):
-    """One picture of a search: its score by the search reward and by the report metric (None: unscored)."""
+class ScoredPicture(NamedTuple):
+    """One picture of a sample: its score by the search reward and by the report metric (None: unscored)."""
 
     search: float | None
     metric: float | None
@@ -38,19 +39,24 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One search, as far as it is compared. `returned` is a position in `pictures`."""
+    """What is compared of one sample. `returned` is a position in `pictures`.
+
+    `change` says what the updates changed. `judge` is the judge of the prompt where the metric is one of two.
+    """
 
     key: SampleKey
     category: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ScoredPicture, ...]
     returned: int
     cost: Cost
-    moved: Moved = Moved()
+    updates: UpdateCounts = UpdateCounts()
+    change: str = ""
+    judge: str = ""
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run folder, read. `unjudged` counts returned pictures that the report metric never saw."""
+    """A run that was read from its folder. `unjudged` counts returned pictures that the report metric never saw."""
 
     folder: Path
     run: Run
@@ -65,112 +71,115 @@ class LoadedRun:
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that are the same but for the seed. `oracle`: what guided the search is also what scores it here."""
+    """One or more runs that differ in the seed alone."""
 
     name: str
     runs: tuple[LoadedRun, ...]
 
     @property
     def config(self) -> RunConfig:
-        """The configuration of the first run; the others differ in the seed."""
+        """The configuration of the first run; those of the others differ in the seed."""
         return self.runs[0].run.config
 
     @property
     def oracle(self) -> bool:
-        """Whether the search reward is also the report metric; without a report metric it always is."""
+        """Whether the search reward is also the report metric, as it always is without a report metric."""
         return self.config.oracle or not self.config.report_metric
 
     @property
     def title(self) -> str:
-        """The name as it is shown, with the oracle label."""
-        return titled(self.name, self.oracle)
+        """The name as tables show it, with the oracle label."""
+        return title_of(self.name, self.oracle)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of the runs, sorted."""
-        return tuple(sorted(found.run.config.seed for found in self.runs))
+        return tuple(sorted(loaded.run.config.seed for loaded in self.runs))
 
     @property
-    def sittings(self) -> list[Sitting]:
-        """Everything with what the runs were worked on."""
-        return [sitting for found in self.runs for sitting in found.run.sittings]
+    def sessions(self) -> list[SessionEntry]:
+        """The sessions in which the runs were worked on."""
+        return [session for loaded in self.runs for session in loaded.run.sittings]
 
     @property
     def in_flight(self) -> tuple[int, ...]:
-        """How many searches ran at once, as far as known."""
-        return tuple(sorted({sitting.in_flight for sitting in self.sittings if sitting.in_flight}))
+        """How many samples were in progress at once, as far as known."""
+        return tuple(sorted({session.in_flight for session in self.sessions if session.in_flight}))
 
     @property
     def peak_memory(self) -> int:
-        """The most bytes of any sitting; 0 where it is not known."""
-        return max((sitting.peak_memory for sitting in self.sittings), default=0)
+        """The largest peak of any session in bytes; 0 where none is known."""
+        return max((session.peak_memory for session in self.sessions), default=0)
 
     @property
     def samples(self) -> Iterator[Sample]:
         """All samples of all seeds."""
-        return (sample for found in self.runs for sample in found.samples)
+        return (sample for loaded in self.runs for sample in loaded.samples)
 
 
-def rows_of(folders: Iterable[Path | str], *, on_run: OnRun | None = None) -> list[Row]:
-    """The rows that the run folders make, in the order of their first folder; runs that differ in the seed share one.
+def load_rows(folders: Iterable[Path | str], *, on_progress: OnProgress | None = None) -> list[Row]:
+    """The rows of the run folders, in the order of their first folder; runs that differ in the seed alone share one.
 
-    UsageError for a folder without a run, no folder at all, or one run named twice. `on_run(done, total)` hears of
-    progress: many long runs take some seconds to read.
+    UsageError where there is no folder, a folder holds no run, or one run is named twice. `on_progress(done, total)` is
+    called after each folder: many long runs take some seconds to read.
     """
     paths = [Path(folder) for folder in folders]
     if not paths:
         raise UsageError("there is nothing to compare: name at least one run folder.")
     groups: dict[str, list[LoadedRun]] = {}
     for done, path in enumerate(paths, 1):
-        found = load(path)
-        groups.setdefault(_but_for_the_seed(found.run.config), []).append(found)
-        if on_run:
-            on_run(done, len(paths))
+        loaded = load_run(path)
+        groups.setdefault(_digest_without_seed(loaded.run.config), []).append(loaded)
+        if on_progress:
+            on_progress(done, len(paths))
     for runs in groups.values():
-        _refuse_twins(runs)
-    names = names_of([runs[0].run.config for runs in groups.values()])
+        _check_seeds_differ(runs)
+    names = row_names([runs[0].run.config for runs in groups.values()])
     return [Row(name, tuple(runs)) for name, runs in zip(names, groups.values(), strict=True)]
 
 
-def load(folder: Path) -> LoadedRun:
-    """A run folder, read and reduced to what is compared; UsageError when it holds none."""
+def load_run(folder: Path) -> LoadedRun:
+    """The run in `folder`, reduced to what is compared; UsageError when there is none."""
     store = RunStore(folder)
     run, records = store.run(), store.records()
     unjudged = sum(not _is_judged(run.config, record.result) for record in records)
-    return LoadedRun(folder, run, tuple(sample_of(folder, run.config, record) for record in records), unjudged)
+    return LoadedRun(folder, run, tuple(to_sample(folder, run.config, record) for record in records), unjudged)
 
 
-def _but_for_the_seed(config: RunConfig) -> str:
+def _digest_without_seed(config: RunConfig) -> str:
     return digest_of([config.label, {name: value for name, value in config.identity().items() if name != "seed"}])
 
 
-def _refuse_twins(runs: Sequence[LoadedRun]) -> None:
-    by_seed = sorted(runs, key=lambda found: found.run.config.seed)
-    for seed, twins in groupby(by_seed, key=lambda found: found.run.config.seed):
-        names = [str(found.folder) for found in twins]
-        if len(names) > 1:
-            raise UsageError(f"{' and '.join(names)} are the same run (seed {seed}): name it once.")
+def _check_seeds_differ(runs: Sequence[LoadedRun]) -> None:
+    """UsageError where two runs of a row have the same seed."""
+    by_seed = sorted(runs, key=lambda loaded: loaded.run.config.seed)
+    for seed, same_seed in groupby(by_seed, key=lambda loaded: loaded.run.config.seed):
+        folders = [str(loaded.folder) for loaded in same_seed]
+        if len(folders) > 1:
+            raise UsageError(f"{' and '.join(folders)} are the same run (seed {seed}): name it once.")
 
 
-def sample_of(folder: Path, config: RunConfig, record: Record) -> Sample:
-    """A record as it is compared."""
+def to_sample(folder: Path, config: RunConfig, record: Record) -> Sample:
+    """What is compared of a record."""
     prompt = record.prompt
     return Sample(
         key=SampleKey(prompt.id, prompt.text, record.seed, record.sample),
         category=prompt.category,
-        pictures=tuple(_picture(folder, config, step) for step in record.steps),
+        pictures=tuple(_to_picture(folder, config, step) for step in record.steps),
         returned=record.returned,
         cost=record.cost,
-        moved=moved(record),
+        updates=count_updates(record),
+        change="" if config.command == "score" else describe_result(record.steps, record.returned),
+        judge=judge_of(metric_name(config), prompt),
     )
 
 
-def _picture(folder: Path, config: RunConfig, step: StepRecord) -> Picture:
-    return Picture(step.score, _metric_score(config, step), step.cost, folder / step.picture)
+def _to_picture(folder: Path, config: RunConfig, step: StepRecord) -> ScoredPicture:
+    return ScoredPicture(step.score, _metric_score(config, step), step.cost, folder / step.picture)
 
 
 def _metric_score(config: RunConfig, step: StepRecord) -> float | None:
-    """The report metric's score; a picture it was never shown is unscored, and no other judge speaks for it."""
+    """The report metric's score. A picture that it never saw is unscored: the search reward does not stand in."""
     if step.judged is not None:
         return step.judged.score
     return step.score if _is_judged(config, step) else None
@@ -180,8 +189,8 @@ def _is_judged(config: RunConfig, step: StepRecord) -> bool:
     return step.judged is not None or config.oracle or not config.report_metric
 
 
-def budget_of(row: Row) -> int:
-    """How many pictures the row was allowed; where it does not say, the most it drew."""
+def picture_budget(row: Row) -> int:
+    """How many pictures the row was allowed per sample; where its settings do not say, the most that it drew."""
     settings = row.config.settings
     pictures, steps = settings.get("pictures"), settings.get("steps")
     if isinstance(pictures, int):
@@ -190,65 +199,6 @@ def budget_of(row: Row) -> int:
     return max(drawn, steps + 1) if isinstance(steps, int) and drawn > 1 else drawn
 
 
-# Refusals
-
-
-def refuse(rows: Sequence[Row], *, partial: bool = False) -> None:
-    """UsageError, in one sentence with the reason, where the rows cannot be compared.
-
-    `partial` allows unfinished runs and different seeds, for a comparison of what is common.
-    """
-    first = rows[0]
-    for row in rows[1:]:
-        for what, remedy in _other_measures(first.config, row.config):
-            raise UsageError(f"{first.name} and {row.name} cannot be compared: they have {what}; {remedy}.")
-    if not partial:
-        _refuse_unfinished(rows)
-        _refuse_other_seeds(rows)
-
-
-def _other_measures(one: RunConfig, other: RunConfig) -> Iterator[tuple[str, str]]:
-    """What makes two rows' numbers two things, and what to do about it."""
-    if one.benchmark and other.benchmark and one.benchmark != other.benchmark:
-        yield f"other benchmarks ({one.benchmark} and {other.benchmark})", "compare runs of one benchmark"
-    if one.prompts_digest != other.prompts_digest:
-        counts = f"{one.prompt_count} and {other.prompt_count}, digests {one.prompts_digest[:8]} and " \
-                 f"{other.prompts_digest[:8]}"  # fmt: skip
-        yield f"other prompts ({counts})", "run both on the same prompts"
-    if one.samples != other.samples:
-        yield f"other numbers of samples ({one.samples} and {other.samples})", "run both with the same --samples"
-    if metric_of(one) != metric_of(other):
-        yield f"other report metrics ({metric_of(one)} and {metric_of(other)})", "run both with the same --metric"
-    mine, theirs = _metric_identity(one), _metric_identity(other)
-    if mine and theirs and digest_of(mine) != digest_of(theirs):
-        yield f"other versions of the report metric {metric_of(one)}", "run both with the same version of it"
-
-
-def metric_of(config: RunConfig) -> str:
-    """The name of what scores a run here: its report metric, else its search reward."""
+def metric_name(config: RunConfig) -> str:
+    """The name of what scores a run in a comparison: its report metric, else its search reward."""
     return config.report_metric or config.reward
-
-
-def _metric_identity(config: RunConfig) -> dict[str, Any]:
-    """What is known of the judge; empty where an older run did not write it down."""
-    return config.metric_identity or (config.reward_identity if metric_of(config) == config.reward else {})
-
-
-def _refuse_unfinished(rows: Sequence[Row]) -> None:
-    lacking = [found for row in rows for found in row.runs if found.missing > 0]
-    if lacking:
-        told = ", ".join(f"{found.folder} lacks {found.missing} of {found.missing + len(found.samples)} samples"
-                         for found in lacking)  # fmt: skip
-        raise UsageError(f"{told}: the same command finishes a run, or {COMMON}.")
-
-
-def _refuse_other_seeds(rows: Sequence[Row]) -> None:
-    first = rows[0]
-    for row in rows[1:]:
-        if row.seeds != first.seeds:
-            raise UsageError(f"{first.name} has {_seeds(first.seeds)} and {row.name} has {_seeds(row.seeds)}: "
-                             f"run both with the same seeds, or {COMMON}.")  # fmt: skip
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"the seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -1,0 +1,48 @@
+"""A comparison as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from milr.report.compare.records import Comparison
+from milr.report.compare.sentences import UPDATES, headline, how_made, title
+from milr.report.compare.tables import (
+    Table,
+    category_table,
+    curve_table,
+    main_table,
+    quoted_table,
+    spending_table,
+    updates_table,
+)
+from milr.report.quoted import quotation
+
+
+def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
+    """The tables with their notes; `quoted` as in `quoted.quotation`."""
+    parts = [f"# {_escape(title(comparison))}", headline(comparison), _table(main_table(comparison)),
+             _bullets(comparison.notes)]  # fmt: skip
+    if comparison.categories:
+        parts += ["## By category", _table(category_table(comparison))]
+    if comparison.searched:
+        parts += ["## After so many pictures", _table(curve_table(comparison)), _table(spending_table(comparison))]
+    updates = updates_table(comparison)
+    if updates.rows:
+        parts += ["## What the updates did", UPDATES, _table(updates)]
+    parts += ["## How the numbers are made", _bullets(how_made(comparison))]
+    if published := quotation(comparison.benchmark, quoted):
+        parts += [f"## {published.heading}", " ".join(published.sentences), _table(quoted_table(published))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(table: Table) -> str:
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"* {_escape(line)}" for line in lines)

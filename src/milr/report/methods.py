@@ -1,0 +1,26 @@
+"""What each method does, in a phrase for the readers of reports; pages show the method's own name with it."""
+
+from __future__ import annotations
+
+from milr.runs.config import RunConfig
+
+EXPLANATIONS = {
+    "latent_reasoning": "MILR, which moves the free latents by policy-gradient updates and draws again",
+    "frozen": "latent_reasoning with learning rate 0: it draws again from the same latents, and nothing moves",
+    "random_walk": "latent_reasoning with updates in random directions, each as long as the gradient's",
+    "plain": "one picture from the bare prompt",
+    "text_enhanced": "one picture from the prompt and its greedily decoded visualisation",
+    "redraw_plain": "draws again and again from the bare prompt",
+    "redraw_greedy": "draws again and again from one greedily decoded visualisation",
+    "redraw_sampled": "draws again and again, each time from a newly sampled visualisation",
+    "pictures": "a folder of pictures, made by any tool",
+}
+BEST_OF_N, RESAMPLE = "keeps the best (Best-of-N)", "stops above the threshold (resample)"
+
+
+def explain_method(config: RunConfig) -> str:
+    """What the run's method does; "" for a method from outside the package."""
+    phrase = EXPLANATIONS.get(config.method, "")
+    if not config.method.startswith("redraw_") or not phrase:
+        return phrase
+    return f"{phrase}, and {BEST_OF_N if config.settings.get('threshold') is None else RESAMPLE}"

@@ -1,0 +1,21 @@
+"""Rendering of the package's HTML templates; every page carries the same style sheet."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render_template(name: str, **values: Any) -> str:
+    """The template `name` of this room, filled with `values`; everything but markup is escaped."""
+    environment = Environment(loader=FunctionLoader(_read_resource), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.globals["style"] = Markup(_read_resource("style.css"))
+    return environment.get_template(name).render(**values)
+
+
+def _read_resource(name: str) -> str:
+    return resources.files("milr.report").joinpath(name).read_text(encoding="utf-8")

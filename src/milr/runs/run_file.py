@@ -1,0 +1,91 @@
+"""run.json: the configuration of a run, and the sessions in which it was worked on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from milr.runs.config import RunConfig
+from milr.runs.records import VERSION
+from milr.types import UsageError
+
+PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
+
+
+class SessionEntry(BaseModel):
+    """One entry of run.json's `sittings`: when and with what software and machine the run was worked on.
+
+    Resuming adds an entry only where something other than the time differs from the last one. `in_flight` is the
+    largest number of samples in progress at once, `peak_memory` the process's peak in bytes (0: not known).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    started: str
+    versions: dict[str, str]
+    machine: dict[str, str]
+    in_flight: int = 0
+    peak_memory: int = 0
+
+
+class Run(BaseModel):
+    """The content of run.json."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    version: int = VERSION
+    digest: str
+    config: RunConfig
+    sittings: tuple[SessionEntry, ...] = ()
+
+
+def read_run(folder: Path | str) -> Run:
+    """The content of `folder`/run.json; UsageError, naming the file, when it is absent or damaged."""
+    path = Path(folder) / "run.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made."
+                         ) from None  # fmt: skip
+    try:
+        check_version(json.loads(content), path)
+        return Run.model_validate_json(content)
+    except ValueError:
+        raise UsageError(f"{path} is damaged: restore it, or choose another --out.") from None
+
+
+def check_version(content: Any, path: Path) -> None:
+    """UsageError where the JSON `content` of `path` has another format version than VERSION."""
+    version = content.get("version") if isinstance(content, Mapping) else None
+    if isinstance(version, int) and version != VERSION:
+        raise UsageError(f"{path} was written by another version of milr (format {version}): use that version, "
+                         "or choose another --out.")  # fmt: skip
+
+
+def same_environment(first: SessionEntry, second: SessionEntry) -> bool:
+    """Whether versions, machine and number in flight are the same."""
+    keys = [(entry.versions, entry.machine, entry.in_flight) for entry in (first, second)]
+    return keys[0] == keys[1]
+
+
+def session_entry(in_flight: int) -> SessionEntry:
+    """The entry of a session that starts now in this process."""
+    versions = {"python": platform.python_version(), **{name: _package_version(name) for name in PACKAGES}}
+    machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return SessionEntry(started=started, versions=versions, machine=machine, in_flight=in_flight)
+
+
+def _package_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
