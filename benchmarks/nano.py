@@ -26,7 +26,7 @@ from milr.runs.store import Record, RunStore
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
-from milr.shapes.planning import imagine
+from milr.shapes.planning import sample_scene
 from milr.shapes.splits import prompts
 from milr.shapes.training.vq import encode, nearest, to_pixels
 from milr.types import Prompt
@@ -58,7 +58,7 @@ def ceiling(chosen: list[Prompt], seeds: int, times: int = 2) -> dict[str, list[
     for prompt in chosen:
         request = parse(prompt.text)
         assert request is not None
-        scenes = np.stack([draw_scene(imagine(request, rng)) for rng in rngs for _ in range(times)])
+        scenes = np.stack([draw_scene(sample_scene(request, rng)) for rng in rngs for _ in range(times)])
         drawn = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
         pictures = ((drawn + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
         scores = [judge(Image.fromarray(picture), prompt.metadata).value for picture in pictures]

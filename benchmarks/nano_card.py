@@ -25,7 +25,7 @@ from milr.shapes import held_out
 from milr.shapes.detector import detect
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
-from milr.shapes.planning import imagine, visualise
+from milr.shapes.planning import sample_scene, visualise
 from milr.shapes.scenes import Item
 from milr.shapes.splits import prompts
 from milr.shapes.training.verdicts import cell_of
@@ -51,11 +51,11 @@ class Judged:
 
 def facts(item: Item, picture: Image) -> tuple[bool, ...]:
     """Which of FACTS the picture keeps of a planned object; none where its shape is not seen in its cell."""
-    seen = [one for one in detect(np.asarray(picture)).get(item.look.shape, ())
+    seen = [one for one in detect(np.asarray(picture)).get(item.appearance.shape, ())
             if one.score > 0.3 and cell_of(one) == item.cell]  # fmt: skip
     if not seen:
         return (False,) * len(FACTS)
-    return (True, *(getattr(seen[0], name) == getattr(item.look, name) for name in FACTS[1:]))
+    return (True, *(getattr(seen[0], name) == getattr(item.appearance, name) for name in FACTS[1:]))
 
 
 def followed(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[tuple[Prompt, tuple[bool, ...]]]:
@@ -64,7 +64,7 @@ def followed(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[tu
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         requests = [parse(prompt.text) for prompt in chosen]
-        scenes = [imagine(request, rng) for request in requests if request]
+        scenes = [sample_scene(request, rng) for request in requests if request]
         drawn = draw(model, chosen, [visualise(scene) for scene in scenes], seed)
         for prompt, scene, picture in zip(chosen, scenes, drawn, strict=True):
             found += [(prompt, facts(item, picture)) for item in scene.items]

@@ -11,10 +11,10 @@ from milr.rewards.detection import held_out_judge, shapes_detector
 from milr.rewards.self_judge import SelfJudge
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import to_prompt
-from milr.shapes.scenes import Item, Look, Scene
+from milr.shapes.scenes import Appearance, Item, Scene
 from milr.types import Answer, Prompt, UsageError
 
-STAR = Image.fromarray(draw_scene(Scene(((Item(Look("star", "red"), 5),),))))
+STAR = Image.fromarray(draw_scene(Scene(((Item(Appearance("star", "red"), 5),),))))
 
 
 class Answering:
