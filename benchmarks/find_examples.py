@@ -121,45 +121,53 @@ def short_prompts(count: int, seed: int = 0) -> list[str]:
     return list(texts)
 
 
-def compare(texts: Sequence[Any], folder: Path, **options: Any) -> list[Comparison]:
-    """Both searches for every prompt whose first picture is wrong, kept under `folder`."""
-    with_updates = milr.generate(texts, out=folder / "milr", **options)
+def compare(texts: Sequence[Any], folder: Path | None = None, **options: Any) -> list[Comparison]:
+    """Both searches for every prompt whose first picture is wrong, kept under `folder` where one is given."""
+    with_updates = milr.generate(texts, out=folder and folder / "milr", **options)
     wrong = [outcome for outcome in with_updates if not accepted_by_any(outcome, 0)]
-    frozen = milr.generate([outcome.prompt for outcome in wrong], out=folder / "frozen", method="frozen", **options)
+    if not wrong:
+        return []
+    frozen = milr.generate([outcome.prompt for outcome in wrong], out=folder and folder / "frozen", method="frozen",
+                           **options)  # fmt: skip
     return [Comparison(*pair) for pair in zip(wrong, frozen, strict=True)]
 
 
-def line(found: Comparison) -> str:
-    """An example as a line of text."""
-    outcome = found.milr
+def line(comparison: Comparison) -> str:
+    """A comparison as a line of text."""
+    outcome = comparison.milr
     changed = sum(step.text_changed for step in outcome.steps[: outcome.returned + 1])
-    seen = "; ".join(f"{name} {reward:.2f}, {metric:.2f}" for name, (reward, metric) in (
-        ("first", scores(outcome, 0)), ("frozen", scores(found.frozen, found.frozen.returned)),
+    judged = "; ".join(f"{name} {reward:.2f}, {metric:.2f}" for name, (reward, metric) in (
+        ("first", scores(outcome, 0)), ("frozen", scores(comparison.frozen, comparison.frozen.returned)),
         ("MILR", scores(outcome, outcome.returned))))  # fmt: skip
     return (f"seed {outcome.key.seed}: {outcome.prompt.text!r}: right at step {outcome.returned}, text changed in "
-            f"{changed} steps, {found.near_ties} near ties ({seen})")  # fmt: skip
+            f"{changed} steps, {comparison.near_ties} near ties ({judged})")  # fmt: skip
 
 
-def main(folder: Path, split: str = "hard", category: str = "", short: int = 0, seeds: str = "0", schedule: str = "joint",
-         limit: int = 0, in_flight: int = 32, threads: int = 1) -> None:  # fmt: skip
-    """Search for examples among the prompts of `split` (of one category), or among `short` short ones, at seeds "0,1"."""
+def summary(compared: Sequence[Comparison]) -> str:
+    """How many of the searches whose first picture was wrong end right, with updates and without."""
+    milr_right = sum(accepted(comparison.milr) for comparison in compared)
+    frozen_right = sum(accepted(comparison.frozen) for comparison in compared)
+    examples = sum(comparison.is_example for comparison in compared)
+    opposites = sum(comparison.is_opposite for comparison in compared)
+    return (f"the first picture wrong in {len(compared)}; then MILR right in {milr_right}, frozen in {frozen_right}; "
+            f"only MILR in {examples} (the examples), only frozen in {opposites}")  # fmt: skip
+
+
+def main(folder: Path, split: str = "hard", category: str = "", short: int = 0, seeds: str = "0",
+         schedule: str = "joint", in_flight: int = 32, threads: int = 1) -> None:  # fmt: skip
+    """Search among the prompts of `split` (of one category), or among so many `short` ones, at the seeds "0,1,2"."""
     texts: list[Any] = list(short_prompts(short)) if short else [
         prompt for prompt in prompts_of_split(split) if category in ("", prompt.category)]  # fmt: skip
-    texts = texts[:limit] if limit else texts
     compared: list[Comparison] = []
-    chosen = [int(seed) for seed in seeds.split(",")]
-    for seed in chosen:
+    seed_list = [int(seed) for seed in seeds.split(",")]
+    for seed in seed_list:
         compared += compare(texts, folder / f"seed-{seed}", seed=seed, schedule=schedule, in_flight=in_flight,
                             threads=threads)  # fmt: skip
     examples = [comparison for comparison in compared if comparison.is_example]
-    examples.sort(key=lambda one: (one.near_ties, one.milr.returned, len(one.milr.prompt.text)))
+    examples.sort(key=lambda example: (example.near_ties, example.milr.returned, len(example.milr.prompt.text)))
     for example in examples:
         typer.echo(line(example))
-    typer.echo(f"{len(texts) * len(chosen)} searches, schedule {schedule}: the first picture wrong in {len(compared)}; "
-               f"then MILR right in {sum(accepted(one.milr) for one in compared)}, "
-               f"frozen in {sum(accepted(one.frozen) for one in compared)}; "
-               f"only MILR in {len(examples)} (the examples), "
-               f"only frozen in {sum(one.is_opposite for one in compared)}.")  # fmt: skip
+    typer.echo(f"{len(texts) * len(seed_list)} searches, schedule {schedule}: {summary(compared)}.")
 
 
 if __name__ == "__main__":
