@@ -65,7 +65,7 @@ def planned_facts(model: JanusModel, prompts: Sequence[Prompt], seeds: int) -> l
         rng = np.random.default_rng(seed)
         requests = [parse(prompt.text) for prompt in prompts]
         scenes = [sample_scene(request, rng) for request in requests if request]
-        pictures = draw(model, prompts, [visualise(scene) for scene in scenes], seed)
+        pictures = draw(model, prompts, [visualise(scene) for scene in scenes], seed=seed)
         for prompt, scene, picture in zip(prompts, scenes, pictures, strict=True):
             rows += [(prompt, facts(item, picture)) for item in scene.items]
     return rows
@@ -76,7 +76,7 @@ def judged(model: JanusModel, prompts: Sequence[Prompt], seeds: int) -> list[Jud
     rows = []
     for seed in range(seeds):
         for texts in ([None] * len(prompts), visualisations(model, prompts, seed)):
-            pictures = draw(model, prompts, texts, seed)
+            pictures = draw(model, prompts, texts, seed=seed)
             questions = list(zip(pictures, [model.question(prompt.text) for prompt in prompts], strict=True))
             answers = batches(questions, lambda batch: model.answer(*zip(*batch, strict=True)))
             for prompt, picture, answer in zip(prompts, pictures, answers, strict=True):
@@ -165,7 +165,7 @@ def seconds(model: JanusModel, prompts: Sequence[Prompt], repetitions: int = 5) 
     durations = []
     for seed in range(repetitions):
         began = time.perf_counter()
-        draw(model, prompts, visualisations(model, prompts, seed), seed)
+        draw(model, prompts, visualisations(model, prompts, seed), seed=seed)
         durations.append(time.perf_counter() - began)
     return float(np.median(durations))
 

@@ -40,7 +40,9 @@ def guidance(seeds: int = 3, every: int = 1, out: Path = Path("docs/nano-guidanc
         for name, texts in (("plain", [None] * len(prompts)), ("text-enhanced", greedy)):
             groups, scores = [], []
             for seed in range(seeds):
-                for prompt, picture in zip(prompts, draw(model, prompts, texts, seed, scale), strict=True):
+                for prompt, picture in zip(
+                    prompts, draw(model, prompts, texts, seed=seed, guidance_scale=scale), strict=True
+                ):
                     score = judge(picture, prompt.metadata).value
                     assert score is not None, "nano's own pictures can always be judged"
                     groups.append(prompt.text)
@@ -76,7 +78,7 @@ def gallery(seeds: int = 3, out: Path = Path("docs/nano-gallery.png")) -> None:
     first_of_kind: dict[tuple[str, bool], tuple] = {}
     for seed in range(seeds):
         for texts, right in ((greedy, True), ([None] * len(prompts), False)):
-            for prompt, picture in zip(prompts, draw(model, prompts, texts, seed), strict=True):
+            for prompt, picture in zip(prompts, draw(model, prompts, texts, seed=seed), strict=True):
                 score = judge(picture, prompt.metadata)
                 if (score.value == 1) == right:
                     first_of_kind.setdefault((prompt.category, right), (prompt.text, picture, score.reason))

@@ -18,7 +18,7 @@ def batches(rows: Sequence, make: Callable) -> list:
     return [result for start in range(0, len(rows), BATCH) for result in make(rows[start : start + BATCH])]
 
 
-def draw(model: JanusModel, prompts: Sequence[Prompt], texts: Sequence[str | None], seed: int,
+def draw(model: JanusModel, prompts: Sequence[Prompt], texts: Sequence[str | None], *, seed: int,
          guidance_scale: float | None = None) -> list[Image]:  # fmt: skip
     """One picture for each prompt and visualisation (None: the bare prompt); no scale: nano's own guidance."""
     scale = model.guidance_scale if guidance_scale is None else guidance_scale

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from milr.rules import geneval
-from milr.shapes import detector
+from milr.shapes.colours import nearest_colour
 from milr.shapes.detector import ATTRIBUTES, detect, detection_of_item
 from milr.shapes.drawing import draw_scene
 from milr.shapes.scenes import BACKGROUND, COLOURS, PIXELS, Appearance, Item, Scene
@@ -102,10 +102,10 @@ def test_merged_objects_are_neither():
 def test_colours_that_are_none():
     contrast = {name: np.subtract(rgb, BACKGROUND) for name, rgb in COLOURS.items()}
     for name, wanted in contrast.items():
-        assert detector.nearest_colour(wanted) == name
-        assert detector.nearest_colour(0.9 * wanted) == name
-        assert detector.nearest_colour(0.4 * wanted) != name
-    assert detector.nearest_colour(np.subtract((0, 230, 230), BACKGROUND)) is None  # cyan
+        assert nearest_colour(wanted) == name
+        assert nearest_colour(0.9 * wanted) == name
+        assert nearest_colour(0.4 * wanted) != name
+    assert nearest_colour(np.subtract((0, 230, 230), BACKGROUND)) is None  # cyan
 
 
 def test_the_picture_is_not_changed_and_answers_repeat():

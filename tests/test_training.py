@@ -177,7 +177,7 @@ def test_every_picture_asked_about_is_rendered() -> None:
         rendered.append(ids)
         return mosaic(codebook()[0][ids])
 
-    source = Examples(make_tokenizer(), 3, render)
+    source = Examples(make_tokenizer(), 3, render=render)
     examples = [source.answer() for _ in range(20)]
     assert len(rendered) == 20
     for ids, example in zip(rendered, examples, strict=True):
@@ -193,7 +193,7 @@ def test_own_drawings_are_the_models_own_and_never_of_what_is_held_out() -> None
     for drawing in drawings[:3] + drawings[-2:]:
         assert parse(drawing.text) == drawing.request or drawing.request.riddle
         assert detect(drawing.picture) == drawing.detections
-    source = Examples(make_tokenizer(), 3, own=drawings[:1])
+    source = Examples(make_tokenizer(), 3, own_drawings=drawings[:1])
     pictures = [source.answer().picture for _ in range(20)]
     assert sum(np.array_equal(picture, drawings[0].picture) for picture in pictures if picture is not None) > 8
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from milr.base import Reward
 
 VISION = "rewards/vision"
-DETECTOR_SOURCES = ("shapes/detector.py", "shapes/drawing.py", "shapes/judge.py", "rules/geneval.py")
+DETECTOR_SOURCES = ("shapes/detector.py", "shapes/colours.py", "shapes/drawing.py", "shapes/scenes.py",
+                    "shapes/judge.py", "rules/geneval.py")  # fmt: skip
 ASKED_SOURCES, LOADED = ("rewards/asked.py", "rewards/endpoint/client.py"), f"{VISION}/checkpoints.py"
 UNIFIED_SOURCES = ("rewards/unified.py", f"{VISION}/qwen.py", LOADED, *ASKED_SOURCES, "rules/judgements.py")
 SOURCES: Mapping[str, tuple[str, ...]] = {

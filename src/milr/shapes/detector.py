@@ -19,8 +19,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage, special
 
 from milr.rules.geneval import Box, Classifier, Detection
+from milr.shapes.colours import nearest_colour
 from milr.shapes.drawing import mask
-from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, FILLS, GRID, PIXELS, SHAPES, SIZES, Item
+from milr.shapes.scenes import BACKGROUND, CELL, FILLS, GRID, PIXELS, SHAPES, SIZES, Item
 
 SOFTNESS = (0.0, 0.55)  # pixels of blur of the two templates of each mask
 LEAST_SCORE = 0.05  # detections below this score are not reported
@@ -30,11 +31,9 @@ LEAST_ENERGY = 6.0e4  # squared levels in a window: less than that of the fainte
 FAINT = 85.0  # RGB distance from the background at which an object starts to count as washed out
 COVERED = 0.25  # coverage from which a pixel belongs to an object
 SHARED = 0.3  # of a window's energy: a window that shares more with a better detection shows the same object
-COLOUR_LIMIT = 30.0  # CIELAB distance to the nearest colour above which an object has none
 STIFFNESS = 2.0  # pixels: how strongly a quarter's fitted colour is pulled to the colour of the whole object
 MOTTLING = 0.3  # weight of uneven colour when templates are compared
 WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows none of the templates
-LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
 FEATURES = ("constant", "worst spot", "margin", "softness", "faintness", "mottling")
 # as `python -m milr.shapes.training.calibration` prints them
 WEIGHTS = np.array([-27.633, -6.497, 3.553, -3.702, -38.447, -6.401])
@@ -275,30 +274,6 @@ def _box_and_mask(shape: str, size: str, fill: str, top: int, left: int) -> tupl
     pixels = np.zeros((PIXELS, PIXELS), bool)
     pixels[top : top + CELL, left : left + CELL] = inside
     return box, pixels
-
-
-def lab(rgb: np.ndarray) -> np.ndarray:
-    """sRGB levels (..., 3) to CIELAB under D65 (CIE 15)."""
-    encoded = np.clip(rgb, 0, 255) / 255
-    linear = np.where(encoded > 0.04045, ((encoded + 0.055) / 1.055) ** 2.4, encoded / 12.92)
-    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
-    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
-
-
-def nearest_colour(contrast: np.ndarray) -> str | None:
-    """The palette colour of an object whose RGB contrast to the background is `contrast`; None when none fits.
-
-    It is the nearest in CIELAB, at most COLOUR_LIMIT away, and its contrast must be about as strong as that colour's.
-    """
-    rgb = contrast + np.array(BACKGROUND)
-    distances = np.linalg.norm(lab(np.array(list(COLOURS.values()), float)) - lab(rgb), axis=-1)
-    name = list(COLOURS)[distances.argmin()]
-    expected = np.subtract(COLOURS[name], BACKGROUND)
-    strength = float(contrast @ expected / (expected @ expected))
-    return name if distances.min() < COLOUR_LIMIT and LEAST_STRENGTH < strength < 1 / LEAST_STRENGTH else None
 
 
 def _attribute(name: str) -> Classifier:

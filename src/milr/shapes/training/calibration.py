@@ -83,7 +83,7 @@ def logistic(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(minimize(loss, START, method="L-BFGS-B", bounds=signs, options={"maxiter": 5000}).x)
 
 
-def rates(kinds: Kinds, cases: int, seed: int, detect: Detect = detector.detect) -> dict[str, Rates]:
+def rates(kinds: Kinds, cases: int, *, seed: int, detect: Detect = detector.detect) -> dict[str, Rates]:
     """How often `detect` finds, in each kind, the right shape (right drawings) or any wrong one (near misses)."""
     rng, by_kind = np.random.default_rng(seed), {}
     for name, make in kinds.items():

@@ -28,7 +28,7 @@ from milr.shapes.training.verdicts import Detections, comparison, description, v
 DESCRIBE = "what does this picture show ?"
 QUESTIONS = 4  # about one picture
 UNCONDITIONAL = 0.2  # of all drawings, for guidance
-OWN = 0.75  # of the pictures asked about, where there are drawings of nano's own
+OWN_SHARE = 0.75  # of the pictures asked about, where there are drawings of nano's own
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ Render = Callable[[np.ndarray], np.ndarray]  # image tokens (64,) to a picture (
 class Examples:
     """An endless seeded source of examples for each task; `rng` is the only state.
 
-    `render` makes the pictures asked about from image tokens (None: as the world draws them). Where there are drawings
-    of nano's `own`, most questions are about those.
+    `render` makes the pictures asked about from image tokens (None: as the world draws them). Where there are
+    `own_drawings`, most questions are about those.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, render: Render | None = None,
-                 own: Sequence[OwnDrawing] = ()) -> None:  # fmt: skip
-        self.tokenizer, self.render, self.own = tokenizer, render, own
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, seed: int, *, render: Render | None = None,
+                 own_drawings: Sequence[OwnDrawing] = ()) -> None:  # fmt: skip
+        self.tokenizer, self.render, self.own_drawings = tokenizer, render, own_drawings
         self.rng = np.random.default_rng(seed)
         self.boi = tokenizer.convert_tokens_to_ids(BOI)
         self.image_text = BOI + IMAGE * TOKENS + EOI
@@ -97,7 +97,7 @@ class Examples:
 
     def answer(self) -> Example:
         """Picture to its description; mostly with four questions, each answered by a comparison and yes or no."""
-        own = bool(self.own) and self.rng.random() < OWN
+        own = bool(self.own_drawings) and self.rng.random() < OWN_SHARE
         request, text, picture, detections = self._own_drawing() if own else self._rendered_scene()
         if self.rng.random() < 0.1:
             return Example(
@@ -114,7 +114,7 @@ class Examples:
 
     def _own_drawing(self) -> tuple[Request, str, np.ndarray, Detections]:
         """A drawing of nano's own, and the prompt it was drawn for."""
-        drawing = self.own[int(self.rng.integers(len(self.own)))]
+        drawing = self.own_drawings[int(self.rng.integers(len(self.own_drawings)))]
         return drawing.request, drawing.text, drawing.picture, drawing.detections
 
     def _rendered_scene(self) -> tuple[Request, str, np.ndarray, Detections]:
@@ -185,7 +185,6 @@ def corrupted_tokens(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     area = cell_area(item.cell, PER_CELL)
     replaced = rng.random((PER_CELL, PER_CELL)) < rng.choice([0.3, 0.6, 1.0])
     appearances = all_appearances()
-    # drawn before it is known whether it is needed: the random streams of the released training are fixed
     other = codebook()[1][appearances[int(rng.integers(len(appearances)))]] if rng.random() < 0.7 else np.zeros(4, int)
     grid[area] = np.where(replaced, other.reshape(PER_CELL, PER_CELL), grid[area])
     return grid.ravel()

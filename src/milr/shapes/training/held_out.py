@@ -37,5 +37,5 @@ def train_judge(network: HeldOutJudge, training: Training, report: Report) -> No
         loss, right = judge_loss(network, batch, training.device)
         return loss, {"loss": loss, "right": right}
 
-    optimise("held-out", training, optimiser, losses, report, smoothing=0.03)
+    optimise("held-out", training, optimiser, losses=losses, report=report, smoothing=0.03)
     network.eval()

@@ -59,7 +59,7 @@ def _hidden(network: JanusForConditionalGeneration, embeds: Tensor) -> Tensor:
 
 
 def text_loss(network: JanusForConditionalGeneration, examples: list[Example], features: Tensor | None,
-              weights: Tensor | None = None) -> Tensor:  # fmt: skip
+              *, weights: Tensor | None = None) -> Tensor:  # fmt: skip
     """Mean cross-entropy of the target tokens; `features` (B, 64, d) replace the image placeholders.
 
     `weights` (V,) weigh the target tokens; None: all alike.
@@ -107,7 +107,7 @@ def verdict_weights(source: Examples, weight: float) -> Tensor:
 
 
 def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batch,
-           verdict_weight: float = 1.0) -> dict[str, Tensor]:  # fmt: skip
+           *, verdict_weight: float = 1.0) -> dict[str, Tensor]:  # fmt: skip
     """One step's loss for each task."""
     by_task: dict[str, Tensor] = {"reason": text_loss(network, [source.reason() for _ in range(batch.reason)], None)}
     for name, planned in (("planned", True), ("bare", False)):
@@ -116,7 +116,7 @@ def losses(network: JanusForConditionalGeneration, source: Examples, batch: Batc
     examples = [source.answer() for _ in range(batch.answer)]
     features = picture_features(network, to_pixels(pictures(examples)).to(network.device))
     weights = verdict_weights(source, verdict_weight).to(network.device)
-    by_task["answer"] = text_loss(network, examples, features, weights)
+    by_task["answer"] = text_loss(network, examples, features, weights=weights)
     return by_task
 
 
@@ -156,7 +156,7 @@ def train_round(network: JanusForConditionalGeneration, source: Examples, schedu
         for optimiser in optimisers:
             set_rate(optimiser, rate_at(step, schedule))
         with torch.autocast(network.device.type, torch.bfloat16):
-            by_task = losses(network, source, schedule.batch, schedule.verdict_weight)
+            by_task = losses(network, source, schedule.batch, verdict_weight=schedule.verdict_weight)
         network.zero_grad(set_to_none=True)
         torch.stack(list(by_task.values())).sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -45,8 +45,8 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def optimise(name: str, training: Training, optimiser: torch.optim.Optimizer,
-             losses: Callable[[], tuple[Tensor, dict[str, Tensor]]], report: Report, *,
+def optimise(name: str, training: Training, optimiser: torch.optim.Optimizer, *,
+             losses: Callable[[], tuple[Tensor, dict[str, Tensor]]], report: Report,
              clipped: Iterable[nn.Parameter] = (), floor: float = 0.0, smoothing: float = 0.05) -> None:  # fmt: skip
     """Minimise in bfloat16 autocast; `losses` makes a batch and returns its loss and the metrics to report.
 

@@ -59,7 +59,7 @@ def _reporter() -> Callable[[str], None]:
 
 
 @app.command()
-def vq(out: Out, steps: int = 2500, batch: int = 16, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
+def vq(out: Out, *, steps: int = 2500, batch: int = 16, rate: float = 2e-3, seed: int = 0, device: Device = "cpu",
        threads: int = 1) -> None:  # fmt: skip
     """Train the VQ tokenizer from random weights."""
     torch.set_num_threads(threads)
@@ -69,7 +69,7 @@ def vq(out: Out, steps: int = 2500, batch: int = 16, rate: float = 2e-3, seed: i
 
 
 @app.command()
-def eyes(out: Out, steps: int = 1500, batch: int = 16, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
+def eyes(out: Out, *, steps: int = 1500, batch: int = 16, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
          threads: int = 1) -> None:  # fmt: skip
     """Train the vision tower from random weights."""
     torch.set_num_threads(threads)
@@ -79,7 +79,7 @@ def eyes(out: Out, steps: int = 1500, batch: int = 16, rate: float = 3e-3, seed:
 
 
 @app.command()
-def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
+def language(out: Out, *, steps: int = 2000, rate: float = 5e-3, seed: int = 0, device: Device = "cpu",
              times: Annotated[int, typer.Option(help="Batch size, in multiples of 76 examples.")] = 1,
              threads: int = 1) -> None:  # fmt: skip
     """Train the transformer, from the last finished round in the folder if there is one; needs the part `eyes`."""
@@ -100,7 +100,7 @@ def language(out: Out, steps: int = 2000, rate: float = 5e-3, seed: int = 0, dev
 
 
 @app.command()
-def verdicts(out: Out, steps: tuple[int, int, int] = (400, 300, 400), drawings: int = 4000, rate: float = 3e-3,
+def verdicts(out: Out, *, steps: tuple[int, int, int] = (400, 300, 400), drawings: int = 4000, rate: float = 3e-3,
              seed: int = 0, device: Device = "cpu", threads: int = 1) -> None:  # fmt: skip
     """Train mostly answers, in three rounds after `language`; in each the rate falls from the start.
 
@@ -117,8 +117,8 @@ def verdicts(out: Out, steps: tuple[int, int, int] = (400, 300, 400), drawings: 
     for number, (count, name) in enumerate(zip(steps, VERDICT_ROUNDS, strict=True)):
         if not (out / name).exists():
             round_seed = seed * SEED_STRIDE + SEED_STRIDE // 2 + number
-            source = Examples(tokenizer, round_seed, _renderer(network) if number else None,
-                              _own_drawings(network, drawings, round_seed, device) if number == 2 else ())  # fmt: skip
+            own = _own_drawings(network, drawings, round_seed, device) if number == 2 else ()
+            source = Examples(tokenizer, round_seed, render=_renderer(network) if number else None, own_drawings=own)
             torch.manual_seed(round_seed)
             train_round(network, source, Schedule(count, rate, VERDICTS, 1.0, VERDICT_WEIGHT), first=0, report=report)
             _save(_without_vq(network), out / name, steps=count, rate=rate, seed=seed)
@@ -167,8 +167,8 @@ def _without_vq(network: JanusForConditionalGeneration) -> dict[str, Tensor]:
 
 
 @app.command("held-out")
-def held_out(out: Out, steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int = 0, device: Device = "cpu",
-             threads: int = 1) -> None:  # fmt: skip
+def held_out(out: Out, *, steps: int = 4000, batch: int = 32, rate: float = 3e-3, seed: int = 0,
+             device: Device = "cpu", threads: int = 1) -> None:  # fmt: skip
     """Train the held-out judge from random weights."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -179,7 +179,7 @@ def held_out(out: Out, steps: int = 4000, batch: int = 32, rate: float = 3e-3, s
 
 
 @app.command()
-def everything(out: Out, seed: int = 0, device: Device = "cpu", threads: int = 1) -> None:
+def everything(out: Out, *, seed: int = 0, device: Device = "cpu", threads: int = 1) -> None:
     """Make the released weights: all parts one after the other with their defaults, and the model in OUT/nano."""
     if not (out / VQ).exists():
         vq(out, seed=seed, device=device, threads=threads)

@@ -78,5 +78,5 @@ def train_vision_tower(tower: JanusVisionModel, training: Training, report: Repo
         loss, named = vision_loss(tower, head, torch.from_numpy(tokens).to(training.device), pixels)
         return loss, {"loss": loss, "named": named}
 
-    optimise("eyes", training, optimiser, losses, report, clipped=tower.parameters())
+    optimise("eyes", training, optimiser, losses=losses, report=report, clipped=tower.parameters())
     tower.eval()

@@ -128,7 +128,7 @@ def train_vq(vq: JanusVQVAE, training: Training, report: Report) -> None:
         drawing, naming, named = vq_losses(vq, torch.from_numpy(tokens).to(training.device), pixels)
         return 5 * drawing + 0.2 * naming, {"drawing": drawing, "naming": naming, "named": named}
 
-    optimise("vq", training, optimiser, losses, report, clipped=vq.parameters(), floor=0.02)
+    optimise("vq", training, optimiser, losses=losses, report=report, clipped=vq.parameters(), floor=0.02)
     finish(vq)
 
 
