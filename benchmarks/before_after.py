@@ -17,7 +17,11 @@ from matplotlib.figure import Figure
 
 from milr.types import Outcome
 
-EXAMPLES = (("four red crosses", 0), ("two green arrows below an orange triangle", 0))  # prompt and seed
+EXAMPLES = (
+    ("a photo of four small outlined blue circles", 0),
+    ("a photo of four large striped pink hearts", 0),
+    ("two green arrows below an orange triangle", 0),
+)  # prompt and seed
 COLUMNS = ("first picture", "without updates", "MILR")
 
 
