@@ -22,7 +22,7 @@ EXAMPLES = (
     ("a photo of four large striped pink hearts", 0),
     ("two green arrows below an orange triangle", 0),
 )  # prompt and seed
-COLUMNS = ("first picture", "without updates", "MILR")
+COLUMNS = ("first picture", "without updates\n(frozen, best of 21)", "MILR")
 
 
 def show(axes: Axes, outcome: Outcome, index: int) -> None:
