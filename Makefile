@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 LINTED := src tests benchmarks docs $(wildcard examples)
-DEMO_PROMPT ?= a photo of a large striped blue star left of a small outlined red heart
-DEMO_SEED ?= 9
+DEMO_PROMPT ?= a photo of four small outlined blue circles
+DEMO_SEED ?= 0
 
 .PHONY: demo test test-long check lint install develop docs help-page clean
 

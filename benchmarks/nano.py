@@ -1,6 +1,6 @@
 """What nano scores: `python benchmarks/nano.py --split test --seeds 3` prints the table of docs/nano.md as Markdown.
 
-For each category: the VQ ceiling (drawings of right scenes, encoded and decoded), plain, text-enhanced (MILR's first
+For each category: the VQ ceiling (pictures of right scenes, encoded and decoded), plain, text-enhanced (MILR's first
 picture: both draw it with the same noise), and MILR under a preset, all judged by the detector, which also guides the
 search: an oracle. Runs are kept under --out and resumed.
 """
@@ -26,8 +26,8 @@ from milr.runs.store import Record, RunStore
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
-from milr.shapes.planning import imagine
-from milr.shapes.splits import prompts
+from milr.shapes.planning import sample_scene
+from milr.shapes.splits import prompts as prompts_of_split
 from milr.shapes.training.vq import encode, nearest, to_pixels
 from milr.types import Prompt
 from milr.workflows.prepare import prepare
@@ -47,23 +47,23 @@ COLUMNS = (
 
 
 @torch.no_grad()
-def ceiling(chosen: list[Prompt], seeds: int, times: int = 2) -> dict[str, list[float]]:
-    """Scores of right scenes seen through the VQ tokenizer, by prompt text; `times` scenes per prompt and seed."""
+def ceiling(prompts: list[Prompt], seeds: int, scenes_each: int = 2) -> dict[str, list[float]]:
+    """Scores of right scenes after the VQ tokenizer, by prompt text; so many scenes for each prompt and seed."""
     from transformers import JanusForConditionalGeneration
 
     network = JanusForConditionalGeneration.from_pretrained(folder(), dtype=torch.float32)
     vq = network.model.vqmodel
-    found: dict[str, list[float]] = {}
+    by_prompt: dict[str, list[float]] = {}
     rngs = [np.random.default_rng(seed) for seed in range(seeds)]
-    for prompt in chosen:
+    for prompt in prompts:
         request = parse(prompt.text)
         assert request is not None
-        scenes = np.stack([draw_scene(imagine(request, rng)) for rng in rngs for _ in range(times)])
-        drawn = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
-        pictures = ((drawn + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
+        scenes = np.stack([draw_scene(sample_scene(request, rng)) for rng in rngs for _ in range(scenes_each)])
+        decoded = network.decode_image_tokens(nearest(vq, encode(vq, to_pixels(scenes))))
+        pictures = ((decoded + 1) / 2 * 255).clamp(0, 255).to(torch.uint8).numpy()
         scores = [judge(Image.fromarray(picture), prompt.metadata).value for picture in pictures]
-        found[prompt.text] = [score for score in scores if score is not None]
-    return found
+        by_prompt[prompt.text] = [score for score in scores if score is not None]
+    return by_prompt
 
 
 def _run(texts: list[str], options: Options, seeds: int, out: Path) -> tuple[Summary, list[Record]]:
@@ -73,17 +73,17 @@ def _run(texts: list[str], options: Options, seeds: int, out: Path) -> tuple[Sum
         prepared = prepare(texts, replace(options, seed=seed))
         folder = out.with_name(f"{out.name}-{seed}")
         typer.echo(f"{options.method}: {len(texts)} prompts into {folder}", err=True)
-        asyncio.run(run(prepared, out=folder, on_event=_tell))
+        asyncio.run(run(prepared, out=folder, on_event=_print_progress))
         records += RunStore(folder).records()
     return summarise(records, threshold_of=lambda category: prepared.threshold), records
 
 
-def _tell(event: Event) -> None:
+def _print_progress(event: Event) -> None:
     if event.kind == "finished" and (event.done % 20 == 0 or event.done == event.total):
         typer.echo(f"  {event.done} of {event.total}", err=True)
 
 
-def _share(mean: float | None, interval: Interval | None) -> str:
+def _mean_text(mean: float | None, interval: Interval | None) -> str:
     if mean is None:
         return "-"
     return f"{mean:.2f}" + (f" [{interval.low:.2f}, {interval.high:.2f}]" if interval else "")
@@ -100,13 +100,15 @@ def _difference(plain: list[Record], milr: list[Record], category: str) -> str:
     return f"{np.mean(gains):+.2f}{bounds}"
 
 
-def _row(name: str, chosen: list[Prompt], scores: dict[str, list[float]], plain: Summary, milr: Summary,
+def _row(name: str, prompts: list[Prompt], scores: dict[str, list[float]], plain: Summary, milr: Summary,
          difference: str) -> list[str]:  # fmt: skip
-    groups = [prompt.text for prompt in chosen for _ in scores[prompt.text]]
-    values = [value for prompt in chosen for value in scores[prompt.text]]
+    groups = [prompt.text for prompt in prompts for _ in scores[prompt.text]]
+    values = [value for prompt in prompts for value in scores[prompt.text]]
     changed = "-" if milr.text_changed is None else f"{milr.text_changed:.2f}"
-    bare, first, returned = (_share(one.mean, one.interval) for one in (plain.returned, milr.first, milr.returned))
-    return [name, str(len(chosen)), _share(float(np.mean(values)), interval_of_mean(groups, values)), bare, first,
+    bare, first, returned = (
+        _mean_text(part.mean, part.interval) for part in (plain.returned, milr.first, milr.returned)
+    )
+    return [name, str(len(prompts)), _mean_text(float(np.mean(values)), interval_of_mean(groups, values)), bare, first,
             difference, returned, f"{milr.pictures:.1f}", changed]  # fmt: skip
 
 
@@ -122,8 +124,8 @@ def main(
 ) -> None:
     """Measure and print the table."""
     torch.set_num_threads(1)
-    chosen = prompts(split)[::every]
-    texts = [prompt.text for prompt in chosen]
+    selected = prompts_of_split(split)[::every]
+    texts = [prompt.text for prompt in selected]
     options = Options(
         reward="detector",
         preset=preset,
@@ -133,15 +135,19 @@ def main(
         in_flight=64,
     )
     name = f"{split}-{every}-{'own' if guidance_scale is None else guidance_scale}"
-    plain, drawn = _run(texts, replace(options, method="plain", learning_rate=None), seeds, out / f"{name}-plain")
+    plain, plain_records = _run(
+        texts, replace(options, method="plain", learning_rate=None), seeds, out / f"{name}-plain"
+    )
     rate = "preset" if learning_rate is None else learning_rate
-    milr, searched = _run(texts, options, seeds, out / f"{name}-{preset}-{steps}-{rate}")
-    scores = ceiling(chosen, seeds)
+    milr, milr_records = _run(texts, options, seeds, out / f"{name}-{preset}-{steps}-{rate}")
+    scores = ceiling(selected, seeds)
     typer.echo("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     for category in (*CATEGORIES, "all"):
-        members = [prompt for prompt in chosen if category in ("all", prompt.category)]
+        members = [prompt for prompt in selected if category in ("all", prompt.category)]
+        if not members:
+            continue
         parts = (summary if category == "all" else summary.categories[category] for summary in (plain, milr))
-        difference = _difference(drawn, searched, category)
+        difference = _difference(plain_records, milr_records, category)
         typer.echo("| " + " | ".join(_row(category, members, scores, *parts, difference)) + " |")
     cost = milr.cost
     typer.echo(f"\nMILR: {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.model_seconds:.0f} s model, "

@@ -1,7 +1,7 @@
 """How well nano follows a true plan, and how well it is judged: `python benchmarks/nano_card.py`.
 
 Prints Markdown for docs/nano.md. Every picture is nano's own, drawn with its default guidance and temperature 1.
-* plan: the drawing is given a right visualisation; which of the stated facts does each object keep?
+* plan: nano draws from a right visualisation; which of the stated facts hold for each object?
 * judges: `self` (P(yes) of the prompt's question) and the held-out judge against the detector, on plain and
   text-enhanced pictures. Intervals are 95 % bootstraps over prompts.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import typer
-from own_pictures import batches, draw, thoughts
+from own_pictures import batches, draw, visualisations
 from PIL.Image import Image
 
 from milr.models.janus import JanusModel
@@ -25,15 +25,15 @@ from milr.shapes import held_out
 from milr.shapes.detector import detect
 from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
-from milr.shapes.planning import imagine, visualise
+from milr.shapes.planning import sample_scene, visualise
 from milr.shapes.scenes import Item
-from milr.shapes.splits import prompts
+from milr.shapes.splits import prompts as prompts_of_split
 from milr.shapes.training.verdicts import cell_of
 from milr.types import Prompt
 
 FACTS = ("place", "colour", "size", "fill")
 BINS = 10
-TIMES = 500  # bootstrap samples of the statistics that are no means
+BOOTSTRAP_SAMPLES = 500  # of the statistics that are not means
 
 
 @dataclass(frozen=True)
@@ -50,55 +50,55 @@ class Judged:
 
 
 def facts(item: Item, picture: Image) -> tuple[bool, ...]:
-    """Which of FACTS the picture keeps of a planned object; none where its shape is not seen in its cell."""
-    seen = [one for one in detect(np.asarray(picture)).get(item.look.shape, ())
-            if one.score > 0.3 and cell_of(one) == item.cell]  # fmt: skip
-    if not seen:
+    """Which of FACTS hold for a planned object; none where its shape is not detected in its cell."""
+    detections = [detection for detection in detect(np.asarray(picture)).get(item.appearance.shape, ())
+                  if detection.score > 0.3 and cell_of(detection) == item.cell]  # fmt: skip
+    if not detections:
         return (False,) * len(FACTS)
-    return (True, *(getattr(seen[0], name) == getattr(item.look, name) for name in FACTS[1:]))
+    return (True, *(getattr(detections[0], name) == getattr(item.appearance, name) for name in FACTS[1:]))
 
 
-def followed(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[tuple[Prompt, tuple[bool, ...]]]:
+def planned_facts(model: JanusModel, prompts: Sequence[Prompt], seeds: int) -> list[tuple[Prompt, tuple[bool, ...]]]:
     """The facts of every object of a true plan for each prompt and seed."""
-    found = []
+    rows = []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        requests = [parse(prompt.text) for prompt in chosen]
-        scenes = [imagine(request, rng) for request in requests if request]
-        drawn = draw(model, chosen, [visualise(scene) for scene in scenes], seed)
-        for prompt, scene, picture in zip(chosen, scenes, drawn, strict=True):
-            found += [(prompt, facts(item, picture)) for item in scene.items]
-    return found
+        requests = [parse(prompt.text) for prompt in prompts]
+        scenes = [sample_scene(request, rng) for request in requests if request]
+        pictures = draw(model, prompts, [visualise(scene) for scene in scenes], seed=seed)
+        for prompt, scene, picture in zip(prompts, scenes, pictures, strict=True):
+            rows += [(prompt, facts(item, picture)) for item in scene.items]
+    return rows
 
 
-def judged(model: JanusModel, chosen: Sequence[Prompt], seeds: int) -> list[Judged]:
+def judged(model: JanusModel, prompts: Sequence[Prompt], seeds: int) -> list[Judged]:
     """Plain and text-enhanced pictures under three judges; right: a detector's score of 1."""
-    found = []
+    rows = []
     for seed in range(seeds):
-        for texts in ([None] * len(chosen), thoughts(model, chosen, seed)):
-            drawn = draw(model, chosen, texts, seed)
-            asked = list(zip(drawn, [model.question(prompt.text) for prompt in chosen], strict=True))
-            answers = batches(asked, lambda rows: model.answer(*zip(*rows, strict=True)))
-            for prompt, picture, answer in zip(chosen, drawn, answers, strict=True):
-                scores = [see(picture, prompt.metadata).value for see in (judge, held_out.judge)]
+        for texts in ([None] * len(prompts), visualisations(model, prompts, seed)):
+            pictures = draw(model, prompts, texts, seed=seed)
+            questions = list(zip(pictures, [model.question(prompt.text) for prompt in prompts], strict=True))
+            answers = batches(questions, lambda batch: model.answer(*zip(*batch, strict=True)))
+            for prompt, picture, answer in zip(prompts, pictures, answers, strict=True):
+                scores = [score_of(picture, prompt.metadata).value for score_of in (judge, held_out.judge)]
                 assert None not in scores, "nano's own pictures can always be judged"
-                found.append(Judged(prompt, scores[0] == 1, scores[1] == 1, answer.yes))
-    return found
+                rows.append(Judged(prompt, scores[0] == 1, scores[1] == 1, answer.yes))
+    return rows
 
 
 def balanced_accuracy(rows: Sequence[Judged]) -> float:
     """Mean of the shares of right and of wrong pictures that `self` calls so, at P(yes) 0.5; of those it judges."""
-    judged = [row for row in rows if row.yes is not None]
-    kinds = [[(row.yes > 0.5) == kind for row in judged if row.right == kind] for kind in (True, False)]
-    return float(np.mean([np.mean(kind) for kind in kinds])) if all(kinds) else float("nan")
+    decided = [row for row in rows if row.yes is not None]
+    agreements = [[(row.yes > 0.5) == right for row in decided if row.right == right] for right in (True, False)]
+    return float(np.mean([np.mean(group) for group in agreements])) if all(agreements) else float("nan")
 
 
 def calibration_error(rows: Sequence[Judged]) -> float:
     """Expected calibration error of P(yes), BINS equal bins (Guo et al. 2017, equation 3)."""
     rows = [row for row in rows if row.yes is not None]
     yes, right = (np.array([getattr(row, name) for row in rows], float) for name in ("yes", "right"))
-    places = np.minimum((yes * BINS).astype(int), BINS - 1)
-    gaps = [abs(yes[places == b].sum() - right[places == b].sum()) for b in range(BINS)]
+    bins = np.minimum((yes * BINS).astype(int), BINS - 1)
+    gaps = [abs(yes[bins == index].sum() - right[bins == index].sum()) for index in range(BINS)]
     return float(sum(gaps) / len(rows))
 
 
@@ -108,9 +108,9 @@ def interval(rows: Sequence, statistic: Callable) -> Interval:
     for row in rows:
         groups.setdefault(_text(row), []).append(row)
     members, rng = list(groups.values()), np.random.default_rng(SEED)
-    drawn = rng.integers(0, len(members), (TIMES, len(members)))
-    found = [statistic([row for place in places for row in members[place]]) for places in drawn]
-    return Interval(*(float(edge) for edge in np.nanquantile(found, [0.025, 0.975])))
+    samples = rng.integers(0, len(members), (BOOTSTRAP_SAMPLES, len(members)))
+    values = [statistic([row for index in sample for row in members[index]]) for sample in samples]
+    return Interval(*(float(bound) for bound in np.nanquantile(values, [0.025, 0.975])))
 
 
 def _text(row: Judged | tuple) -> str:
@@ -120,15 +120,15 @@ def _text(row: Judged | tuple) -> str:
 def cell(rows: Sequence, statistic: Callable) -> str:
     """A table's cell, value [low, high]; "-" where there is no value."""
     value = statistic(rows)
-    return "-" if np.isnan(value) else _told(value, interval(rows, statistic))
+    return "-" if np.isnan(value) else _with_interval(value, interval(rows, statistic))
 
 
 def share(rows: Sequence, held: Sequence[bool]) -> str:
     """A table's cell of a share: Wilson's interval where all prompts agree (statistics.py)."""
-    return _told(float(np.mean(held)), interval_of_share([_text(row) for row in rows], held))
+    return _with_interval(float(np.mean(held)), interval_of_share([_text(row) for row in rows], held))
 
 
-def _told(value: float, bounds: Interval | None) -> str:
+def _with_interval(value: float, bounds: Interval | None) -> str:
     return f"{value:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]" if bounds else f"{value:.2f}"
 
 
@@ -136,8 +136,8 @@ def plan_table(rows: Sequence[tuple[Prompt, tuple[bool, ...]]]) -> list[list[str
     """Rows of category, objects, each fact, and all four together."""
     table = [["category", "objects", *FACTS, "all four"]]
     for name in (*CATEGORIES, "all"):
-        members = [(prompt, (*kept, all(kept))) for prompt, kept in rows if name in ("all", prompt.category)]
-        columns = [share(members, [kept[at] for _, kept in members]) for at in range(len(FACTS) + 1)]
+        members = [(prompt, (*held, all(held))) for prompt, held in rows if name in ("all", prompt.category)]
+        columns = [share(members, [held[index] for _, held in members]) for index in range(len(FACTS) + 1)]
         table.append([name, str(len(members)), *columns])
     return table
 
@@ -160,30 +160,30 @@ def markdown(table: list[list[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]])
 
 
-def seconds(model: JanusModel, chosen: Sequence[Prompt], times: int = 5) -> float:
-    """Thinking, drawing and rendering one picture of each prompt: the median of a few."""
-    found = []
-    for seed in range(times):
+def seconds(model: JanusModel, prompts: Sequence[Prompt], repetitions: int = 5) -> float:
+    """Time to visualise, draw and render one picture of each prompt: the median of several repetitions."""
+    durations = []
+    for seed in range(repetitions):
         began = time.perf_counter()
-        draw(model, chosen, thoughts(model, chosen, seed), seed)
-        found.append(time.perf_counter() - began)
-    return float(np.median(found))
+        draw(model, prompts, visualisations(model, prompts, seed), seed=seed)
+        durations.append(time.perf_counter() - began)
+    return float(np.median(durations))
 
 
 def main(split: str = "test", seeds: int = 3, every: int = 1) -> None:
     """Measure and print the tables."""
     torch.set_num_threads(1)
-    chosen, began = prompts(split)[::every], time.perf_counter()
+    prompts, began = prompts_of_split(split)[::every], time.perf_counter()
     model = load_nano()
     typer.echo(f"nano loads in {time.perf_counter() - began:.1f} s, after the imports")
-    some = chosen[:32]
-    alone, together = seconds(model, chosen[:1]), seconds(model, some) / len(some)
+    batch = prompts[:32]
+    alone, together = seconds(model, prompts[:1]), seconds(model, batch) / len(batch)
     typer.echo(
-        f"a text-enhanced picture takes {alone:.2f} s alone and {together:.3f} s among {len(some)}, on one thread\n"
+        f"a text-enhanced picture takes {alone:.2f} s alone and {together:.3f} s among {len(batch)}, on one thread\n"
     )
-    typer.echo(markdown(plan_table(followed(model, chosen, seeds))) + "\n")
+    typer.echo(markdown(plan_table(planned_facts(model, prompts, seeds))) + "\n")
     began = time.perf_counter()
-    rows = judged(model, chosen, seeds)
+    rows = judged(model, prompts, seeds)
     typer.echo(markdown(judge_table(rows)))
     unscored = sum(row.yes is None for row in rows)
     typer.echo(f"\nself came to no verdict about {unscored} of them")

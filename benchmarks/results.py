@@ -1,10 +1,10 @@
 """The tables of docs/results.md from finished experiments: `python benchmarks/results.py runs/controls ...`.
 
 Each folder holds the compare.json that `milr experiment` or `milr compare` wrote. Two tables: the score after 1, 2, 4,
-8 and all pictures with what was spent; and the paired difference from the chosen row at equal pictures, its p corrected
-(Holm) over the rows of a column. `--by-kind` gives each kind of prompt its own columns instead, p corrected over all
-rows and kinds; `--token-steps 500,1000` compares at equal token-steps instead (from the runs beside compare.json);
-`--figure FILE.png` draws the curves, of all rows or of those named by `--row`.
+8 and all pictures with what was spent; and the paired difference from the row of reference at equal pictures, its p
+corrected (Holm) over the rows of a column. `--by-kind` gives each kind of prompt its own columns instead, p corrected
+over all rows and kinds; `--token-steps 500,1000` compares at equal token-steps instead (from the runs beside
+compare.json); `--figure FILE.png` draws the curves, of all rows or of those named by `--row`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from milr.report.figures import Line, budget_curves
 BUDGETS = (1, 2, 4, 8, 16)
 
 
-def interval(ends: list[float] | None) -> str:
+def interval(bounds: list[float] | None) -> str:
     """[low, high] with three digits; empty where there is none."""
-    return f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+    return f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
 
 
-def chance(p: float) -> str:
-    """A p-value in words."""
+def p_value(p: float) -> str:
+    """A p-value as text."""
     return "p < 0.0001" if p < 0.0001 else f"p {p:.4f}"
 
 
@@ -41,68 +41,68 @@ def score_line(row: dict[str, Any], budgets: list[int]) -> list[str]:
     """Scores after so many pictures, the last with its interval, and what the searches spent."""
     curve, spent, returned = points(row), row["spent"], row["overall"]["returned"]
     cells = [f"{curve[n]['returned']['score']:.3f}" if n in curve else "" for n in budgets[:-1]]
-    whole = f"{returned['score']:.3f}{interval(returned['interval'])}" if returned["score"] is not None else "unscored"
+    last = f"{returned['score']:.3f}{interval(returned['interval'])}" if returned["score"] is not None else "unscored"
     if returned["scored"] < returned["n"]:
-        whole += f", {returned['scored']} scored of {returned['n']}"
-    return [row["title"], *cells, whole, f"{spent['pictures']:.2f}", f"{spent['token_steps']:.0f}",
+        last += f", {returned['scored']} scored of {returned['n']}"
+    return [row["title"], *cells, last, f"{spent['pictures']:.2f}", f"{spent['token_steps']:.0f}",
             f"{spent['reward_calls']:.2f}", f"{spent['model_seconds'] + spent['reward_seconds']:.2f}"]  # fmt: skip
 
 
 def test_line(row: dict[str, Any], budgets: list[int]) -> list[str]:
-    """Differences with p; that at the whole budget with its interval."""
+    """Differences with p; the one after all pictures with its interval."""
     curve, cells = points(row), []
     for n in budgets:
         paired = curve[n]["paired"] if n in curve else None
-        ends = interval(paired["interval"]) if paired and n == budgets[-1] else ""
-        cells.append(f"{paired['difference']:+.3f}{ends}, {chance(paired['holm'])}" if paired else "")
+        bounds = interval(paired["interval"]) if paired and n == budgets[-1] else ""
+        cells.append(f"{paired['difference']:+.3f}{bounds}, {p_value(paired['holm'])}" if paired else "")
     return [row["title"], *cells]
 
 
-def tables(found: dict[str, Any]) -> str:
+def tables(comparison: dict[str, Any]) -> str:
     """A comparison as Markdown."""
-    most = max(row["budget"] for row in found["rows"])
+    most = max(row["budget"] for row in comparison["rows"])
     budgets = [*(n for n in BUDGETS if n < most), most]
     header = ["row", *(f"after {n}" for n in budgets[:-1]), f"after {most} [95 %]", "pictures", "token-steps",
               "reward calls", "seconds"]  # fmt: skip
-    scores = markdown([header, *(score_line(row, budgets) for row in found["rows"])])
-    if len(found["rows"]) == 1:
+    scores = markdown([header, *(score_line(row, budgets) for row in comparison["rows"])])
+    if len(comparison["rows"]) == 1:
         return scores
-    tested = [row for row in found["rows"] if row["title"] != found["against"] and row["budget"] > 1]
-    header = [f"difference from {found['against']}", *(f"after {n}" for n in budgets)]
+    tested = [row for row in comparison["rows"] if row["title"] != comparison["against"] and row["budget"] > 1]
+    header = [f"difference from {comparison['against']}", *(f"after {n}" for n in budgets)]
     return scores + "\n\n" + markdown([header, *(test_line(row, budgets) for row in tested)])
 
 
-def kinds(found: dict[str, Any]) -> str:
-    """Score of the returned pictures by kind of prompt, and the difference from the chosen row."""
-    header = ["row", *(f"{name}, difference" for name in found["categories"])]
+def by_kind_of_prompt(comparison: dict[str, Any]) -> str:
+    """Score of the returned pictures by kind of prompt, and the difference from the row of reference."""
+    header = ["row", *(f"{name}, difference" for name in comparison["categories"])]
     lines = []
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         cells = []
-        for name in found["categories"]:
-            part = row["categories"][name]
-            score, paired = part["returned"]["score"], part["paired"]
+        for name in comparison["categories"]:
+            category = row["categories"][name]
+            score, paired = category["returned"]["score"], category["paired"]
             cells.append(f"{score:.3f}" + (f", {paired['difference']:+.3f}{interval(paired['interval'])}, "
-                                           f"{chance(paired['holm'])}" if paired else ""))  # fmt: skip
+                                           f"{p_value(paired['holm'])}" if paired else ""))  # fmt: skip
         lines.append([row["title"], *cells])
     return markdown([header, *lines])
 
 
-def at_token_steps(folder: Path, found: dict[str, Any], limits: list[int]) -> str:
+def at_token_steps(folder: Path, comparison: dict[str, Any], limits: list[int]) -> str:
     """What every row's searches would have returned within so many token-steps, and the difference at the last."""
-    titles = [row["title"] for row in found["rows"] if row["budget"] > 1]
+    titles = [row["title"] for row in comparison["rows"] if row["budget"] > 1]
     rows = [row for row in load_rows(sorted(folder.glob("*/seed-*"))) if row.title in titles]
     rows.sort(key=lambda row: titles.index(row.title))
     scopes = align(rows)
     values = [[[within(sample, limit) for sample in samples] for samples in scopes.samples] for limit in limits]
-    base = titles.index(found["against"])
+    reference = titles.index(comparison["against"])
     lines = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         cells = []
         for limit_values in values:
-            paired = paired_tests(scopes, limit_values, titles=titles, reference=base)[place]
+            paired = paired_tests(scopes, limit_values, titles=titles, reference=reference)[index]
             tested = paired is not None and paired.holm is not None
-            told = f", {paired.difference:+.3f}, {chance(paired.holm)}" if tested else ""
-            cells.append(f"{mean_score(scopes, limit_values[place]).score:.3f}{told}")
+            difference = f", {paired.difference:+.3f}, {p_value(paired.holm)}" if tested else ""
+            cells.append(f"{mean_score(scopes, limit_values[index]).score:.3f}{difference}")
         lines.append([row.title, *cells])
     return markdown([["row", *(f"{limit} token-steps" for limit in limits)], *lines])
 
@@ -125,15 +125,16 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def curves(found: dict[str, Any], rows: list[str]) -> bytes:
+def curves(comparison: dict[str, Any], rows: list[str]) -> bytes:
     """The score against the pictures allowed, as a PNG."""
     lines = []
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         name = row["title"].removesuffix(" (oracle)")
         if not rows or name in rows:
             returned = [point["returned"] for point in row["curve"]]
-            lines.append(Line(name, [point["allowed"] for point in row["curve"]], [one["score"] for one in returned],
-                              [one["interval"] for one in returned]))  # fmt: skip
+            allowed = [point["allowed"] for point in row["curve"]]
+            lines.append(Line(name, allowed, [point["score"] for point in returned],
+                              [point["interval"] for point in returned]))  # fmt: skip
     ticks = sorted({x for line in lines for x in line.xs})
     return budget_curves(lines, "pictures allowed", ticks=ticks, format="png")
 
@@ -142,17 +143,19 @@ def main(folders: list[Path], figure: Path | None = None, row: list[str] | None 
          token_steps: str = "") -> None:  # fmt: skip
     """Print the tables of each folder, or draw one figure."""
     for folder in folders:
-        found = json.loads((folder / "compare.json").read_text())
+        comparison = json.loads((folder / "compare.json").read_text())
         if figure:
-            figure.write_bytes(curves(found, row or []))
+            figure.write_bytes(curves(comparison, row or []))
             continue
         if by_kind or token_steps:
             limits = [int(limit) for limit in token_steps.split(",")] if token_steps else []
-            typer.echo(kinds(found) if by_kind else at_token_steps(folder, found, limits))
+            typer.echo(by_kind_of_prompt(comparison) if by_kind else at_token_steps(folder, comparison, limits))
             continue
-        seeds = ", ".join(map(str, found["seeds"]))
-        typer.echo(f"**{folder.name}**: {found['prompts']} prompts, seeds {seeds}, {found['searches']} searches a row, "
-                   f"scored by {found['metric']}.\n\n{tables(found)}\n")  # fmt: skip
+        seeds, searches = ", ".join(map(str, comparison["seeds"])), comparison["searches"]
+        typer.echo(
+            f"**{folder.name}**: {comparison['prompts']} prompts, seeds {seeds}, {searches} searches a row, "
+            f"scored by {comparison['metric']}.\n\n{tables(comparison)}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from milr.shapes import sampling
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import metadata, parse, to_prompt
 from milr.shapes.judge import judge, scene_verdict
-from milr.shapes.planning import imagine
-from milr.shapes.scenes import Item, Look, Scene
+from milr.shapes.planning import sample_scene
+from milr.shapes.scenes import Appearance, Item, Scene
 
 
 def picture(*items):
@@ -22,32 +22,32 @@ def wanted(text):
     return metadata(request, text)
 
 
-@pytest.mark.parametrize("category", sampling.DRAWS)
+@pytest.mark.parametrize("category", sampling.SAMPLERS)
 def test_right_scenes_are_right_and_the_exact_verdict_agrees(category):
     rng = np.random.default_rng(5)
     for _ in range(12):
-        request, text = sampling.DRAWS[category](rng)
-        scene = imagine(request, rng)
+        request, text = sampling.SAMPLERS[category](rng)
+        scene = sample_scene(request, rng)
         clauses = metadata(request, text)
         score = judge(Image.fromarray(draw_scene(scene)), clauses)
         assert score.value == 1.0 and not score.reason, (text, score.reason)
         assert scene_verdict(scene, clauses).correct
 
 
-@pytest.mark.parametrize("category", sampling.DRAWS)
+@pytest.mark.parametrize("category", sampling.SAMPLERS)
 def test_other_scenes_get_the_exact_verdict(category):
     rng = np.random.default_rng(6)
     for _ in range(12):
-        request, text = sampling.DRAWS[category](rng)
-        other, _ = sampling.DRAWS[category](rng)
-        scene, clauses = imagine(other, rng), metadata(request, text)
+        request, text = sampling.SAMPLERS[category](rng)
+        other, _ = sampling.SAMPLERS[category](rng)
+        scene, clauses = sample_scene(other, rng), metadata(request, text)
         score, exact = judge(Image.fromarray(draw_scene(scene)), clauses), scene_verdict(scene, clauses)
         assert (score.value == 1.0) == exact.correct and bool(score.reason) == (not exact.correct)
 
 
 def test_parts_and_reason_say_what_is_wrong():
     clauses = wanted("a red star left of a blue circle")
-    shown = picture(Item(Look("star", "green"), 4), Item(Look("circle", "blue"), 7))
+    shown = picture(Item(Appearance("star", "green"), 4), Item(Appearance("circle", "blue"), 7))
     score = judge(shown, clauses)
     assert score.value == 0.0 and score.reason == "expected color red of star, found green"
     assert score.parts == {"circle found": 1, "circle color": 1, "star found": 1, "star color": 0, "star position": 1}
@@ -55,16 +55,16 @@ def test_parts_and_reason_say_what_is_wrong():
 
 def test_binding_is_graded():
     clauses = wanted("a small striped red star and a large heart")
-    right = (Item(Look("star", "red", "small", "striped"), 0), Item(Look("heart", "pink", "large"), 5))
+    right = (Item(Appearance("star", "red", "small", "striped"), 0), Item(Appearance("heart", "pink", "large"), 5))
     assert judge(picture(*right), clauses).value == 1.0
-    solid = Item(Look("star", "red", "small", "solid"), 0)
+    solid = Item(Appearance("star", "red", "small", "solid"), 0)
     assert judge(picture(solid, right[1]), clauses).value == pytest.approx((3 / 4 + 1) / 2)
     assert judge(picture(right[1]), clauses).value == pytest.approx(1 / 2)
 
 
 def test_counts():
     clauses = wanted("three moons")
-    moons = [Item(Look("moon", "red"), cell) for cell in (0, 2, 8, 10)]
+    moons = [Item(Appearance("moon", "red"), cell) for cell in (0, 2, 8, 10)]
     assert [judge(picture(*moons[:n]), clauses).value for n in (2, 3, 4)] == [0.0, 1.0, 0.0]
     assert "found 4" in judge(picture(*moons), clauses).reason
 

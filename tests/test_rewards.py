@@ -12,10 +12,10 @@ from milr.rewards.held_out import HeldOutReward
 from milr.rewards.self import SelfReward
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import to_prompt
-from milr.shapes.scenes import Item, Look, Scene
+from milr.shapes.scenes import Appearance, Item, Scene
 from milr.types import Answer, Prompt, UsageError
 
-STAR = Image.fromarray(draw_scene(Scene(((Item(Look("star", "red"), 5),),))))
+STAR = Image.fromarray(draw_scene(Scene(((Item(Appearance("star", "red"), 5),),))))
 
 
 class Answering:

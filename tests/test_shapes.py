@@ -9,7 +9,7 @@ from milr.shapes import grammar, planning, sampling, scenes, splits
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import Phrase, Request, metadata, parse, to_prompt
 from milr.shapes.judge import scene_verdict
-from milr.shapes.scenes import Item, Look, Scene
+from milr.shapes.scenes import Appearance, Item, Scene
 from milr.shapes.training import patches
 from milr.shapes.training.examples import Examples, image_weights, near_miss
 from milr.shapes.training.network import UNKNOWN, make_tokenizer
@@ -61,11 +61,11 @@ def test_metadata_is_geneval_s() -> None:
 def test_every_category_reads_back_and_its_scenes_are_right(category: str) -> None:
     rng = np.random.default_rng(7)
     for _ in range(60):
-        request, text = (sampling.DRAWS | sampling.HARD_DRAWS)[category](rng)
-        said = sampling.varied(text, rng)
+        request, text = (sampling.SAMPLERS | sampling.HARD_SAMPLERS)[category](rng)
+        said = sampling.reword(text, rng)
         assert parse(said) == request, said
         assert request.category == category or (category, request.category) == ("binding", "described")
-        scene = planning.imagine(request, rng)
+        scene = planning.sample_scene(request, rng)
         assert len({item.cell for item in scene.items}) == len(scene.items)
         assert scene_verdict(scene, metadata(request, said)).correct, (said, scene)
 
@@ -74,9 +74,9 @@ def test_near_misses_are_wrong_but_for_one_in_a_hundred() -> None:
     rng = np.random.default_rng(3)
     wrong = lucky = 0
     for _ in range(400):
-        request, text = sampling.training_prompt(rng, splits.held_out)
+        request, text = sampling.training_prompt(rng, splits.is_held_out)
         shown = near_miss(request, rng)
-        verdict = scene_verdict(planning.imagine(shown, rng), metadata(request, text))
+        verdict = scene_verdict(planning.sample_scene(shown, rng), metadata(request, text))
         assert verdict.correct or shown != request, (text, shown)
         wrong += not verdict.correct
         lucky += verdict.correct and shown != request  # an open colour swapped in, a diagonal that is both relations
@@ -92,7 +92,7 @@ def test_training_never_sees_what_is_held_out() -> None:
     held = {tuple(pair) for name in splits.SPLITS for pair in splits.load_split()[name]["pairs"]}
     seen = set()
     for _ in range(3000):
-        request, text = sampling.training_prompt(rng, splits.held_out)
+        request, text = sampling.training_prompt(rng, splits.is_held_out)
         shapes = tuple(sorted({phrase.shape for phrase in request.phrases}))
         assert shapes not in held, text
         seen.add(shapes)
@@ -103,18 +103,18 @@ def test_no_question_about_a_picture_names_what_is_held_out() -> None:
     tokenizer = make_tokenizer()
     source = Examples(tokenizer, 2)
     for _ in range(300):
-        example = source.look()
-        for question, answer in ((example.ids, example.target), *example.more):
+        example = source.answer()
+        for question, answer in ((example.ids, example.target), *example.turns):
             if "answer yes or no" not in tokenizer.decode(question):
                 continue
             said = tokenizer.decode(question).split("this picture show ")[1].split(" ? ")[0]
             request = parse(said)
-            assert request is not None and not splits.held_out(request), said
+            assert request is not None and not splits.is_held_out(request), said
             assert tokenizer.decode(answer).split()[-2] in ("yes", "no")
 
 
 def test_test_prompts_are_held_out_in_the_composed_categories() -> None:
-    for split in splits.PROMPTS:
+    for split in splits.SPLIT_NAMES:
         owner = splits.HARD[split][0] if split in splits.HARD else split
         found = splits.prompts(split)
         assert len(found) == len(splits.load_split()[split]["prompts"])
@@ -123,11 +123,11 @@ def test_test_prompts_are_held_out_in_the_composed_categories() -> None:
             assert request is not None
             alone = prompt.category in ("single_object", "counting", "described_count") or (
                 prompt.category == "binding" and len(request.phrases) == 1)  # fmt: skip
-            assert alone or splits.owner(request, splits.load_split()) == owner, prompt.text
+            assert alone or splits.split_of(request, splits.load_split()) == owner, prompt.text
 
 
 def test_drawing_puts_objects_where_the_scene_says() -> None:
-    picture = draw_scene(Scene(((Item(Look("square", "red"), 6),),)))
+    picture = draw_scene(Scene(((Item(Appearance("square", "red"), 6),),)))
     assert tuple(picture[24, 40]) == scenes.COLOURS["red"]  # the middle of row b, column 3
     assert tuple(picture[8, 8]) == scenes.BACKGROUND
 
@@ -135,14 +135,14 @@ def test_drawing_puts_objects_where_the_scene_says() -> None:
 def test_tokens_of_a_scene_are_its_patches() -> None:
     rng = np.random.default_rng(2)
     for _ in range(20):
-        request, _ = sampling.training_prompt(rng, splits.held_out)
-        scene = planning.imagine(request, rng)
+        request, _ = sampling.training_prompt(rng, splits.is_held_out)
+        scene = planning.sample_scene(request, rng)
         again = patches.mosaic(patches.codebook()[0][patches.scene_tokens(scene)])
         assert np.abs(again.astype(int) - draw_scene(scene)).mean() < patches.NEAR
 
 
 def test_visualisation_commits_early_and_in_the_order_of_the_prompt() -> None:
-    scene = Scene(((Item(Look("star", "red"), 4),), (Item(Look("circle", "blue", "small", "striped"), 6),)))
+    scene = Scene(((Item(Appearance("star", "red"), 4),), (Item(Appearance("circle", "blue", "small", "striped"), 6),)))
     assert planning.visualise(scene) == (
         "b1 red star , b3 blue circle : the red star is large and solid , the blue circle is small and striped ; "
         "two objects in all , plain grey ground ."
@@ -157,8 +157,8 @@ def test_the_vocabulary_covers_everything_that_is_said() -> None:
     source = Examples(tokenizer, 0)
     unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
     for _ in range(300):
-        for example in (source.reason(), source.draw(True), source.draw(False), source.look()):
-            turns = [example.ids, example.target, *(ids for turn in example.more for ids in turn)]
+        for example in (source.reason(), source.draw(True), source.draw(False), source.answer()):
+            turns = [example.ids, example.target, *(ids for turn in example.turns for ids in turn)]
             assert unknown not in {token for ids in turns for token in ids}
     for split in splits.SPLITS:
         for prompt in splits.prompts(split):

@@ -1,4 +1,4 @@
-"""What nano learns to say before its yes or no, on scenes whose answer is known."""
+"""The answers nano learns to give about a picture, on scenes whose answer is known."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import pytest
 from milr.shapes.detector import detect
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import parse
-from milr.shapes.judge import sightings
-from milr.shapes.scenes import Item, Look, Scene
-from milr.shapes.training.examples import crowd
-from milr.shapes.training.verdicts import check, listing, verdict
+from milr.shapes.judge import scene_detections
+from milr.shapes.scenes import Appearance, Item, Scene
+from milr.shapes.training.examples import add_objects
+from milr.shapes.training.verdicts import comparison, description, verdict
 
-STAR, CIRCLE = Item(Look("star", "red"), 0), Item(Look("circle", "blue", "small", "striped"), 6)
-HEARTS = tuple(Item(Look("heart", "green"), cell) for cell in (9, 2))
-SEEN = sightings(Scene(((CIRCLE,), (STAR,), HEARTS)))
+STAR, CIRCLE = Item(Appearance("star", "red"), 0), Item(Appearance("circle", "blue", "small", "striped"), 6)
+HEARTS = tuple(Item(Appearance("heart", "green"), cell) for cell in (9, 2))
+DETECTIONS = scene_detections(Scene(((CIRCLE,), (STAR,), HEARTS)))
 
 
-def test_the_listing_is_in_reading_order_with_all_attributes() -> None:
-    assert listing(SEEN) == ("star red solid large a1 , heart green solid large a3 , circle blue striped small b3 , "
-                             "heart green solid large c2")  # fmt: skip
-    assert listing({}) == "nothing"
+def test_the_description_is_in_reading_order_with_all_attributes() -> None:
+    assert description(DETECTIONS).split(" , ") == [
+        "star red solid large a1", "heart green solid large a3", "circle blue striped small b3",
+        "heart green solid large c2"]  # fmt: skip
+    assert description({}) == "nothing"
 
 
 RED, BLUE = "star red solid large a1", "circle blue striped small b3"
@@ -29,7 +30,7 @@ GREEN = "heart green solid large a3 heart green solid large c2"
 
 
 @pytest.mark.parametrize(
-    ("asked", "said", "answer"),
+    ("question", "compared", "answer"),
     [
         ("a red star left of a blue circle", f"red star : {RED} yes , blue circle : {BLUE} yes , left of yes", "yes"),
         ("a red star right of a circle", f"red star : {RED} yes , circle : {BLUE} yes , right of no", "no"),
@@ -43,21 +44,21 @@ GREEN = "heart green solid large a3 heart green solid large c2"
         ("the shape of a coin in the colour of grass", f"green circle : {BLUE} no", "no"),
     ],
 )
-def test_checks_and_verdicts_by_hand(asked: str, said: str, answer: str) -> None:
-    request = parse(asked)
+def test_comparisons_and_verdicts_by_hand(question: str, compared: str, answer: str) -> None:
+    request = parse(question)
     assert request is not None
-    assert check(SEEN, request) == said
-    assert verdict(SEEN, request, asked) == answer
+    assert comparison(DETECTIONS, request) == compared
+    assert verdict(DETECTIONS, request, question) == answer
 
 
-def test_what_the_detector_sees_is_told_alike() -> None:
+def test_what_the_detector_finds_is_described_alike() -> None:
     scene = Scene(((STAR,), (CIRCLE,)))
-    assert listing(detect(draw_scene(scene))) == listing(sightings(scene))
+    assert description(detect(draw_scene(scene))) == description(scene_detections(scene))
 
 
-def test_a_crowd_keeps_the_scene_and_adds_objects_in_free_cells() -> None:
+def test_added_objects_stand_in_free_cells_and_the_scene_is_kept() -> None:
     scene = Scene(((STAR,), (CIRCLE,)))
     for seed in range(20):
-        more = crowd(scene, np.random.default_rng(seed))
-        assert more.groups[:2] == scene.groups and len(more.items) in (3, 4)
-        assert len({item.cell for item in more.items}) == len(more.items)
+        extended = add_objects(scene, np.random.default_rng(seed))
+        assert extended.groups[:2] == scene.groups and len(extended.items) in (3, 4)
+        assert len({item.cell for item in extended.items}) == len(extended.items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from milr.shapes.splits import PROMPTS, prompts
+from milr.shapes.splits import SPLIT_NAMES, prompts
 from milr.types import Prompt, UsageError
 
 
@@ -18,8 +18,8 @@ class Shapes:
     layout = "geneval"
 
     def __init__(self, split: str = "test") -> None:
-        if split not in PROMPTS:
-            raise UsageError(f"the shapes benchmark has no split {split!r}; there are {', '.join(PROMPTS)}.")
+        if split not in SPLIT_NAMES:
+            raise UsageError(f"the shapes benchmark has no split {split!r}; there are {', '.join(SPLIT_NAMES)}.")
         self.split = split
 
     def prompts(self) -> list[Prompt]:

@@ -1,1 +1,1 @@
-"""The embedded world: what can be said, planned, drawn and judged on a laptop."""
+"""The embedded world: its prompts, plans, pictures and judges, small enough for a laptop."""

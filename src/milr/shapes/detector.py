@@ -3,8 +3,8 @@
 Every 16 x 16 window that may hold one whole object is fitted, by least squares, with all (shape, size, fill) masks,
 sharp and slightly soft, in one free colour that may vary a little between the four token patches. How badly the worst
 spot of the best mask fits, how much better it is than the best other shape, how sharp, faint and unevenly coloured the
-window is give the score, through a logistic with the weights that `python -m milr.shapes.training.calibration` fits to
-damaged drawings and near misses.
+window is: these give the score, through a logistic function whose weights
+`python -m milr.shapes.training.calibration` fits to damaged drawings and near misses.
 """
 
 from __future__ import annotations
@@ -19,30 +19,29 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage, special
 
 from milr.rules.geneval import Box, Classifier, Detection
+from milr.shapes.colours import nearest_colour
 from milr.shapes.drawing import mask
-from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, FILLS, GRID, PIXELS, SHAPES, SIZES, Item
+from milr.shapes.scenes import BACKGROUND, CELL, FILLS, GRID, PIXELS, SHAPES, SIZES, Item
 
 SOFTNESS = (0.0, 0.55)  # pixels of blur of the two templates of each mask
-NOTHING = 0.05  # detections below this score are not reported
+LEAST_SCORE = 0.05  # detections below this score are not reported
 NEAR_BACKGROUND = 40.0  # RGB distance within which a pixel may be background
-OFF_CENTRE = 3.5  # pixels the energy of a window may lie off its middle
+OFF_CENTRE = 3.5  # pixels that the centre of a window's energy may be off its middle
 LEAST_ENERGY = 6.0e4  # squared levels in a window: less than that of the faintest object
 FAINT = 85.0  # RGB distance from the background at which an object starts to count as washed out
 COVERED = 0.25  # coverage from which a pixel belongs to an object
-SHARED = 0.3  # of a window's energy: who takes more from a better detection is the same object
-COLOUR_LIMIT = 30.0  # CIELAB distance to the nearest colour above which an object has none
-STIFFNESS = 2.0  # pixels: how strongly a quarter's colour is drawn to the object's
+SHARED = 0.3  # of a window's energy: a window that shares more with a better detection shows the same object
+STIFFNESS = 2.0  # pixels: how strongly a quarter's fitted colour is pulled to the colour of the whole object
 MOTTLING = 0.3  # weight of uneven colour when templates are compared
-WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows nothing we know
-LEAST_STRENGTH = 0.65  # of a colour's contrast to the background
+WORST_RESIDUAL = 0.5  # of a window's energy: above it the window shows none of the templates
 FEATURES = ("constant", "worst spot", "margin", "softness", "faintness", "mottling")
 # as `python -m milr.shapes.training.calibration` prints them
 WEIGHTS = np.array([-27.633, -6.497, 3.553, -3.702, -38.447, -6.401])
 
 
 @dataclass(frozen=True)
-class Sighting(Detection):
-    """A detection with what the fit says about it; `colour` is None when no palette colour is near."""
+class ShapeDetection(Detection):
+    """A detection with shape, size, fill and colour; `colour` is None when no palette colour is near."""
 
     shape: str = ""
     size: str = ""
@@ -90,11 +89,11 @@ class Match:
 def templates() -> Templates:
     """All masks of the drawn world, sharp and soft."""
     names = tuple(product(SHAPES, SIZES, FILLS))
-    drawn = np.stack([mask(*name) for name in names])
-    soft = [ndimage.gaussian_filter(drawn, (0, sigma, sigma)) if sigma else drawn for sigma in SOFTNESS]
-    masks = np.concatenate(soft)
+    sharp = np.stack([mask(*name) for name in names])
+    blurred = [ndimage.gaussian_filter(sharp, (0, sigma, sigma)) if sigma else sharp for sigma in SOFTNESS]
+    masks = np.concatenate(blurred)
     shapes = np.array([SHAPES.index(name[0]) for name in names] * len(SOFTNESS))
-    edges = np.array([edge_energy(one[..., None])[0, 0] for one in masks])
+    edges = np.array([edge_energy(template[..., None])[0, 0] for template in masks])
     return Templates(masks, (_quarters(masks) ** 2).sum(-1), edges, shapes, names * len(SOFTNESS))
 
 
@@ -105,111 +104,124 @@ def edge_energy(pixels: np.ndarray) -> np.ndarray:
     return sums
 
 
-def detect(picture: np.ndarray) -> dict[str, tuple[Sighting, ...]]:
-    """uint8 (64, 64, 3) to detections per shape, best first; shapes that were not seen are left out."""
+def detect(picture: np.ndarray) -> dict[str, tuple[ShapeDetection, ...]]:
+    """uint8 (64, 64, 3) to detections by shape, best first; shapes without a detection are left out."""
     difference, noise = contrast_of(picture)
     corners = candidates(difference, noise)
     if not len(corners):
         return {}
     fits = fit(difference, noise, corners)
-    found = distinct(fits, probability(fits.features), (difference**2).sum(-1))
-    return {shape: tuple(one for one in found if one.shape == shape) for shape in {one.shape for one in found}}
+    return by_shape(distinct(fits, probability(fits.features), (difference**2).sum(-1)))
+
+
+def by_shape(detections: Sequence[ShapeDetection]) -> dict[str, tuple[ShapeDetection, ...]]:
+    """Detections grouped by shape, in each group the highest score first."""
+    ranked = sorted(detections, key=lambda detection: -detection.score)
+    return {shape: tuple(detection for detection in ranked if detection.shape == shape)
+            for shape in dict.fromkeys(detection.shape for detection in ranked)}  # fmt: skip
 
 
 def contrast_of(picture: np.ndarray) -> tuple[np.ndarray, float]:
     """The picture minus its background, float32 (64, 64, 3), and the standard deviation of its noise in levels."""
     difference = picture.astype(np.float32) - np.array(BACKGROUND, np.float32)
-    ground = (difference**2).sum(-1) < NEAR_BACKGROUND**2
-    if ground.mean() < 0.1:
+    background = (difference**2).sum(-1) < NEAR_BACKGROUND**2
+    if background.mean() < 0.1:
         return difference, 0.0
-    difference -= np.median(difference[ground], axis=0)
-    return difference, 1.4826 * float(np.median(np.abs(difference[ground])))
+    difference -= np.median(difference[background], axis=0)
+    return difference, 1.4826 * float(np.median(np.abs(difference[background])))
 
 
 def candidates(difference: np.ndarray, noise: float) -> np.ndarray:
-    """(n, 2) corners of windows whose energy is enough for an object and lies about their middle."""
+    """(n, 2) top left corners of windows whose energy suffices for an object and is centred in the window."""
     energy = (difference**2).sum(-1)
     energy = np.where(energy > max(900.0, 12 * noise**2), energy, 0)
     middle = (CELL - 1) / 2
-    along = np.arange(PIXELS, dtype=np.float32)
-    total, down, right = (_box_sums(energy * weight, CELL, CELL) for weight in (1.0, along[:, None], along[None]))
-    start = along[: total.shape[0]]
-    heavy = total > LEAST_ENERGY
-    safe = np.where(heavy, total, 1)
-    centred = (np.abs(down / safe - start[:, None] - middle) < OFF_CENTRE) & (
-        np.abs(right / safe - start[None] - middle) < OFF_CENTRE
+    pixels = np.arange(PIXELS, dtype=np.float32)
+    total, by_row, by_column = (
+        _box_sums(energy * weight, CELL, CELL) for weight in (1.0, pixels[:, None], pixels[None])
     )
-    return np.argwhere(heavy & centred)
+    start = pixels[: total.shape[0]]
+    sufficient = total > LEAST_ENERGY
+    divisor = np.where(sufficient, total, 1)
+    centred = (np.abs(by_row / divisor - start[:, None] - middle) < OFF_CENTRE) & (
+        np.abs(by_column / divisor - start[None] - middle) < OFF_CENTRE
+    )
+    return np.argwhere(sufficient & centred)
 
 
 def _box_sums(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """Sums over all height x width windows of (H, W), in float64."""
-    summed = np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    upper, lower = summed[:-height], summed[height:]
+    cumulative = np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    upper, lower = cumulative[:-height], cumulative[height:]
     sums: np.ndarray = lower[:, width:] - upper[:, width:] - lower[:, :-width] + upper[:, :-width]
     return sums
 
 
 def fit(difference: np.ndarray, noise: float, corners: np.ndarray) -> Fits:
-    """The best template of every window that some template explains, and the features of its score."""
+    """The best template of every window that at least one template explains, and the features of its score."""
     known = templates()
     windows = sliding_window_view(difference, (CELL, CELL), axis=(0, 1))[corners[:, 0], corners[:, 1]]  # (n, 3, 16, 16)
-    along, energy = _along(windows), (windows**2).sum((1, 2, 3))
-    plain = energy[:, None] - (along.sum(0) ** 2).sum(1) / known.weights.sum(0)  # (n, K), under one colour
-    spread = noise**2 * windows[0].size
-    chosen = plain.min(1) - spread < WORST_RESIDUAL * np.maximum(energy - spread, 1)
-    corners = corners[chosen]
-    match = _match(windows[chosen], along[:, chosen], plain[chosen], energy[chosen], spread)
+    products, energy = _template_products(windows), (windows**2).sum((1, 2, 3))
+    residual = energy[:, None] - (products.sum(0) ** 2).sum(1) / known.weights.sum(0)  # (n, K), with one colour
+    noise_energy = noise**2 * windows[0].size
+    explained = residual.min(1) - noise_energy < WORST_RESIDUAL * np.maximum(energy - noise_energy, 1)
+    corners = corners[explained]
+    match = _match(windows[explained], products[:, explained], residual[explained], energy[explained], noise_energy)
     edges = edge_energy(difference)[corners[:, 0], corners[:, 1]] - noise**2 * 12 * CELL * (CELL - 1)
     return Fits(corners, match.best, _features(match, edges), match.contrast)
 
 
 def _quarters(pixels: np.ndarray) -> np.ndarray:
     """(n, ..., 16, 16) to its four token patches: (4, n, ..., 64)."""
-    *lead, _, _ = pixels.shape
-    patches = pixels.reshape(*lead, 2, CELL // 2, 2, CELL // 2)
-    return np.moveaxis(patches, (-4, -2), (0, 1)).reshape(4, *lead, -1)
+    *batch, _, _ = pixels.shape
+    patches = pixels.reshape(*batch, 2, CELL // 2, 2, CELL // 2)
+    return np.moveaxis(patches, (-4, -2), (0, 1)).reshape(4, *batch, -1)
 
 
-def _along(windows: np.ndarray) -> np.ndarray:
-    """Products of the quarters of windows (n, 3, 16, 16) with those of all templates: (4, n, 3, K)."""
+def _template_products(windows: np.ndarray) -> np.ndarray:
+    """Scalar products of the quarters of windows (n, 3, 16, 16) with those of all templates: (4, n, 3, K)."""
     quarters = _quarters(windows).reshape(4, 3 * len(windows), -1)
     products = quarters @ _quarters(templates().masks).transpose(0, 2, 1)
     return np.asarray(products.reshape(4, len(windows), 3, -1))
 
 
-def _match(windows: np.ndarray, along: np.ndarray, plain: np.ndarray, energy: np.ndarray, spread: float) -> Match:
-    """The best template of each window when every quarter may be a little off the common colour."""
+def _match(windows: np.ndarray, products: np.ndarray, residual: np.ndarray, energy: np.ndarray,
+           noise_energy: float) -> Match:  # fmt: skip
+    """The best template of each window when every quarter may be a little off the common colour.
+
+    `products` are those of `_template_products`, `residual` (n, K) is what each template leaves of a window with one
+    colour, `energy` (n,) that of the windows; both in squared levels, as is `noise_energy`.
+    """
     known = templates()
-    weights, total, each = known.weights[:, None, None], known.weights.sum(0), np.arange(len(windows))
-    colours = (along + STIFFNESS * along.sum(0) / total) / (weights + STIFFNESS)  # (4, n, 3, K)
-    local = energy[:, None] - (2 * colours * along - colours**2 * weights).sum((0, 2))  # (n, K)
-    signal = np.maximum(energy - spread, 1)
-    cost = np.maximum(local + MOTTLING * (plain - local) - spread, 0) / signal[:, None]
+    weights, total, rows = known.weights[:, None, None], known.weights.sum(0), np.arange(len(windows))
+    colours = (products + STIFFNESS * products.sum(0) / total) / (weights + STIFFNESS)  # (4, n, 3, K)
+    local = energy[:, None] - (2 * colours * products - colours**2 * weights).sum((0, 2))  # (n, K)
+    signal = np.maximum(energy - noise_energy, 1)
+    cost = np.maximum(local + MOTTLING * (residual - local) - noise_energy, 0) / signal[:, None]
     best = cost.argmin(1)
-    other = np.where(known.shapes == known.shapes[best][:, None], np.inf, cost).min(1)
-    contrast = along[:, each, :, best].sum(1) / total[best][:, None]
+    other_shape = np.where(known.shapes == known.shapes[best][:, None], np.inf, cost).min(1)
+    contrast = products[:, rows, :, best].sum(1) / total[best][:, None]
     strength = np.maximum((contrast**2).sum(1), 1)
-    own = colours[:, each, :, best]  # (n, 4, 3)
-    mottled = np.sqrt(((own - contrast[:, None]) ** 2).sum(2).max(1) / strength)
-    spots = _worst_spots(windows, known.masks[best], np.moveaxis(own, 1, 0))
-    return Match(best, contrast, mottled, (other + 0.01) / (cost[each, best] + 0.01), spots / np.sqrt(strength))
+    quarter_colours = colours[:, rows, :, best]  # (n, 4, 3)
+    mottled = np.sqrt(((quarter_colours - contrast[:, None]) ** 2).sum(2).max(1) / strength)
+    spots = _worst_spots(windows, known.masks[best], np.moveaxis(quarter_colours, 1, 0))
+    return Match(best, contrast, mottled, (other_shape + 0.01) / (cost[rows, best] + 0.01), spots / np.sqrt(strength))
 
 
 def _worst_spots(windows: np.ndarray, masks: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """RGB length of the largest 3 x 3 mean of what masks (n, 16, 16) in colours (4, n, 3) leave of the windows."""
-    everywhere = np.moveaxis(colours.reshape(2, 2, -1, 3), (0, 1), (2, 3)).repeat(CELL // 2, 2).repeat(CELL // 2, 3)
-    residual = windows - everywhere * masks[:, None]
+    pixel_colours = np.moveaxis(colours.reshape(2, 2, -1, 3), (0, 1), (2, 3)).repeat(CELL // 2, 2).repeat(CELL // 2, 3)
+    residual = windows - pixel_colours * masks[:, None]
     smooth = ndimage.uniform_filter(residual, (0, 0, 3, 3), mode="constant")
     spots: np.ndarray = np.sqrt((smooth**2).sum(1).max((1, 2), initial=0))
     return spots
 
 
 def _features(match: Match, edges: np.ndarray) -> np.ndarray:
-    """(n, F) in the order of FEATURES: logarithms, with floors below which nobody sees a difference."""
+    """(n, F) in the order of FEATURES: logarithms, with floors below which a difference cannot be seen."""
     strength = np.maximum((match.contrast**2).sum(1), 1)
     sharp = np.maximum(edges, 1) / (strength * templates().edges[match.best])
-    soft, faint = (np.maximum(-np.log(part), 0) for part in (sharp, np.sqrt(strength) / FAINT))
+    soft, faint = (np.maximum(-np.log(ratio), 0) for ratio in (sharp, np.sqrt(strength) / FAINT))
     spots, margin, mottled = np.log(match.spots + 0.05), np.log(match.margin), np.log(match.mottled + 0.1)
     return np.stack([np.ones_like(soft), spots, margin, soft, faint, mottled], 1)
 
@@ -220,78 +232,58 @@ def probability(features: np.ndarray) -> np.ndarray:
     return scores
 
 
-def distinct(fits: Fits, scores: np.ndarray, energy: np.ndarray) -> list[Sighting]:
-    """One sighting for each object, best first: what takes its pixels from a better one is the same object.
+def distinct(fits: Fits, scores: np.ndarray, energy: np.ndarray) -> list[ShapeDetection]:
+    """One detection for each object, best first: a window that shares its pixels with a better one is dropped.
 
     `energy` (64, 64) is the squared contrast of the picture.
     """
-    kept: list[Sighting] = []
+    detections: list[ShapeDetection] = []
     free = np.ones((PIXELS, PIXELS), bool)
     for row in np.argsort(-scores, kind="stable"):
-        if scores[row] < NOTHING:
+        if scores[row] < LEAST_SCORE:
             break
         top, left = fits.corners[row]
         window = (slice(top, top + CELL), slice(left, left + CELL))
         if energy[window][free[window]].sum() > (1 - SHARED) * energy[window].sum():
-            kept.append(sighting(fits, int(row), float(scores[row])))
+            detections.append(detection_of_window(fits, int(row), float(scores[row])))
             free[window] = False
-    return kept
+    return detections
 
 
-def sighting(fits: Fits, row: int, score: float) -> Sighting:
-    """What window `row` shows."""
+def detection_of_window(fits: Fits, row: int, score: float) -> ShapeDetection:
+    """What window `row` shows, as a detection."""
     shape, size, fill = templates().names[fits.best[row]]
     top, left = (int(corner) for corner in fits.corners[row])
-    box, whole = _place(shape, size, fill, top, left)
-    return Sighting(box, score, whole, shape, size, fill, nearest_colour(fits.contrast[row]))
+    box, pixels = _box_and_mask(shape, size, fill, top, left)
+    return ShapeDetection(box, score, pixels, shape, size, fill, nearest_colour(fits.contrast[row]))
 
 
-def sighting_of(item: Item, score: float = 1.0) -> Sighting:
+def detection_of_item(item: Item, score: float = 1.0) -> ShapeDetection:
     """The detection of a known object."""
-    look, (row, column) = item.look, divmod(item.cell, GRID)
-    box, whole = _place(look.shape, look.size, look.fill, row * CELL, column * CELL)
-    return Sighting(box, score, whole, look.shape, look.size, look.fill, look.colour)
+    appearance, (row, column) = item.appearance, divmod(item.cell, GRID)
+    shape, size, fill = appearance.shape, appearance.size, appearance.fill
+    box, pixels = _box_and_mask(shape, size, fill, row * CELL, column * CELL)
+    return ShapeDetection(box, score, pixels, shape, size, fill, appearance.colour)
 
 
-def _place(shape: str, size: str, fill: str, top: int, left: int) -> tuple[Box, np.ndarray]:
+def _box_and_mask(shape: str, size: str, fill: str, top: int, left: int) -> tuple[Box, np.ndarray]:
     """Tight box and mask (64, 64) of an object whose window starts at (top, left)."""
     inside = mask(shape, size, fill) > COVERED
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     box = (float(left + columns[0]), float(top + rows[0]), float(left + columns[-1] + 1), float(top + rows[-1] + 1))
-    whole = np.zeros((PIXELS, PIXELS), bool)
-    whole[top : top + CELL, left : left + CELL] = inside
-    return box, whole
+    pixels = np.zeros((PIXELS, PIXELS), bool)
+    pixels[top : top + CELL, left : left + CELL] = inside
+    return box, pixels
 
 
-def lab(rgb: np.ndarray) -> np.ndarray:
-    """sRGB levels (..., 3) to CIELAB under D65 (CIE 15)."""
-    part = np.clip(rgb, 0, 255) / 255
-    linear = np.where(part > 0.04045, ((part + 0.055) / 1.055) ** 2.4, part / 12.92)
-    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = linear @ matrix.T / np.array([0.9505, 1.0, 1.089])
-    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+def _attribute(name: str) -> Classifier:
+    """A classifier for GenEval's rules that reads the attribute off the detection."""
 
-
-def nearest_colour(contrast: np.ndarray) -> str | None:
-    """The palette colour that an object of RGB `contrast` to the ground has; None when it is none of them.
-
-    The nearest in CIELAB; it has to be near, and to stand out from the ground about as much as it should.
-    """
-    rgb = contrast + np.array(BACKGROUND)
-    distances = np.linalg.norm(lab(np.array(list(COLOURS.values()), float)) - lab(rgb), axis=-1)
-    name = list(COLOURS)[distances.argmin()]
-    wanted = np.subtract(COLOURS[name], BACKGROUND)
-    strength = float(contrast @ wanted / (wanted @ wanted))
-    return name if distances.min() < COLOUR_LIMIT and LEAST_STRENGTH < strength < 1 / LEAST_STRENGTH else None
-
-
-def _look(name: str) -> Classifier:
     def classify(shape: str, objects: Sequence[Detection]) -> list[str | None]:
-        return [getattr(one, name, None) for one in objects]
+        return [getattr(detection, name, None) for detection in objects]
 
     return classify
 
 
-ATTRIBUTES: Mapping[str, Classifier] = {"color": _look("colour"), "size": _look("size"), "fill": _look("fill")}
+ATTRIBUTES: Mapping[str, Classifier] = {"color": _attribute("colour"), "size": _attribute("size"),
+                                         "fill": _attribute("fill")}  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, GRID, PIXELS, SIZES, Look, Scene
+from milr.shapes.scenes import BACKGROUND, CELL, COLOURS, PIXELS, SIZES, Appearance, Scene, cell_area
 
 SUPER = 8  # subpixels per pixel
 LINE = {"large": 1.7, "small": 1.3}  # pixels of an outline
@@ -19,8 +19,10 @@ GAP = 0.3  # coverage inside the gap: the silhouette survives
 
 
 def _star(points: int, inner: float) -> list[tuple[float, float]]:
+    """Corners of a star with `points` points; `inner` is the radius of its notches, 1 that of its points."""
     angles = [math.pi * i / points - math.pi / 2 for i in range(2 * points)]
-    return [(r * math.cos(a), r * math.sin(a)) for i, a in enumerate(angles) for r in [inner if i % 2 else 1.0]]
+    radii = [inner if i % 2 else 1.0 for i in range(2 * points)]
+    return [(radius * math.cos(angle), radius * math.sin(angle)) for angle, radius in zip(angles, radii, strict=True)]
 
 
 _ARM = 0.36
@@ -37,31 +39,32 @@ OUTLINES: dict[str, list[tuple[float, float]]] = {  # corners in units of the ra
 
 
 def _heart() -> list[tuple[float, float]]:
-    turns = np.linspace(0, 2 * math.pi, 60)
-    x = 16 * np.sin(turns) ** 3
-    y = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns))
-    return [(a / 16, (b - 2.5) / 15) for a, b in zip(x, y, strict=True)]
+    """60 points of the heart curve, scaled to the unit radius."""
+    angles = np.linspace(0, 2 * math.pi, 60)
+    xs = 16 * np.sin(angles) ** 3
+    ys = -(13 * np.cos(angles) - 5 * np.cos(2 * angles) - 2 * np.cos(3 * angles) - np.cos(4 * angles))
+    return [(x / 16, (y - 2.5) / 15) for x, y in zip(xs, ys, strict=True)]
 
 
 def _silhouette(shape: str, radius: float, extent: int) -> np.ndarray:
-    """Boolean (extent, extent) mask of the whole shape, centred; lengths in subpixels."""
+    """Boolean (extent, extent) mask of the filled shape, centred; lengths in subpixels."""
     canvas = Image.new("1", (extent, extent))
-    pen, middle = ImageDraw.Draw(canvas), extent / 2
+    draw, middle = ImageDraw.Draw(canvas), extent / 2
     disc = [middle - radius, middle - radius, middle + radius, middle + radius]
     if shape in ("circle", "moon"):
-        pen.ellipse(disc, fill=1)
+        draw.ellipse(disc, fill=1)
         if shape == "moon":
             shift = 0.7 * radius
-            pen.ellipse([disc[0] + shift, disc[1] - 0.25 * radius, disc[2] + shift, disc[3] - 0.25 * radius], fill=0)
+            draw.ellipse([disc[0] + shift, disc[1] - 0.25 * radius, disc[2] + shift, disc[3] - 0.25 * radius], fill=0)
     else:
         corners = _heart() if shape == "heart" else OUTLINES[shape]
-        pen.polygon([(middle + x * radius, middle + y * radius) for x, y in corners], fill=1)
+        draw.polygon([(middle + x * radius, middle + y * radius) for x, y in corners], fill=1)
     return np.array(canvas)
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How shapes are put on paper; the defaults are the world's own, others are renderings that nano never saw.
+class Style:
+    """How shapes are rendered. The defaults are the world's own style; nano is trained on no other.
 
     `scale` multiplies the radius and `line` the outline's width; `stripe` is the period of stripes and `phase` their
     shift in pixels, `gap` the coverage inside their gaps; `shift` moves the object (x, y) and `turn` rotates it.
@@ -76,46 +79,52 @@ class Manner:
     turn: float = 0.0
 
 
-def coverage(shape: str, size: str, fill: str, manner: Manner) -> np.ndarray:
+def coverage(shape: str, size: str, fill: str, style: Style) -> np.ndarray:
     """Coverage (CELL, CELL) in [0, 1] of one object in its cell."""
     extent = CELL * SUPER
-    inside = _silhouette(shape, SIZES[size] * manner.scale * SUPER, extent)
-    if manner.turn:
-        inside = ndimage.rotate(inside, manner.turn, reshape=False, order=0)
+    inside = _silhouette(shape, SIZES[size] * style.scale * SUPER, extent)
+    if style.turn:
+        inside = ndimage.rotate(inside, style.turn, reshape=False, order=0)
     if fill == "outlined":
-        inside &= ndimage.distance_transform_edt(inside) <= LINE[size] * manner.line * SUPER
-    if any(manner.shift):
-        inside = ndimage.shift(inside, [part * SUPER for part in reversed(manner.shift)], order=0)
+        inside &= ndimage.distance_transform_edt(inside) <= LINE[size] * style.line * SUPER
+    if any(style.shift):
+        inside = ndimage.shift(inside, [offset * SUPER for offset in reversed(style.shift)], order=0)
     if fill == "striped":
-        gap = (np.arange(extent) / SUPER + manner.phase) % manner.stripe >= manner.stripe / 2
-        return _coverage(inside * np.where(gap, manner.gap, 1.0)[:, None])
-    return _coverage(inside)
+        in_gap = (np.arange(extent) / SUPER + style.phase) % style.stripe >= style.stripe / 2
+        return _to_pixels(inside * np.where(in_gap, style.gap, 1.0)[:, None])
+    return _to_pixels(inside)
 
 
 @cache
 def mask(shape: str, size: str, fill: str) -> np.ndarray:
     """Coverage (CELL, CELL) in [0, 1] of one object as the world draws it."""
-    return coverage(shape, size, fill, Manner())
+    return coverage(shape, size, fill, Style())
 
 
-def _coverage(inside: np.ndarray) -> np.ndarray:
+def _to_pixels(inside: np.ndarray) -> np.ndarray:
+    """Subpixels (CELL * SUPER, CELL * SUPER) to the mean of each pixel."""
     coverage: np.ndarray = inside.reshape(CELL, SUPER, CELL, SUPER).mean((1, 3)).astype(np.float32)
     return coverage
 
 
 @cache
-def sprite(look: Look) -> np.ndarray:
+def sprite(appearance: Appearance) -> np.ndarray:
     """One object on the background, uint8 (CELL, CELL, 3)."""
-    cover = mask(look.shape, look.size, look.fill)[..., None]
-    pixels: np.ndarray = cover * np.array(COLOURS[look.colour]) + (1 - cover) * np.array(BACKGROUND)
+    cover = mask(appearance.shape, appearance.size, appearance.fill)[..., None]
+    pixels: np.ndarray = cover * np.array(COLOURS[appearance.colour]) + (1 - cover) * np.array(BACKGROUND)
     return np.asarray(np.round(pixels), np.uint8)
+
+
+def blank_picture() -> np.ndarray:
+    """A picture without objects, uint8 (PIXELS, PIXELS, 3)."""
+    picture = np.empty((PIXELS, PIXELS, 3), np.uint8)
+    picture[:] = BACKGROUND
+    return picture
 
 
 def draw_scene(scene: Scene) -> np.ndarray:
     """The picture of a scene, uint8 (PIXELS, PIXELS, 3)."""
-    picture = np.empty((PIXELS, PIXELS, 3), np.uint8)
-    picture[:] = BACKGROUND
+    picture = blank_picture()
     for item in scene.items:
-        top, left = item.cell // GRID * CELL, item.cell % GRID * CELL
-        picture[top : top + CELL, left : left + CELL] = sprite(item.look)
+        picture[cell_area(item.cell)] = sprite(item.appearance)
     return picture

@@ -1,4 +1,4 @@
-"""What can be said about the embedded world: free text to a request and its GenEval metadata, and back."""
+"""The prompts of the embedded world: free text to a request and its GenEval metadata, and a request back to text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ATTRIBUTES = (("size", SIZES), ("fill", FILLS), ("colour", COLOURS))
 
 @dataclass(frozen=True)
 class Phrase:
-    """Objects of one kind; None leaves an attribute open."""
+    """The part of a prompt about objects of one kind, such as "three red stars"; None: the attribute is not stated."""
 
     shape: str
     colour: str | None = None
@@ -40,7 +40,10 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Request:
-    """What a prompt asks for: phrase 0 stands in `relation` to phrase 1. `riddle` marks knowledge prompts."""
+    """What a prompt asks for: one or two phrases, the first in `relation` to the second.
+
+    `riddle` marks knowledge prompts, which name shape, colour or number by a riddle (riddles.py).
+    """
 
     phrases: tuple[Phrase, ...]
     relation: str | None = None
@@ -71,23 +74,24 @@ class Request:
 def metadata(request: Request, text: str) -> dict[str, Any]:
     """GenEval's clauses; `size` and `fill` are our own attributes in the same place as `color`.
 
-    With a relation the anchor is clause 0 and the placed object clause 1. A counted phrase excludes one more.
+    With a relation clause 0 is the anchor (the second phrase) and clause 1 the first phrase. A counted phrase excludes
+    one object more.
     """
     clauses = [_clause(phrase) for phrase in request.phrases]
     if request.relation:
         clauses.reverse()
         clauses[1]["position"] = [request.relation, 0]
-    wanted: dict[str, Any] = {"tag": request.category, "include": clauses, "prompt": text}
+    geneval: dict[str, Any] = {"tag": request.category, "include": clauses, "prompt": text}
     counted = [phrase for phrase in request.phrases if phrase.count > 1]
     if counted:
-        wanted["exclude"] = [{"class": phrase.shape, "count": phrase.count + 1} for phrase in counted]
-    return wanted
+        geneval["exclude"] = [{"class": phrase.shape, "count": phrase.count + 1} for phrase in counted]
+    return geneval
 
 
 def _clause(phrase: Phrase) -> dict[str, Any]:
     clause: dict[str, Any] = {"class": phrase.shape, "count": phrase.count}
-    named = (("color", phrase.colour), ("size", phrase.size), ("fill", phrase.fill))
-    return clause | {name: value for name, value in named if value}
+    attributes = {"color": phrase.colour, "size": phrase.size, "fill": phrase.fill}
+    return clause | {name: value for name, value in attributes.items() if value}
 
 
 def to_prompt(text: str, identity: str = "") -> Prompt | None:
@@ -101,7 +105,7 @@ def to_prompt(text: str, identity: str = "") -> Prompt | None:
 def parse(text: str) -> Request | None:
     """Free text to a request; None when any part of it is outside the grammar.
 
-    Two phrases about one shape are outside: GenEval's rules could not tell their objects apart.
+    Two phrases about the same shape are outside, too: GenEval's rules could not tell their objects apart.
     """
     words = " ".join(re.findall(r"[a-z]+", text.lower()))
     for introduction in INTRODUCTIONS:
@@ -111,19 +115,20 @@ def parse(text: str) -> Request | None:
         return Request((riddle,), riddle=True)
     left, relation, right = _split(words)
     phrases = tuple(_parse_phrase(part.split()) for part in (left, right) if part is not None)
-    known = tuple(phrase for phrase in phrases if phrase)
-    if len(known) < len(phrases) or len({phrase.shape for phrase in known}) < len(known):
+    read = tuple(phrase for phrase in phrases if phrase)
+    if len(read) < len(phrases) or len({phrase.shape for phrase in read}) < len(read):
         return None
-    return Request(known, relation)
+    return Request(read, relation)
 
 
 def _split(words: str) -> tuple[str, str | None, str | None]:
-    for said in sorted(RELATIONS, key=len, reverse=True):
-        left, found, right = words.partition(f" {said} ")
-        if found:
-            return left, RELATIONS[said], right
-    left, found, right = words.partition(" and ")
-    return left, None, right if found else None
+    """The text of the first phrase, the relation (None: none), and the text of the second phrase (None: one phrase)."""
+    for wording in sorted(RELATIONS, key=len, reverse=True):
+        left, separator, right = words.partition(f" {wording} ")
+        if separator:
+            return left, RELATIONS[wording], right
+    left, separator, right = words.partition(" and ")
+    return left, None, right if separator else None
 
 
 def _parse_phrase(words: list[str]) -> Phrase | None:
@@ -137,13 +142,13 @@ def _parse_phrase(words: list[str]) -> Phrase | None:
     shape = words[-1] if count == 1 else SINGULARS.get(words[-1], words[-1])
     if shape not in SHAPES:
         return None
-    said: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for word in words[:-1]:
-        kind = next((name for name, values in _ATTRIBUTES if word in values), None)
-        if kind is None or kind in said:
+        attribute = next((name for name, values in _ATTRIBUTES if word in values), None)
+        if attribute is None or attribute in attributes:
             return None
-        said[kind] = word
-    return Phrase(shape, count=count, **said)
+        attributes[attribute] = word
+    return Phrase(shape, count=count, **attributes)
 
 
 def _parse_riddle(words: str) -> Phrase | None:
@@ -151,19 +156,19 @@ def _parse_riddle(words: str) -> Phrase | None:
     if counted:
         shape, number = SINGULARS.get(counted[1]), NUMBER_ANSWERS.get(counted[2])
         return Phrase(shape, count=number) if shape and number else None
-    what, coloured, thing = words.partition(" in the colour of ")
-    colour = COLOUR_ANSWERS.get(thing)
-    if coloured and not colour:
+    subject, separator, colour_riddle = words.partition(" in the colour of ")
+    colour = COLOUR_ANSWERS.get(colour_riddle)
+    if separator and not colour:
         return None
-    shape = SHAPE_ANSWERS.get(what)
+    shape = SHAPE_ANSWERS.get(subject)
     if shape:
         return Phrase(shape, colour)
-    plain = _parse_phrase(what.split()) if coloured else None
-    return Phrase(plain.shape, colour) if plain and plain == Phrase(plain.shape) else None
+    phrase = _parse_phrase(subject.split()) if separator else None
+    return Phrase(phrase.shape, colour) if phrase and phrase == Phrase(phrase.shape) else None
 
 
-def describe(phrase: Phrase) -> str:
-    """A phrase in words: "a small striped red star", "three hearts"."""
+def phrase_text(phrase: Phrase) -> str:
+    """The phrase as text: "a small striped red star", "three hearts"."""
     attributes = [word for word in (phrase.size, phrase.fill, phrase.colour) if word]
     noun = phrase.shape if phrase.count == 1 else PLURALS[phrase.shape]
     if phrase.count > 1:
@@ -176,8 +181,7 @@ def with_article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" or words.startswith("hour") else f"a {words}"
 
 
-def say(request: Request, relation: str | None = None) -> str:
-    """A request without riddles in words, GenEval's way; `relation` picks another wording of the same relation."""
-    parts = [describe(phrase) for phrase in request.phrases]
-    joint = f" {relation or request.relation} " if request.relation else " and "
-    return joint.join(parts)
+def to_text(request: Request) -> str:
+    """A request without riddles as text, in GenEval's wording but without its introduction."""
+    separator = f" {request.relation} " if request.relation else " and "
+    return separator.join(phrase_text(phrase) for phrase in request.phrases)

@@ -1,7 +1,8 @@
-"""The held-out judge: a small network that looks at each cell, trained on renderings that nano never saw.
+"""The held-out judge: a small network that classifies each cell, trained on renderings that nano never saw.
 
-It shares with the detector the names of things, where an object's box lies in its cell, and GenEval's rules, but not
-how a picture is read: what fools one need not fool the other. It is fooled more easily: docs/nano.md says by what.
+It shares with the detector the class names, the box of an object in its cell, and GenEval's rules, but not how a
+picture is read: a picture that deceives one need not deceive the other. It is deceived more easily: docs/nano.md
+has the rates.
 `python -m milr.shapes.training.train held-out` makes its weights.
 """
 
@@ -17,16 +18,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from milr.shapes.detector import NOTHING, Sighting, sighting_of
+from milr.shapes.detector import LEAST_SCORE, ShapeDetection, by_shape, detection_of_item
 from milr.shapes.judge import verdict_score
-from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Item, Look
+from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Appearance, Item
 from milr.types import Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 WEIGHTS = Path(__file__).with_name("held_out.safetensors")
-HEADS = (len(SHAPES) + 1, len(COLOURS), len(SIZES), len(FILLS))  # shape class 0: nothing
+HEADS = (len(SHAPES) + 1, len(COLOURS), len(SIZES), len(FILLS))  # shape class 0: no object
 
 
 class HeldOutJudge(nn.Module):
@@ -52,32 +53,33 @@ def held_out_judge() -> HeldOutJudge:
     """The network with the released weights."""
     network = HeldOutJudge()
     weights = {name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}
-    unfilled = network.load_state_dict(weights, strict=False)
-    assert all("num_batches_tracked" in name for name in unfilled.missing_keys) and not unfilled.unexpected_keys
+    keys = network.load_state_dict(weights, strict=False)
+    assert all("num_batches_tracked" in name for name in keys.missing_keys) and not keys.unexpected_keys
     return network.eval()
 
 
 @torch.no_grad()
-def see(picture: np.ndarray) -> dict[str, tuple[Sighting, ...]]:
-    """uint8 (64, 64, 3) to sightings per shape, best first, as `detector.detect` gives them.
+def detect(picture: np.ndarray) -> dict[str, tuple[ShapeDetection, ...]]:
+    """uint8 (64, 64, 3) to detections by shape, best first, as `detector.detect` gives them.
 
-    A cell offers its likeliest shape with that shape's probability as score, and its likeliest colour, size and fill.
+    Each cell gives one detection: its likeliest shape with the probability as score, and its likeliest colour, size
+    and fill.
     """
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     shapes, colours, sizes, fills = held_out_judge()(pixels)
-    chances = shapes[0].softmax(-1)
-    found: dict[str, list[Sighting]] = {}
+    probabilities = shapes[0].softmax(-1)
+    detections: list[ShapeDetection] = []
     for cell in range(GRID * GRID):
-        score, index = (float(part) for part in chances[cell, 1:].max(0))
-        if score < NOTHING:
+        score, index = (float(value) for value in probabilities[cell, 1:].max(0))
+        if score < LEAST_SCORE:
             continue
         colour, size, fill = (list(names)[int(logits[0, cell].argmax())]
                               for names, logits in ((COLOURS, colours), (SIZES, sizes), (FILLS, fills)))  # fmt: skip
-        look = Look(SHAPES[int(index)], colour, size, fill)
-        found.setdefault(look.shape, []).append(sighting_of(Item(look, cell), score))
-    return {shape: tuple(sorted(seen, key=lambda one: -one.score)) for shape, seen in found.items()}
+        item = Item(Appearance(SHAPES[int(index)], colour, size, fill), cell)
+        detections.append(detection_of_item(item, score))
+    return by_shape(detections)
 
 
 def judge(picture: Image, metadata: Mapping[str, Any]) -> Score:
     """1.0 or 0.0 by GenEval's rules, partial credit where the tag asks for it; unscored unless 64 x 64 RGB."""
-    return verdict_score(picture, metadata, see)
+    return verdict_score(picture, metadata, detect)

@@ -1,4 +1,4 @@
-"""What has to be thought out before it can be drawn: things that stand for a shape, a colour or a number."""
+"""Riddles for knowledge prompts: descriptions that stand for a shape, a colour or a number without naming it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ NUMBER_RIDDLES = {
 }
 
 
-def _reverse(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _invert(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {riddle: answer for answer, riddles in table.items() for riddle in riddles}
 
 
-SHAPE_ANSWERS = _reverse(SHAPE_RIDDLES)
-COLOUR_ANSWERS = _reverse(COLOUR_RIDDLES)
+SHAPE_ANSWERS = _invert(SHAPE_RIDDLES)
+COLOUR_ANSWERS = _invert(COLOUR_RIDDLES)
 NUMBER_ANSWERS = {riddle: number for number, riddles in NUMBER_RIDDLES.items() for riddle in riddles}

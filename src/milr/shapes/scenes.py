@@ -1,4 +1,4 @@
-"""A scene is what a picture of the embedded world holds: one to four objects in the cells of a 4 x 4 grid."""
+"""A scene: the one to four objects of a picture of the embedded world, each in a cell of a 4 x 4 grid."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ PIXELS = GRID * CELL
 CELL_NAMES = tuple(f"{row}{column + 1}" for row in "abcd" for column in range(GRID))  # a1 is the top left
 
 
+def cell_area(cell: int, size: int = CELL) -> tuple[slice, slice]:
+    """Rows and columns of a cell (0..15, row by row), where a cell is `size` pixels or tokens wide."""
+    row, column = divmod(cell, GRID)
+    return slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
+
+
 @dataclass(frozen=True)
-class Look:
-    """How an object appears, apart from where it is."""
+class Appearance:
+    """Shape, colour, size and fill of an object, whatever its position."""
 
     shape: str
     colour: str
@@ -38,9 +44,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Item:
-    """One object: its look, and its cell (0..15, row by row)."""
+    """One object: its appearance, and its cell (0..15, row by row)."""
 
-    look: Look
+    appearance: Appearance
     cell: int
 
     @property
@@ -51,7 +57,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """The objects of one picture, grouped as the prompt names them: `groups[i]` belongs to phrase i."""
+    """The objects of one picture, grouped by the phrases of the prompt: `groups[i]` belongs to phrase i."""
 
     groups: tuple[tuple[Item, ...], ...]
 

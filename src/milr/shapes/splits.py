@@ -1,9 +1,9 @@
-"""The committed split: which prompts are for testing and development, and which combinations training never sees.
+"""The committed split: the prompts for testing and development, and the combinations kept out of training.
 
 `python -m milr.shapes.splits` writes split.json again from its seed. Held out are *pairs of shapes* (no training
 prompt of any category names both) and *coloured shapes* (no training prompt of `colors` or `knowledge` asks for
 them; they do occur in other categories), and (shape, number) riddles. `single_object` and `counting` have too few
-prompts to hold any out: there, samples are what repeats.
+prompts to hold any out: their test prompts are training prompts, too, and samples differ by seed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from milr.shapes.grammar import Phrase, Request, parse, say, to_prompt
+from milr.shapes.grammar import Phrase, Request, parse, to_prompt, to_text
 from milr.shapes.riddles import NUMBER_RIDDLES
-from milr.shapes.sampling import CANONICAL, DRAWS, HARD_DRAWS
+from milr.shapes.sampling import CANONICAL, HARD_SAMPLERS, SAMPLERS
 from milr.shapes.scenes import COLOURS, SHAPES
 from milr.types import Prompt
 
 SPLITS = ("test", "development")
-HARD = {"hard": ("test", 100), "hard-development": ("development", 40)}  # whose pairs, and prompts of each kind
-PROMPTS = (*SPLITS, *HARD)
+# the split whose pairs of shapes they name, and how many prompts of each kind they have
+HARD = {"hard": ("test", 100), "hard-development": ("development", 40)}
+SPLIT_NAMES = (*SPLITS, *HARD)
 COUNTS = {
     "test": {"single_object": 10, "two_object": 20, "counting": 30, "colors": 20, "position": 48, "color_attr": 50,
              "color_position": 50, "binding": 50, "knowledge": 50},
@@ -37,24 +38,25 @@ COUNTS = {
 @lru_cache(maxsize=1)
 def load_split() -> dict[str, Any]:
     """The committed split file."""
-    loaded: dict[str, Any] = json.loads(files("milr.shapes").joinpath("split.json").read_text(encoding="utf-8"))
-    return loaded
+    split: dict[str, Any] = json.loads(files("milr.shapes").joinpath("split.json").read_text(encoding="utf-8"))
+    return split
 
 
 def prompts(split: str) -> list[Prompt]:
-    """The prompts of one of PROMPTS, with ids and metadata."""
-    found = [to_prompt(text, f"{split}-{number:03d}") for number, text in enumerate(load_split()[split]["prompts"])]
-    return [prompt for prompt in found if prompt is not None]
+    """The prompts of one of SPLIT_NAMES, with ids and metadata."""
+    texts = load_split()[split]["prompts"]
+    parsed = [to_prompt(text, f"{split}-{number:03d}") for number, text in enumerate(texts)]
+    return [prompt for prompt in parsed if prompt is not None]
 
 
-def owner(request: Request, split: dict[str, Any]) -> str | None:
-    """Which split the request's combination belongs to; None is training."""
-    key, kind = combination(request)
-    return next((name for name in SPLITS if kind and key in split[name][kind]), None)
+def split_of(request: Request, split: dict[str, Any]) -> str | None:
+    """The one of SPLITS that holds the request's combination out; None: it may be trained on."""
+    key, heading = combination(request)
+    return next((name for name in SPLITS if heading and key in split[name][heading]), None)
 
 
 def combination(request: Request) -> tuple[list[Any], str | None]:
-    """What could be held out about a request, and under which heading of the split file."""
+    """The combination that could be held out, and its heading in the split file (None: there is none)."""
     shapes = sorted({phrase.shape for phrase in request.phrases})
     first = request.phrases[0]
     if len(shapes) == 2:
@@ -66,13 +68,13 @@ def combination(request: Request) -> tuple[list[Any], str | None]:
     return [], None
 
 
-def held_out(request: Request) -> bool:
-    """Whether training must not see this request."""
-    return owner(request, load_split()) is not None
+def is_held_out(request: Request) -> bool:
+    """Whether this request is kept out of training."""
+    return split_of(request, load_split()) is not None
 
 
 def _combinations(rng: np.random.Generator) -> dict[str, Any]:
-    """Held-out combinations in which every shape and colour has an equal part."""
+    """Combinations to hold out, in which every shape and colour occurs equally often."""
     ring = [str(shape) for shape in rng.permutation(SHAPES)]
     pairs = {"test": [sorted((ring[i], ring[i - 1])) for i in range(10)],
              "development": [sorted((ring[i], ring[i + 5])) for i in range(5)]}  # fmt: skip
@@ -84,61 +86,63 @@ def _combinations(rng: np.random.Generator) -> dict[str, Any]:
     return {name: {"pairs": pairs[name], "coloured": coloured[name], "numbers": numbers[name]} for name in SPLITS}
 
 
-def _every(category: str) -> list[Request]:
-    """All requests of a category that is small enough to list."""
+def _all_requests(category: str) -> list[Request]:
+    """All requests of a category, for the categories that are small enough to list."""
     if category == "single_object":
         return [Request((Phrase(shape),)) for shape in SHAPES]
     if category == "counting":
         return [Request((Phrase(shape, count=count),)) for shape in SHAPES for count in NUMBER_RIDDLES]
     if category == "colors":
         return [Request((Phrase(shape, colour),)) for shape in SHAPES for colour in COLOURS]
-    pairs = [pair for couple in combinations(SHAPES, 2) for pair in (couple, couple[::-1])]
+    pairs = [ordered for pair in combinations(SHAPES, 2) for ordered in (pair, pair[::-1])]
     relations = (None,) if category == "two_object" else CANONICAL
     return [Request((Phrase(a), Phrase(b)), relation) for a, b in pairs for relation in relations]
 
 
-def _texts(category: str, split: str, count: int, made: dict[str, Any], rng: np.random.Generator) -> list[str]:
+def _sample_texts(category: str, split: str, count: int, held_out: dict[str, Any],
+                  rng: np.random.Generator) -> list[str]:  # fmt: skip
+    """`count` different prompts of a category that belong to `split`."""
     if category in ("single_object", "counting"):
-        found = [say(request) for request in _every(category)]
+        texts = [to_text(request) for request in _all_requests(category)]
     elif category in ("two_object", "colors", "position"):
-        found = [say(request) for request in _every(category) if owner(request, made) == split]
+        texts = [to_text(request) for request in _all_requests(category) if split_of(request, held_out) == split]
     else:
-        found = []
-        while len(found) < count:
-            request, text = DRAWS[category](rng)
-            if owner(request, made) == split and text not in found:
-                found.append(text)
-    chosen = sorted(int(i) for i in rng.permutation(len(found))[:count])
-    return [f"a photo of {found[i]}" for i in chosen]
+        texts = []
+        while len(texts) < count:
+            request, text = SAMPLERS[category](rng)
+            if split_of(request, held_out) == split and text not in texts:
+                texts.append(text)
+    indices = sorted(int(i) for i in rng.permutation(len(texts))[:count])
+    return [f"a photo of {texts[i]}" for i in indices]
 
 
-def _hard_texts(made: dict[str, Any], pairs: str, count: int, rng: np.random.Generator) -> list[str]:
-    """Prompts that nano is not trained for, or hardly: what is left to search for when it has thought."""
-    found: list[str] = []
-    for category in HARD_DRAWS:
+def _sample_hard_texts(held_out: dict[str, Any], pairs: str, count: int, rng: np.random.Generator) -> list[str]:
+    """`count` prompts of each kind in HARD_SAMPLERS, rare in training; `pairs` names the split of their pairs."""
+    hard: list[str] = []
+    for category in HARD_SAMPLERS:
         texts: dict[str, None] = {}
         while len(texts) < count:
-            request, text = HARD_DRAWS[category](rng)
-            if owner(request, made) == (pairs if len(request.phrases) > 1 else None):
+            request, text = HARD_SAMPLERS[category](rng)
+            if split_of(request, held_out) == (pairs if len(request.phrases) > 1 else None):
                 texts[f"a photo of {text}"] = None
-        found += texts
-    return found
+        hard += texts
+    return hard
 
 
 def make_split(seed: int = 20) -> dict[str, Any]:
-    """The split, from its seed. Every prompt reads back to the request it was made from."""
+    """The split that belongs to a seed; every prompt of it can be parsed."""
     rng = np.random.default_rng(seed)
-    made = _combinations(rng)
+    contents = _combinations(rng)
     for split in SPLITS:
         texts = []
         for category, count in COUNTS[split].items():
-            texts += _texts(category, split, count, made, rng)
+            texts += _sample_texts(category, split, count, contents, rng)
         assert all(parse(text) for text in texts)
-        made[split]["prompts"] = texts
+        contents[split]["prompts"] = texts
     rng = np.random.default_rng((seed, 1))
     for split, (pairs, count) in HARD.items():
-        made[split] = {"prompts": _hard_texts(made, pairs, count, rng)}
-    return {"seed": seed} | made
+        contents[split] = {"prompts": _sample_hard_texts(contents, pairs, count, rng)}
+    return {"seed": seed} | contents
 
 
 if __name__ == "__main__":

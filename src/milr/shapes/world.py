@@ -11,7 +11,7 @@ from milr.shapes.riddles import COLOUR_ANSWERS, NUMBER_ANSWERS, SHAPE_ANSWERS
 from milr.shapes.scenes import COLOURS, FILLS, SHAPES, SIZES
 from milr.types import Prompt
 
-_JOINING = ("a", "an", "the", "and", "of", "to", "on", "in", "as", "many", "colour")
+_FUNCTION_WORDS = ("a", "an", "the", "and", "of", "to", "on", "in", "as", "many", "colour")
 EXAMPLES = ("a small striped red star left of a large blue circle", "three hearts")
 
 
@@ -55,7 +55,7 @@ class ShapesWorld:
         """Words of `text` that are in no prompt of this world, each with the nearest that is."""
         relations = {word for relation in RELATIONS for word in relation.split()}
         introductions = {word for introduction in INTRODUCTIONS for word in introduction.split()}
-        known = {*SHAPES, *SINGULARS, *COLOURS, *SIZES, *FILLS, *NUMBERS, *relations, *introductions, *_JOINING}
-        strange = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in known]
-        nearest = [(word, difflib.get_close_matches(word, sorted(known), 1, 0.7)) for word in dict.fromkeys(strange)]
-        return [(word, near[0]) for word, near in nearest if near]
+        words = {*SHAPES, *SINGULARS, *COLOURS, *SIZES, *FILLS, *NUMBERS, *relations, *introductions, *_FUNCTION_WORDS}
+        unknown = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in words]
+        matches = [(word, difflib.get_close_matches(word, sorted(words), 1, 0.7)) for word in dict.fromkeys(unknown)]
+        return [(word, nearest[0]) for word, nearest in matches if nearest]

@@ -39,7 +39,7 @@ CHAT_TEMPLATE = (
 
 
 def vocabulary() -> list[str]:
-    """Every word nano knows, sorted."""
+    """Every word that nano can read or write, sorted."""
     tables = (grammar.INTRODUCTIONS, grammar.NUMBERS, grammar.RELATIONS, grammar.PLURALS, grammar.SINGULARS,
               scenes.COLOURS, scenes.SIZES, scenes.FILLS, scenes.CELL_NAMES, riddles.SHAPE_ANSWERS,
               riddles.COLOUR_ANSWERS, riddles.NUMBER_ANSWERS)  # fmt: skip
@@ -51,7 +51,7 @@ def vocabulary() -> list[str]:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Words and punctuation, lower case; what it does not know becomes <unk>."""
+    """A word-level tokenizer, lower case, with punctuation as words; an unknown word becomes <unk>."""
     words = [*SPECIALS, *ROLES, *vocabulary()]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
     core.normalizer = normalizers.Lowercase()
@@ -67,7 +67,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> JanusForConditionalGeneration:
-    """A freshly initialised nano."""
+    """An untrained nano."""
     torch.manual_seed(seed)
     text = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=512, num_hidden_layers=6,
@@ -84,46 +84,46 @@ def make_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> JanusForCondi
     config = JanusConfig(text_config=text, vision_config=vision, vq_config=vq, tie_word_embeddings=False,
                          image_token_id=tokenizer.convert_tokens_to_ids(IMAGE))  # fmt: skip
     network = JanusForConditionalGeneration(config)
-    start_from_patches(network)
+    initialise_from_patches(network)
     return network
 
 
 @torch.no_grad()
-def start_from_patches(network: JanusForConditionalGeneration) -> None:
-    """Let codes of similar patches start with similar embeddings, and codes of similar meaning with similar outputs.
+def initialise_from_patches(network: JanusForConditionalGeneration) -> None:
+    """Initialise image embeddings from the patches, and rows of the image head from what the codes stand for.
 
-    There are over two thousand codes and each is rare; from random rows every one would be learned on its own.
+    So similar codes start alike. There are over two thousand, each rare; from random rows each would be learned alone.
     """
     size = network.config.vq_config.embed_dim
     network.model.generation_embeddings.weight.copy_(first_codes(size))
-    places = torch.nn.functional.normalize(torch.randn(TOKENS, size), dim=-1)
-    network.model.generation_embeddings.weight[torch.from_numpy(empty_tokens())] = places
+    positions = torch.nn.functional.normalize(torch.randn(TOKENS, size), dim=-1)
+    network.model.generation_embeddings.weight[torch.from_numpy(empty_tokens())] = positions
     head = network.model.generation_head.vision_head.weight
-    meanings, known = meaning_rows(head.shape[1])
-    head[known] = 0.5 * meanings[known] / meanings[known].norm(dim=-1).mean()
+    rows, initialised = attribute_rows(head.shape[1])
+    head[initialised] = 0.5 * rows[initialised] / rows[initialised].norm(dim=-1).mean()
     head[torch.from_numpy(empty_tokens())] = 0.5 * torch.randn(TOKENS, head.shape[1]) / head.shape[1] ** 0.5
 
 
-def meaning_rows(size: int) -> tuple[Tensor, Tensor]:
-    """Rows (V, size) that add up random vectors of shape, colour, size, fill and quarter, and which codes have one.
+def attribute_rows(size: int) -> tuple[Tensor, Tensor]:
+    """Rows (V, size), each a sum of random vectors for the code's attributes and quarter; which codes have one (V,).
 
-    A code that several looks share has the mean of theirs.
+    A code that several appearances share has the mean of their rows.
     """
     tables = [{name: torch.randn(size) for name in names} for names in (scenes.SHAPES, scenes.COLOURS, scenes.SIZES,
                                                                        scenes.FILLS)]  # fmt: skip
     quarters = torch.randn(4, size)
     patches, codes = codebook()
     rows, counts = torch.zeros(len(patches), size), torch.zeros(len(patches))
-    for look, ids in codes.items():
-        names = (look.shape, look.colour, look.size, look.fill)
-        meaning = torch.stack([table[name] for table, name in zip(tables, names, strict=True)]).sum(0)
+    for appearance, ids in codes.items():
+        names = (appearance.shape, appearance.colour, appearance.size, appearance.fill)
+        attributes = torch.stack([table[name] for table, name in zip(tables, names, strict=True)]).sum(0)
         for quarter, code in zip(quarters, ids, strict=True):
             if code:
-                rows[code] += meaning + quarter
+                rows[code] += attributes + quarter
                 counts[code] += 1
-    known = counts > 0
-    rows[known] /= counts[known, None]
-    return rows, known
+    present = counts > 0
+    rows[present] /= counts[present, None]
+    return rows, present
 
 
 def save_network(network: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
