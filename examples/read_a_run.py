@@ -1,0 +1,13 @@
+"""Make a small run, read it again as a table with one row for each step, and ask the table questions (needs pandas)."""
+
+import milr
+
+PROMPTS = ["a photo of two green squares", "a photo of a striped blue star", "a photo of three red hearts"]
+
+milr.generate(PROMPTS, out="runs/example", samples=2, pictures=3, stop=False, seed=5)  # the same call resumes
+
+run = milr.load_run("runs/example")
+steps = run.to_pandas()
+print(f"{run.config.model}, {run.config.method}, reward {run.config.reward}: {len(steps)} pictures")
+print(steps.groupby("step")["score"].mean().rename("mean score by step"))
+print(steps.groupby("prompt")["score"].max().rename("best score by prompt"))
