@@ -31,5 +31,6 @@ def rising_temperature(settings: Mapping[str, Any], visualisation: str | None) -
 
 
 if __name__ == "__main__":
-    outcome = milr.generate("a photo of four blue circles", method=rising_temperature, pictures=6, seed=3)
+    prompt = "a photo of a large striped blue star left of a small outlined red heart"
+    outcome = milr.generate(prompt, method=rising_temperature, pictures=6, seed=9)
     print([step.score.value for step in outcome.steps], outcome.stop)

@@ -2,7 +2,11 @@
 
 import milr
 
-PROMPTS = ["a photo of two green squares", "a photo of a striped blue star", "a photo of three red hearts"]
+PROMPTS = [
+    "a photo of a large striped blue star left of a small outlined red heart",
+    "a photo of three small striped red hearts",
+    "a photo of four large outlined green squares",
+]
 
 milr.generate(PROMPTS, out="runs/example", samples=2, pictures=3, stop=False, seed=5)  # the same call resumes
 
