@@ -1,6 +1,8 @@
-"""How the site is built: `make docs`, or `sphinx-build -W -n --keep-going docs docs/_build/html`. Nothing is fetched."""
+"""How the site is built: `make docs`, or `sphinx-build -W -n docs docs/_build/html`. Nothing is fetched."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import milr
 
@@ -11,6 +13,7 @@ release = version = milr.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.coverage", "sphinx_copybutton"]
 exclude_patterns = ["_build", "help.md", "released.md"]
+default_role = "code"  # `name` in a docstring
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
@@ -28,12 +31,27 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
-coverage_modules = ["milr", "milr.types", "milr.base", "milr.options"]
 coverage_show_missing_items = True
 coverage_statistics_to_report = coverage_statistics_to_stdout = False
 
 # Names of other libraries cannot be linked without a network.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|typing|pathlib|asyncio|PIL|torch|numpy|pandas|pydantic)\..*"),
-    ("py:.*", r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|DataFrame)"),
+    (
+        "py:.*",
+        r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|RunConfig)",
+    ),
 ]
+
+
+def say_what_options_mean(app: object, what: str, name: str, *rest: object) -> None:
+    """An option is explained by its help, which the command line shows, too."""
+    lines = rest[-1]
+    field = milr.Options.__dataclass_fields__.get(name.rpartition(".")[2])
+    if name.startswith("milr.options.Options.") and field is not None and isinstance(lines, list):
+        lines[:] = [field.metadata["help"].replace("|", r"\|"), ""]
+
+
+def setup(app: Any) -> None:
+    """Sphinx calls this."""
+    app.connect("autodoc-process-docstring", say_what_options_mean)

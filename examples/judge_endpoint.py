@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import milr
 
-
 ANSWERS = itertools.cycle(["-1", "-1", "0"])  # -1 for a wrong picture, 0 for a right one
 
 

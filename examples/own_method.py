@@ -15,7 +15,7 @@ from milr.types import DrawRequest, Key, Prompt, ReasonRequest, Step
 
 
 def rising_temperature(settings: Mapping[str, Any], visualisation: str | None) -> Method:
-    """The factory: binds the settings that a user chose. On the command line `examples/own_method.py:rising_temperature`."""
+    """The factory, as `--method examples/own_method.py:rising_temperature` calls it with a user's settings."""
 
     async def method(studio: StudioFace, prompt: Prompt, key: Key) -> AsyncIterator[Step]:
         text = await studio.reason(ReasonRequest(prompt.text, key))  # greedy: the default temperature of a text is 0

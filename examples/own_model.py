@@ -33,7 +33,7 @@ class CoolModel:
 
 
 def cool_nano(**settings: Any) -> CoolModel:
-    """The factory, as `--model examples/own_model.py:cool_nano` calls it: dtype, device, role_tags, reasoning_prompt."""
+    """The factory, as `--model examples/own_model.py:cool_nano` calls it, with dtype, device and wording."""
     return CoolModel(load_nano(**settings))
 
 

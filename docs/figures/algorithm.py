@@ -1,4 +1,4 @@
-"""The figure of the algorithm, for light and for dark pages: `python docs/figures/algorithm.py` writes both SVG files."""
+"""The figure of the algorithm for light and for dark pages: `python docs/figures/algorithm.py` writes both files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def text(x: float, y: float, words: str, *, size: int = 15, fill: str = "ink", a
 
 def box(x: float, y: float, width: float, height: float) -> str:
     """A rounded box."""
-    return (f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{{box}}" stroke="{{line}}"/>')
+    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{{box}}" stroke="{{line}}"/>'
 
 
 def cells(x: float, y: float, count: int, free: int, side: float = 15) -> str:
@@ -50,7 +50,8 @@ def picture(x: float, y: float) -> str:
     """A red star left of a blue circle on a grey ground."""
     star = "24,14 28.7,27.5 43,27.8 31.6,36.5 35.8,50.2 24,42 12.2,50.2 16.4,36.5 5,27.8 19.3,27.5"
     return (f'<g transform="translate({x} {y})"><rect width="96" height="64" rx="4" fill="{{ground}}"/>'
-            f'<polygon points="{star}" fill="#d62728"/><circle cx="71" cy="33" r="16" fill="#1f4fd6"/></g>')  # fmt: skip
+            f'<polygon points="{star}" fill="#d62728"/>'
+            f'<circle cx="71" cy="33" r="16" fill="#1f4fd6"/></g>')  # fmt: skip
 
 
 def figure() -> str:
@@ -72,21 +73,22 @@ def figure() -> str:
         '<path d="M250 452H64V141" fill="none" stroke="{free}" stroke-width="1.8"/>',
         arrow("M64 141H182", "free"), arrow("M64 255H182", "free"),
         text(76, 444, "otherwise", fill="free"),
-        text(76, 340, "move the free", fill="free", weight="bold"), text(76, 360, "latents z along", fill="free", weight="bold"),
+        text(76, 340, "move the free", fill="free", weight="bold"),
+        text(76, 360, "latents z along", fill="free", weight="bold"),
         text(76, 384, "R · ∇ log p(tokens | z)", fill="free"), text(76, 404, "with R = s − 1", fill="free"),
     ]  # fmt: skip
     return "\n".join(parts)
 
 
-def main() -> None:
-    """Write algorithm-light.svg and algorithm-dark.svg beside this file."""
-    for name, colours in COLOURS.items():
-        svg = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="44 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-               f'height="{HEIGHT}" font-family="system-ui, sans-serif">\n{figure()}\n</svg>\n')  # fmt: skip
-        for colour, value in colours.items():
-            svg = svg.replace(f"{{{colour}}}", value)
-        (FOLDER / f"algorithm-{name}.svg").write_text(svg, encoding="utf-8")
+def svg(name: str) -> str:
+    """The file for "light" or "dark" pages."""
+    drawn = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="44 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+             f'height="{HEIGHT}" font-family="system-ui, sans-serif">\n{figure()}\n</svg>\n')  # fmt: skip
+    for colour, value in COLOURS[name].items():
+        drawn = drawn.replace(f"{{{colour}}}", value)
+    return drawn
 
 
 if __name__ == "__main__":
-    main()
+    for name in COLOURS:
+        (FOLDER / f"algorithm-{name}.svg").write_text(svg(name), encoding="utf-8")
