@@ -12,7 +12,7 @@ copyright = "the authors of milr, Apache-2.0"  # noqa: A001 - Sphinx's own name
 release = version = milr.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.coverage", "sphinx_copybutton"]
-exclude_patterns = ["_build", "help.md", "released.md"]
+exclude_patterns = ["_build", "help.md"]
 default_role = "code"  # `name` in a docstring
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
