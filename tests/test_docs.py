@@ -17,7 +17,7 @@ import pytest
 
 import milr
 from markdown import AT_THE_TOP, ROOT, SITE, blocks, links
-from milr.cli.console import as_json
+from milr.cli.console import outcome_to_json
 from milr.report.compare import export, moved
 from milr.report.compare import records as compared
 from milr.report.compare.comparison import compare_runs
@@ -25,6 +25,7 @@ from milr.report.summary import Gain, Scores, summarise, to_csv, to_json
 from milr.runs import records, store
 from milr.types import Cost, ModalityInfo, Prompt, Score
 from milr.workflows.agreement import Agreement
+from milr.workflows.agreement import to_json as agreement_to_json
 from outcomes import config, outcome
 
 FILES = ROOT / "docs" / "reference" / "files.md"
@@ -51,7 +52,7 @@ def fields_of(kind: type) -> list[str]:
 STORED = (store.Run, store.RunConfig, store.Sitting, records.Record, records.StepRecord, records.Judgement,
           ModalityInfo, Prompt, Cost)  # fmt: skip
 PRINTED = (Scores, Gain, compared.RowNumbers, compared.Part, compared.Measured, compared.Paired, compared.Spent,
-           compared.Point, compared.Example, compared.Shot, moved.Moved, Agreement)  # fmt: skip
+           compared.Point, compared.Example, compared.Shot, moved.Moved)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", STORED + PRINTED, ids=lambda kind: kind.__name__)
@@ -78,7 +79,13 @@ def test_the_columns_and_fields_of_a_comparison_are_on_the_page(tmp_path: Path) 
 
 def test_what_generate_prints_is_on_the_page() -> None:
     about: Any = SimpleNamespace(reward_name="held-out", oracle=False, metric_name="detector")
-    assert list(as_json(outcome(), Path("run"), about)) == first_column(sections(FILES)["milr generate --json"])
+    assert list(outcome_to_json(outcome(), Path("run"), about)) == first_column(sections(FILES)["milr generate --json"])
+
+
+def test_the_fields_of_an_agreement_are_on_the_page() -> None:
+    unknown: Any = dict.fromkeys(fields_of(Agreement))
+    (printed,) = json.loads(agreement_to_json([Agreement(**unknown)]))
+    assert list(printed) == first_column(sections(FILES)["Agreement"])
 
 
 # Names
