@@ -21,10 +21,10 @@ PAGES = [page for page in SITE if blocks(page, "console")]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder beside the examples, with nothing of the user's."""
-    for name, value in {"PYTHONPATH": str(ROOT / "src"), "MILR_CACHE": str(tmp_path / "cache"), "COLUMNS": "100",
-                        "NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}.items():  # fmt: skip
+    for name, value in {"PYTHONPATH": str(ROOT / "src"), "MILR_CACHE": str(tmp_path / "cache"), "NO_COLOR": "1",
+                        "PYTHONWARNINGS": "ignore"}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "columns"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     (tmp_path / "examples").symlink_to(EXAMPLES)
