@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|typing|pathlib|asyncio|PIL|torch|numpy|pandas|pydantic)\..*"),
     (
         "py:.*",
-        r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|RunConfig)",
+        r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|RunConfig|LogitsDtype)",
     ),
 ]
 
