@@ -18,11 +18,13 @@ import pytest
 import milr
 from markdown import AT_THE_TOP, ROOT, SITE, blocks, links
 from milr.cli.console import outcome_to_json
-from milr.report.compare import export, moved
+from milr.report.compare import export
 from milr.report.compare import records as compared
 from milr.report.compare.comparison import compare_runs
+from milr.report.compare.updates import UpdateCounts
 from milr.report.summary import Gain, Scores, summarise, to_csv, to_json
-from milr.runs import records, store
+from milr.runs import records, run_file, store
+from milr.runs.config import RunConfig
 from milr.types import Cost, ModalityInfo, Prompt, Score
 from milr.workflows.agreement import Agreement
 from milr.workflows.agreement import to_json as agreement_to_json
@@ -49,10 +51,11 @@ def fields_of(kind: type) -> list[str]:
 # Fields
 
 
-STORED = (store.Run, store.RunConfig, store.Sitting, records.Record, records.StepRecord, records.Judgement,
+STORED = (run_file.Run, run_file.SessionEntry, RunConfig, records.Record, records.StepRecord, records.Judgement,
           ModalityInfo, Prompt, Cost)  # fmt: skip
-PRINTED = (Scores, Gain, compared.RowNumbers, compared.Part, compared.Measured, compared.Paired, compared.Spent,
-           compared.Point, compared.Example, compared.Shot, moved.Moved)  # fmt: skip
+PRINTED = (Scores, Gain, compared.RowResult, compared.ScopeScores, compared.MeanScore, compared.Difference,
+           compared.MeanCost, compared.CurvePoint, compared.Example, compared.ExamplePicture,
+           UpdateCounts)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", STORED + PRINTED, ids=lambda kind: kind.__name__)
