@@ -28,7 +28,8 @@ from milr.shapes.grammar import CATEGORIES, parse
 from milr.shapes.judge import judge
 from milr.shapes.planning import sample_scene
 from milr.shapes.splits import prompts as prompts_of_split
-from milr.shapes.training.vq import encode, nearest, to_pixels
+from milr.shapes.training.loop import to_pixels
+from milr.shapes.training.vq import encode, nearest
 from milr.types import Prompt
 from milr.workflows.prepare import prepare
 from milr.workflows.running import run
