@@ -75,9 +75,9 @@ def test_calls_at_the_same_time_are_decoded_together_each_with_its_own_judge(
 ) -> None:
     alone = {"bright": session.generate("a star"), "dark": session.generate("a star", reward=darkness)}
     rows: list[int] = []
-    work = studio_file.Studio._work
-    monkeypatch.setattr(studio_file.Studio, "_work", lambda self, kind, requests: (
-        rows.append(len(requests)) if kind == "draw" else None, work(self, kind, requests))[1])  # fmt: skip
+    run_batch = studio_file.Studio._run_batch
+    monkeypatch.setattr(studio_file.Studio, "_run_batch", lambda self, kind, batch: (
+        rows.append(len(batch)) if kind == "draw" else None, run_batch(self, kind, batch))[1])  # fmt: skip
 
     async def both() -> list[Outcome]:
         return list(await asyncio.gather(session.agenerate("a star"), session.agenerate("a star", reward=darkness)))
