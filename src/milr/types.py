@@ -205,7 +205,10 @@ class ModalityInfo:
     """What one update did to the latents of one modality.
 
     `distance` is the rms of z - z0 over the free latents; `surprise` is `policy.surprise` of the new tokens under the
-    untouched latents, in nats per token (None: not measured).
+    untouched latents, in nats per token (None: not measured). `tokens_changed` counts the free tokens that differ from
+    the rollout before; image tokens are sampled, so some do without any update. `tokens_by_updates` counts those that
+    differ from what the untouched latents give at this step with the same noise: what all updates so far have changed
+    (None: not measured).
     """
 
     loss: float
@@ -215,6 +218,7 @@ class ModalityInfo:
     tokens_changed: int
     free_tokens: int
     surprise: float | None = None
+    tokens_by_updates: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -231,13 +235,13 @@ class Step:
     cost: Cost = field(default_factory=Cost)
 
     @property
-    def tokens_changed(self) -> int:
-        """How many free tokens, of text and image, the update of this step changed; 0: it only drew again."""
-        return sum(info.tokens_changed for info in self.info.values())
+    def tokens_by_updates(self) -> int:
+        """How many free tokens, of text and image, are others than without any update; 0: the step only drew again."""
+        return sum(info.tokens_by_updates or 0 for info in self.info.values())
 
     def __repr__(self) -> str:
-        moved = f", moved {' and '.join(self.moved)}" if self.moved else ""
-        return f"<Step {self.index}: score {_number(self.score.value)}{moved}>"
+        changed = f", {self.tokens_by_updates} tokens changed by updates" if self.tokens_by_updates else ""
+        return f"<Step {self.index}: score {_number(self.score.value)}{changed}>"
 
     def _repr_html_(self) -> str:
         return _figure(self.rollout.picture, f"step {self.index}: {_number(self.score.value)}")

@@ -7,7 +7,7 @@ release has `credit` "argmax", an `epsilon`, and latents and logits in the dtype
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -108,6 +108,10 @@ def _adam(state: LatentState, gradient: Tensor, learning_rate: float) -> LatentS
 
 def execute(state: LatentState, tokens: tuple[int, ...]) -> tuple[LatentState, int]:
     """The state with the tokens that its latents gave, and how many of them differ from those of the last rollout."""
-    before = state.tokens.tolist()
-    tokens_changed = sum(a != b for a, b in zip(before, tokens, strict=False)) + abs(len(before) - len(tokens))
+    tokens_changed = count_differences(state.tokens.tolist(), tokens)
     return replace(state, tokens=torch.tensor(tokens, device=state.tokens.device)), tokens_changed
+
+
+def count_differences(before: Sequence[int], after: Sequence[int]) -> int:
+    """How many tokens differ; one that only one of the two has counts as one."""
+    return sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))

@@ -26,7 +26,16 @@ from milr.base import Method, StudioFace
 from milr.latent.prefix import NO_PREFIX, Prefix, greedy_prefix, open_prefix, sampled_prefix
 from milr.latent.released import Quirks
 from milr.latent.schedules import Schedule
-from milr.latent.update import Credit, LatentState, Logits, UpdateRule, execute, policy_gradient, start
+from milr.latent.update import (
+    Credit,
+    LatentState,
+    Logits,
+    UpdateRule,
+    count_differences,
+    execute,
+    policy_gradient,
+    start,
+)
 from milr.methods.rollout import draw_and_score, make_step
 from milr.policy import reward_of, surprise
 from milr.types import ImageTrace, Key, Modality, ModalityInfo, Prompt, Rollout, Score, Step, TextTrace
@@ -194,7 +203,8 @@ class _Algorithm:
                 prefix = open_prefix(after, before=before, executed=latents.tokens)
             else:
                 prefix = greedy_prefix(after, self.model.end_of_text, before=before, executed=latents.tokens)
-            return self._executed("text", moved, info, prefix, logits)
+            first_tokens = tuple(latents.first_tokens.tolist())
+            return self._executed("text", moved, info, prefix, logits, untouched=first_tokens)
 
     def _move_image(self, state: _State, index: int, moves: bool) -> _Move:
         """Update the image latents if they move at this step; the prefix is sampled from them in any case."""
@@ -204,8 +214,10 @@ class _Algorithm:
 
         moved, info = self._update("image", state, logits, index) if moves else (state.free["image"], None)
         with torch.no_grad():
-            prefix = sampled_prefix(logits(moved.latents), self.key.at(index), self.settings.temperature)
-            return self._executed("image", moved, info, prefix, logits)
+            key, temperature = self.key.at(index), self.settings.temperature
+            prefix = sampled_prefix(logits(moved.latents), key, temperature)
+            untouched = sampled_prefix(self._logits_at_first("image", moved, logits), key, temperature)
+            return self._executed("image", moved, info, prefix, logits, untouched=untouched.ids)
 
     def _update(
         self, modality: Modality, state: _State, logits: Logits, index: int
@@ -220,21 +232,27 @@ class _Algorithm:
         )  # fmt: skip
 
     def _executed(self, modality: Modality, moved: LatentState, info: ModalityInfo | None, prefix: Prefix,
-                  logits: Logits) -> _Move:  # fmt: skip
-        """Record the prefix with the latents that gave it, and what it changed with the update's info."""
+                  logits: Logits, *, untouched: tuple[int, ...]) -> _Move:  # fmt: skip
+        """Record the prefix with the latents that gave it, and what it changed with the update's info; `untouched` is
+        what the latents would give without any update."""
         latents, tokens_changed = execute(moved, prefix.ids)
         if info:
             excess = self._surprise(modality, moved, logits, prefix.ids)
-            info = replace(info, tokens_changed=tokens_changed, surprise=excess)
+            info = replace(info, tokens_changed=tokens_changed, surprise=excess,
+                           tokens_by_updates=count_differences(untouched, prefix.ids))  # fmt: skip
         return _Move(latents, prefix, info)
 
     def _surprise(self, modality: Modality, latents: LatentState, logits: Logits, ids: tuple[int, ...]) -> float:
         """`policy.surprise` of the prefix under the latents before any update."""
-        if modality not in self._first_logits:
-            self._first_logits[modality] = logits(latents.initial)
-        first = self._first_logits[modality]
+        first = self._logits_at_first(modality, latents, logits)
         tokens = torch.tensor(ids, device=first.device)
         return surprise(first[: len(ids)], tokens, latents.first_tokens, self._temperature(modality))
+
+    def _logits_at_first(self, modality: Modality, latents: LatentState, logits: Logits) -> torch.Tensor:
+        """The logits of the latents before any update, computed once."""
+        if modality not in self._first_logits:
+            self._first_logits[modality] = logits(latents.initial)
+        return self._first_logits[modality]
 
     def _temperature(self, modality: Modality) -> float:
         return self.settings.temperature if modality == "image" else 1.0

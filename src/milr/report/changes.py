@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from milr.types import Modality, Step
+from milr.types import Modality, ModalityInfo, Step
 
 if TYPE_CHECKING:
     from milr.runs.records import StepRecord
@@ -54,7 +54,7 @@ def describe_step(step: Step | StepRecord) -> str:
         return "first picture"
     return describe_changes(
         moved_latents(step),
-        {modality: info.tokens_changed for modality, info in step.info.items()},
+        {modality: _tokens_changed(modality, info) for modality, info in step.info.items()},
         step.text_changed,
         free_tokens={modality: info.free_tokens for modality, info in step.info.items()},
     )
@@ -66,12 +66,12 @@ def describe_result(steps: Sequence[Step] | Sequence[StepRecord], returned: int)
         return "the first picture was kept"
     first, result = steps[0], steps[returned]
     updates = steps[1 : returned + 1]
-    free = {modality: info.free_tokens for step in updates for modality, info in step.info.items()}
+    info = {modality: info for step in updates for modality, info in step.info.items()}  # the last of each
     return describe_changes(
         {modality for step in updates for modality in moved_latents(step)},
-        {modality: _count_differences(first, result, modality, free=count) for modality, count in free.items()},
+        {modality: _tokens_changed_since(first, result, modality, last) for modality, last in info.items()},
         token_ids(first, "text") != token_ids(result, "text"),
-        free_tokens=free,
+        free_tokens={modality: last.free_tokens for modality, last in info.items()},
     )
 
 
@@ -89,9 +89,21 @@ def token_ids(step: Step | StepRecord, modality: Modality) -> tuple[int, ...]:
     return step.rollout.visualisation.ids if step.rollout.visualisation else ()
 
 
-def _count_differences(first: Step | StepRecord, second: Step | StepRecord, modality: Modality, *, free: int) -> int:
-    """How many of the first `free` tokens differ; a token that only one of the two has counts as one."""
-    before, after = (token_ids(step, modality)[:free] for step in (first, second))
+def _tokens_changed(modality: Modality, info: ModalityInfo) -> int:
+    """The tokens that updates changed at this step: of the text those that differ from the step before.
+
+    Image tokens are sampled anew at every step: those count that differ from what latents without any update give with
+    the same noise, which older records do not say.
+    """
+    return info.tokens_changed if modality == "text" or info.tokens_by_updates is None else info.tokens_by_updates
+
+
+def _tokens_changed_since(first: Step | StepRecord, result: Step | StepRecord, modality: Modality,
+                          info: ModalityInfo) -> int:  # fmt: skip
+    """The free tokens of `result` that updates changed; `info` is that of the modality's last update."""
+    if modality == "image":
+        return _tokens_changed(modality, info)
+    before, after = (token_ids(step, modality)[: info.free_tokens] for step in (first, result))
     return sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))
 
 

@@ -39,8 +39,8 @@ class Run:
 
         Columns: prompt, id, category, sample, seed, step (0 is the untouched first picture), score (NaN: unscored),
         judged (the report metric's, NaN where it was not asked), returned (whether the search returned this picture),
-        text_changed, tokens_changed (of the free text and image tokens), visualisation, picture (its path), stop,
-        and what the step cost: token_steps, reward_calls, model_seconds, reward_seconds. ImportError without pandas.
+        text_changed, tokens_by_updates (free tokens that are others than without any update), visualisation, picture
+        (its path), stop, and what the step cost: token_steps, reward_calls, model_seconds, reward_seconds. ImportError without pandas.
         """
         import pandas
 
@@ -70,7 +70,7 @@ def _rows(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
             "sample": outcome.key.sample, "seed": outcome.key.seed, "step": step.index, "score": step.score.value,
             "judged": outcome.judged[index].value if index in outcome.judged else None,
             "returned": index == outcome.returned, "text_changed": step.text_changed,
-            "tokens_changed": step.tokens_changed,
+            "tokens_by_updates": step.tokens_by_updates,
             "visualisation": step.rollout.visualisation.text if step.rollout.visualisation else None,
             "picture": str(pictures / f"{index:03d}.png"), "stop": outcome.stop,
             "token_steps": step.cost.token_steps, "reward_calls": step.cost.reward_calls,
