@@ -112,7 +112,7 @@ def test_a_search_says_at_each_step_and_at_its_end_what_changed(milr: Call, tmp_
 def test_what_a_small_world_cannot_draw_is_said_before_the_search(milr: Call) -> None:
     code, out, _ = milr("generate", "a star and a star", "--steps", 0, "--out", "run")
     assert code == 0 and out.startswith("warning  nano draws one small world only")
-    code, out, err = milr("generate", "a star and a star", "--steps", 0, "--out", "run", "--json")
+    code, out, err = milr("generate", "a star and a star", "--steps", 0, "--out", "another", "--json")
     assert code == 0 and "warning  nano draws" in err
     (outcome,) = json.loads(out)
     assert outcome["version"] == 1

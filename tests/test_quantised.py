@@ -265,10 +265,11 @@ def test_rows_of_an_experiment_in_other_bits_share_no_model(monkeypatch: pytest.
     loaded: list[str | None] = []
     monkeypatch.setattr(experiments, "load_model", lambda options: loaded.append(options.quantise) or object())
     monkeypatch.setattr(experiments, "prepare", lambda prompts, options, **more: more["model"])
-    told = experiments.Experiment(
+    experiment = experiments.Experiment(
         title="bits", benchmark="shapes", limit=1, rows={"plain": {}, "again": {}, "packed": {"quantise": "4bit"}}
     )
-    models = [model for _, model in experiments.prepared_jobs(told, experiments.jobs(told, tmp_path))]
+    runs = experiments.experiment_runs(experiment, tmp_path)
+    models = [model for _, model in experiments.prepare_runs(experiment, runs)]
     assert loaded == [None, "4bit"] and models[0] is models[1] is not models[2]
 
 

@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 import milr
 from milr.base import Method, StudioFace
-from milr.engine import studio as studio_file
+from milr.engine.batch_executor import BatchExecutor
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.options import Options, OptionsDict
@@ -75,9 +75,9 @@ def test_calls_at_the_same_time_are_decoded_together_each_with_its_own_judge(
 ) -> None:
     alone = {"bright": session.generate("a star"), "dark": session.generate("a star", reward=darkness)}
     rows: list[int] = []
-    run_batch = studio_file.Studio._run_batch
-    monkeypatch.setattr(studio_file.Studio, "_run_batch", lambda self, kind, batch: (
-        rows.append(len(batch)) if kind == "draw" else None, run_batch(self, kind, batch))[1])  # fmt: skip
+    execute = BatchExecutor.__call__
+    monkeypatch.setattr(BatchExecutor, "__call__", lambda self, kind, requests: (
+        rows.append(len(requests)) if kind == "draw" else None, execute(self, kind, requests))[1])  # fmt: skip
 
     async def both() -> list[Outcome]:
         return list(await asyncio.gather(session.agenerate("a star"), session.agenerate("a star", reward=darkness)))

@@ -18,7 +18,7 @@ from milr.catalog.benchmarks import BENCHMARKS
 from milr.catalog.files import as_reward, call, from_file, is_file_part
 from milr.catalog.identity import reward_identity
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
-from milr.catalog.models import MODELS, hub, worlds
+from milr.catalog.models import MODELS, hub, model_files, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
 from milr.catalog.parts import Part, RewardRequest
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel, World
     from milr.options import Options
 
-__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
+__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
            "as_reward", "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu",
-           "nearest_name", "notes_of", "one_of", "reward_identity", "reward_options", "world_needed",
+           "model_files", "nearest_name", "notes_of", "one_of", "reward_identity", "reward_options", "world_needed",
            "worlds"]  # fmt: skip
 OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,

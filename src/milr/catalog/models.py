@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.parts import Part
@@ -20,6 +22,19 @@ def _nano(quantise: str | None = None, **settings: Any) -> UnifiedModel:
     model = load_nano(**settings)
     model.world = worlds()["shapes"]
     return model
+
+
+def model_files(name: str) -> list[Path]:
+    """The files that a model is loaded from, as far as they are here; nothing is loaded and nothing fetched."""
+    if name.rpartition(":")[0].endswith(".py"):
+        return [Path(name.rpartition(":")[0])]
+    folder = Path(str(resources.files("milr.models"))) / "nano_weights" if name == "nano" else Path(name)
+    if not folder.is_dir() and "/" in name:
+        from huggingface_hub import try_to_load_from_cache
+
+        configuration = try_to_load_from_cache(name, "config.json")
+        folder = Path(configuration).parent if isinstance(configuration, str) else folder
+    return sorted(path for path in folder.glob("*") if path.is_file())
 
 
 def worlds() -> dict[str, World]:

@@ -15,10 +15,12 @@ from milr.report.changes import NOTHING_CHANGED, describe_result
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
+    from milr.runs.config import RunConfig
     from milr.workflows.prepare import PreparedRun
 
 JSON_VERSION = 1  # "version" of every object that --json prints; it grows where a field's meaning changes
 PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
+FINISHED = "this run is finished; showing what it found (another --seed searches again)"
 MOST_ROWS = 40  # samples that are listed one by one
 
 
@@ -47,23 +49,23 @@ def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
         console.print(f"warning  {warning}", soft_wrap=True)
 
 
-def print_outcomes(console: Console, outcomes: Sequence[Outcome], folder: Path, prepared: PreparedRun) -> None:
+def print_outcomes(console: Console, outcomes: Sequence[Outcome], folder: Path, config: RunConfig) -> None:
     """What became of each prompt, where the pictures are, and who judged them."""
     if len(outcomes) == 1:
-        _print_outcome(console, outcomes[0], folder, prepared)
+        _print_outcome(console, outcomes[0], folder, config)
     else:
-        _print_many(console, outcomes, prepared)
+        _print_many(console, outcomes, config)
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True)
 
 
-def _print_outcome(console: Console, outcome: Outcome, folder: Path, prepared: PreparedRun) -> None:
+def _print_outcome(console: Console, outcome: Outcome, folder: Path, config: RunConfig) -> None:
     from milr.report.words import STOPS
 
     cost = outcome.cost
-    console.print(f"score    {_before_after(outcome.first_score, outcome.score)}{_reward_label(prepared)}")
+    console.print(f"score    {_before_after(outcome.first_score, outcome.score)}{_reward_label(config)}")
     if outcome.judged:
         judged = _before_after(outcome.judged[0], outcome.judged[outcome.returned])
-        console.print(f"judged   {judged} (by {prepared.metric_name})")
+        console.print(f"judged   {judged} (by {config.report_metric})")
     console.print(f"change   {describe_result(outcome.steps, outcome.returned)}")
     console.print(f"stopped  {STOPS[outcome.stop]}")
     console.print(f"cost     {cost.pictures} pictures, {cost.token_steps} token-steps, {cost.reward_calls} reward "
@@ -71,15 +73,15 @@ def _print_outcome(console: Console, outcome: Outcome, folder: Path, prepared: P
     console.print(f"picture  {_picture_path(outcome, folder)}", soft_wrap=True)
 
 
-def _print_many(console: Console, outcomes: Sequence[Outcome], prepared: PreparedRun) -> None:
+def _print_many(console: Console, outcomes: Sequence[Outcome], config: RunConfig) -> None:
     rows = [(outcome.prompt.text, str(outcome.key.sample), format_score(outcome.first_score),
              format_score(outcome.score), str(len(outcome.steps)), outcome.stop)
             for outcome in outcomes[:MOST_ROWS]]  # fmt: skip
     print_table(console, ("prompt", "sample", "first", "best", "pictures", "stopped"), rows)
     scores = [(outcome.first_score, outcome.score) for outcome in outcomes]
-    _print_means(console, "score", scores, _reward_label(prepared))
+    _print_means(console, "score", scores, _reward_label(config))
     judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
-    _print_means(console, "judged", judged, f" (by {prepared.metric_name})")
+    _print_means(console, "judged", judged, f" (by {config.report_metric})")
     drawn_again = [describe_result(outcome.steps, outcome.returned) for outcome in outcomes].count(NOTHING_CHANGED)
     if drawn_again:
         console.print(f"{drawn_again} of {len(outcomes)} returned pictures: {NOTHING_CHANGED}")
@@ -92,11 +94,9 @@ def _print_means(console: Console, what: str, pairs: Sequence[tuple[Score, Score
         console.print(f"mean {what} {first:.3f} -> {best:.3f}{label}, {len(scored)} scored of {len(pairs)}")
 
 
-def _reward_label(prepared: PreparedRun) -> str:
+def _reward_label(config: RunConfig) -> str:
     return (
-        " (oracle: the reward that guides is also the judge)"
-        if prepared.oracle
-        else f" (search reward {prepared.reward_name})"
+        " (oracle: the reward that guides is also the judge)" if config.oracle else f" (search reward {config.reward})"
     )
 
 
@@ -115,7 +115,7 @@ def _picture_path(outcome: Outcome, folder: Path) -> Path:
     return folder / "images" / name_of(outcome.prompt, outcome.key.sample) / f"{outcome.returned:03d}.png"
 
 
-def outcome_to_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> dict[str, Any]:
+def outcome_to_json(outcome: Outcome, folder: Path, config: RunConfig) -> dict[str, Any]:
     """The result with every step's tokens and scores."""
     steps = [
         {"index": step.index, "score": step.score.value, "moved": list(step.moved),
@@ -129,8 +129,8 @@ def outcome_to_json(outcome: Outcome, folder: Path, prepared: PreparedRun) -> di
         "version": JSON_VERSION,
         "prompt": outcome.prompt.text, "sample": outcome.key.sample, "seed": outcome.key.seed,
         "first_score": outcome.first_score.value, "score": outcome.score.value, "returned": outcome.returned,
-        "stop": outcome.stop, "reward": prepared.reward_name, "oracle": prepared.oracle,
-        "metric": prepared.metric_name, "judged": judged,
+        "stop": outcome.stop, "reward": config.reward, "oracle": config.oracle,
+        "metric": config.report_metric, "judged": judged,
         "picture": str(_picture_path(outcome, folder)), "report": str(folder / "report.html"),
         "cost": dataclasses.asdict(outcome.cost), "steps": steps,
     }  # fmt: skip

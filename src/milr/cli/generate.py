@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from milr.cli.flags import Json, Out, with_flags
 from milr.options import Options
-from milr.types import JudgeError, Prompt, UsageError
+from milr.types import JudgeError, Outcome, Prompt, UsageError
 
 
 @with_flags()
@@ -25,26 +26,43 @@ def generate(
     options: Options,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    from milr.cli.console import open_console, outcome_to_json, print_outcomes, print_warnings
+    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes
+    from milr.report.html import write_report
+    from milr.workflows.finished import find_finished
+    from milr.workflows.stored import load_run
+
+    chosen = _read_prompts(prompt, prompts, limit)
+    console = open_console(stderr=as_json)
+    if finished := find_finished(chosen, options, out):
+        folder, outcomes = finished
+        console.print(FINISHED)
+        if not (folder / "report.html").exists():
+            write_report(folder)
+    else:
+        folder, outcomes = _search(console, chosen, options, out)
+    config = load_run(folder).config
+    if as_json:
+        typer.echo(json.dumps([outcome_to_json(outcome, folder, config) for outcome in outcomes], indent=1))
+    else:
+        print_outcomes(console, outcomes, folder, config)
+    if all(outcome.best is None for outcome in outcomes):
+        reason = outcomes[0].steps[-1].score.reason
+        raise JudgeError(f"no picture could be judged ({reason}): mend that, and the same command asks again.")
+
+
+def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None) -> tuple[Path, list[Outcome]]:
+    """Make what the run's folder does not hold yet; the folder and all outcomes."""
+    from milr.cli.console import print_warnings
     from milr.cli.progress import Progress
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder, run
 
-    chosen = _read_prompts(prompt, prompts, limit)
-    console = open_console(stderr=as_json)
     with console.status("loading the model"):
-        prepared = prepare(chosen, options)
+        prepared = prepare(prompts, options)
     print_warnings(console, [prepared])
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:
-        outcomes = asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
-    if as_json:
-        typer.echo(json.dumps([outcome_to_json(outcome, folder, prepared) for outcome in outcomes], indent=1))
-    else:
-        print_outcomes(console, outcomes, folder, prepared)
-    if all(outcome.best is None for outcome in outcomes):
-        reason = outcomes[0].steps[-1].score.reason
-        raise JudgeError(f"no picture could be judged ({reason}): mend that, and the same command asks again.")
+        return folder, asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
 
 
 def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:

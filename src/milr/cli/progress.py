@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from milr.cli.console import format_score
+from milr.cli.console import FINISHED, format_score
 from milr.report.changes import describe_step
 from milr.types import Key, Prompt, Step
 
@@ -48,7 +48,7 @@ class Progress:
         if event.kind in ("found", "finished"):
             self._bar.update(self._task, completed=event.done)
             if event.kind == "found" and self.single:
-                self.console.print("this run is finished; showing what it found (another --seed searches again)")
+                self.console.print(FINISHED)
 
     def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
         """Show a picture that was made: its score, what changed, and the words of its visualisation."""

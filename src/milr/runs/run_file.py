@@ -37,7 +37,8 @@ class SessionEntry(BaseModel):
 
 
 class Run(BaseModel):
-    """The content of run.json."""
+    """The content of run.json. `request` is a digest of what was asked for, by which a finished run is found again
+    without its model ("": not known)."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -45,6 +46,7 @@ class Run(BaseModel):
     digest: str
     config: RunConfig
     sittings: tuple[SessionEntry, ...] = ()
+    request: str = ""
 
 
 def read_run(folder: Path | str) -> Run:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -41,15 +41,17 @@ class RunStore:
         self.folder = Path(folder)
         self._lock = FolderLock(self.folder)
 
-    def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0) -> RunStore:
+    def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
+             request: str = "") -> RunStore:  # fmt: skip
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
-        `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow.
+        `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
+        `request` to run.json (see `Run`).
         """
         try:
             self._make_folders()
             self._lock.acquire()
-            self._claim(config, in_flight)
+            self._claim(config, in_flight, request)
             self._clean()
             self._write_prompts(prompts)
         except OSError as error:
@@ -120,16 +122,19 @@ class RunStore:
         for name in ("records", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
-    def _claim(self, config: RunConfig, in_flight: int) -> None:
+    def _claim(self, config: RunConfig, in_flight: int, request: str) -> None:
         """Write run.json, or check the existing one and add a session entry where the environment differs."""
         path, entry = self.folder / "run.json", session_entry(in_flight)
         if not path.exists():
             self._check_no_records()
-            self._write_run(Run(digest=config.digest, config=config, sittings=(entry,)))
+            self._write_run(Run(digest=config.digest, config=config, sittings=(entry,), request=request))
             return
         run = self.check(config)
+        changes: dict[str, Any] = {"request": request} if run.request != request else {}
         if not run.sittings or not same_environment(run.sittings[-1], entry):
-            self._write_run(run.model_copy(update={"sittings": (*run.sittings, entry)}))
+            changes["sittings"] = (*run.sittings, entry)
+        if changes:
+            self._write_run(run.model_copy(update=changes))
 
     def check(self, config: RunConfig) -> Run:
         """The content of run.json; UsageError, listing the differences, where it is of another run than `config`."""

@@ -12,6 +12,7 @@ from milr.engine.studio import Studio
 from milr.options import Options
 from milr.presets import PRESETS, resolve
 from milr.types import Key, Outcome, Prompt, UsageError
+from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class PreparedRun:
     """A run, ready to start.
 
     `threshold` None: the search never stops by itself; `metric` None: the search reward is the only judge. `warnings`
-    are sentences that the user should read before the run.
+    are sentences that the user should read before the run; `request` is `finished.request_digest`.
     """
 
     options: Options
@@ -46,6 +47,7 @@ class PreparedRun:
     benchmark: Benchmark | None = None
     label: str = ""
     warnings: tuple[str, ...] = ()
+    request: str = ""
 
     @property
     def oracle(self) -> bool:
@@ -150,6 +152,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
         options, prompts, model, reward, reward_name, metric, metric_name,
         make_method(settings, options.visualisation), settings, _threshold(options, reward),
         _budget(options, settings), benchmark, label, outside_the_world(prompts, model),
+        request_digest(options, texts),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from milr.engine.search import OnStep
 from milr.engine.studio import OnBatch, Studio
 from milr.types import Outcome, Prompt
+from milr.workflows.finished import words_of
 from milr.workflows.memory import peak_memory, reset_peak
 from milr.workflows.prepare import PreparedRun
 from milr.workflows.stored import restore
@@ -112,7 +113,9 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
     reset_peak()
-    with RunStore(out).open(prepared.config(), prepared.prompts, in_flight=options.in_flight) as store:
+    with RunStore(out).open(
+        prepared.config(), prepared.prompts, in_flight=options.in_flight, request=prepared.request
+    ) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                on_event=listeners.on_event)  # fmt: skip
         if tally.new:
@@ -123,8 +126,3 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
 def default_folder(prepared: PreparedRun) -> Path:
     """runs/WORDS-DIGEST: the same command finds its own run again."""
     return Path("runs") / f"{words_of(prepared.prompts[0].text)}-{prepared.config().digest[:8]}"
-
-
-def words_of(text: str) -> str:
-    """The first words of a prompt as a part of a folder's name."""
-    return "".join(c if c.isalnum() else "-" for c in text.lower())[:40].strip("-")

@@ -40,7 +40,8 @@ class Run:
         Columns: prompt, id, category, sample, seed, step (0 is the untouched first picture), score (NaN: unscored),
         judged (the report metric's, NaN where it was not asked), returned (whether the search returned this picture),
         text_changed, tokens_by_updates (free tokens that are others than without any update), visualisation, picture
-        (its path), stop, and what the step cost: token_steps, reward_calls, model_seconds, reward_seconds. ImportError without pandas.
+        (its path), stop, and what the step cost: token_steps, reward_calls, model_seconds, reward_seconds. ImportError
+        without pandas.
         """
         import pandas
 

@@ -1,0 +1,105 @@
+"""A finished run is shown again without loading its model.
+
+What a run was asked for is written down with it as a digest of everything that can be read without a model: options,
+prompts, the files of the model, of the user's own parts and wordings, and the code of the rewards. Where the same is
+asked for again and every sample is there, the folder answers. Otherwise the run is prepared as ever, and its identity
+decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from milr import catalog
+from milr.catalog.identity import SOURCES, code_hash
+from milr.options import Options
+from milr.types import MilrError, Outcome, Prompt
+from milr.workflows.stored import restore
+
+if TYPE_CHECKING:
+    from milr.runs.store import RunStore
+
+SPEED_ONLY = ("in_flight", "threads")  # options that change no token and no score
+
+
+def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
+    """What is asked for, in hexadecimal digits; "" where a part of it cannot be read."""
+    from milr.runs.config import digest_of
+
+    choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in SPEED_ONLY}
+    prompts = [dataclasses.asdict(prompt) for prompt in _prompts(texts)]
+    try:
+        files = [_describe(path) for path in _files(options)]
+        return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))])
+    except (OSError, MilrError):
+        return ""
+
+
+def find_finished(
+    texts: Sequence[str | Prompt], options: Options, out: Path | None
+) -> tuple[Path, list[Outcome]] | None:
+    """The folder and the outcomes of the run that answers this request, all of it; None where there is none.
+
+    Without `out`, folders runs/WORDS-* of the first prompt's words are looked at. Outcomes are in the order of the run:
+    sample 0 of every prompt, then sample 1, and so on.
+    """
+    from milr.runs.store import RunStore
+
+    prompts = _prompts(texts)
+    request = request_digest(options, prompts)
+    if not request or not prompts:
+        return None
+    folders = [out] if out else sorted(Path("runs").glob(f"{words_of(prompts[0].text)}-*"))
+    for folder in folders:
+        if outcomes := _outcomes(RunStore(folder), request, prompts, options.samples):
+            return folder, outcomes
+    return None
+
+
+def _outcomes(store: RunStore, request: str, prompts: Iterable[Prompt], samples: int) -> list[Outcome]:
+    """All outcomes of the run in a folder if it answers the request, else none."""
+    from milr.runs.runner import jobs_of
+
+    try:
+        if store.run().request != request:
+            return []
+        records = [store.record(job.prompt, job.sample) for job in jobs_of(prompts, samples)]
+        whole = [record for record in records if record is not None and not record.unjudged]
+        return [restore(record, store.folder) for record in whole] if len(whole) == len(records) else []
+    except MilrError:  # no run, or a damaged one: preparing it says which
+        return []
+
+
+def _prompts(texts: Sequence[str | Prompt]) -> list[Prompt]:
+    """The prompts as `checked_prompts` will keep them, as far as their names go: trimmed, each once."""
+    prompts = [text if isinstance(text, Prompt) else Prompt(text) for text in texts]
+    trimmed = [dataclasses.replace(prompt, text=prompt.text.strip()) for prompt in prompts]
+    return list({(prompt.id, prompt.text): prompt for prompt in trimmed}.values())
+
+
+def _files(options: Options) -> Iterator[Path]:
+    """The files on which the run depends beside our code: the model's, the user's parts, wordings."""
+    yield from catalog.model_files(options.model)
+    for name in filter(None, (options.reward, options.metric, options.method)):
+        for part in name.replace(catalog.OR, ",").split(","):
+            if ".py:" in part:
+                yield Path(part.rpartition(":")[0].rpartition("=")[2].removeprefix("weighted:"))
+    yield from options.templates().values()
+    if options.reasoning_prompt and "{prompt}" not in options.reasoning_prompt:
+        yield Path(options.reasoning_prompt)
+
+
+def _describe(path: Path) -> list[Any]:
+    """What tells whether a file has changed: its content, or size and time where it is large."""
+    status = path.stat()
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if status.st_size < 2**20 else status.st_mtime_ns
+    return [str(path.resolve()), status.st_size, content]
+
+
+def words_of(text: str) -> str:
+    """The first words of a prompt as a part of a folder's name."""
+    return "".join(c if c.isalnum() else "-" for c in text.lower())[:40].strip("-")

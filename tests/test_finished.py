@@ -1,0 +1,102 @@
+"""A finished run is shown again without its model, and only where the very same was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from milr.options import Options
+from milr.types import Prompt
+from milr.workflows.finished import find_finished, request_digest
+from milr.workflows.generate import generate
+from same_tokens import assert_same
+
+ROOT = Path(__file__).parents[1]
+REWARDS = Path(__file__).with_name("scripted.py")
+PROMPTS = ["a red star", "two green star"]
+
+
+@pytest.fixture
+def options(tiny_folder: Path) -> Options:
+    return Options(model=str(tiny_folder), reward=f"{REWARDS}:Brightness", steps=1, samples=2, device="cpu",
+                   reasoning_prompt="plan the picture : {prompt}", threshold=1.0)  # fmt: skip
+
+
+def make(options: Options, out: Path) -> Any:
+    chosen = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    return generate(PROMPTS, out=out, **chosen)
+
+
+def test_a_finished_run_answers_in_the_order_of_the_run(options: Options, tmp_path: Path) -> None:
+    made = make(options, tmp_path / "run")
+    shown = find_finished(PROMPTS, replace(options, in_flight=1, threads=2), tmp_path / "run")
+    assert shown is not None and shown[0] == tmp_path / "run" and len(shown[1]) == 4
+    for left, right in zip(made, shown[1], strict=True):
+        assert left.key == right.key and assert_same(left, right)
+
+
+def test_without_a_folder_the_run_is_found_by_its_first_prompt(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(options, Path("runs/a-red-star-12345678"))
+    make(replace(options, seed=1), Path("runs/a-red-star-00000000"))
+    found = find_finished(PROMPTS, options, None)
+    assert found is not None and found[0].name == "a-red-star-12345678"
+    assert find_finished(PROMPTS[::-1], options, None) is None
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 2}, {"samples": 1}, {"reward": "self"}, {"threshold": 0.5}])
+def test_another_request_is_not_answered(options: Options, tmp_path: Path, change: dict[str, Any]) -> None:
+    make(options, tmp_path / "run")
+    assert find_finished(PROMPTS, replace(options, **change), tmp_path / "run") is None
+    assert find_finished(PROMPTS[:1], options, tmp_path / "run") is None
+    assert find_finished([Prompt("a red star", "1"), PROMPTS[1]], options, tmp_path / "run") is None
+
+
+def test_changed_files_make_another_request(options: Options, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def score(picture, prompt):\n    return 0.5\n")
+    own = replace(options, reward=f"weighted:{mine}:score=0.5,self=0.5")
+    before = request_digest(own, PROMPTS)
+    mine.write_text("def score(picture, prompt):\n    return 0.25\n")
+    assert request_digest(own, PROMPTS) != before != ""
+    mine.unlink()
+    assert request_digest(own, PROMPTS) == "", "what cannot be read is not compared"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    first = request_digest(replace(options, model=str(folder)), PROMPTS)
+    (folder / "config.json").write_text("{ }")
+    assert request_digest(replace(options, model=str(folder)), PROMPTS) != first
+
+
+@pytest.mark.parametrize("damage", ["record", "picture", "run.json"])
+def test_an_unfinished_or_damaged_run_is_not_shown(options: Options, tmp_path: Path, damage: str) -> None:
+    make(options, tmp_path / "run")
+    if damage == "run.json":
+        (tmp_path / "run" / "run.json").write_text("{")
+    else:
+        pattern = "records/*.json" if damage == "record" else "images/*/*.png"
+        sorted((tmp_path / "run").glob(pattern))[0].unlink()
+    assert find_finished(PROMPTS, options, tmp_path / "run") is None
+    assert find_finished(PROMPTS, options, tmp_path / "nowhere") is None
+
+
+def test_the_command_shows_a_finished_run_without_torch(tmp_path: Path) -> None:
+    code = ("import sys\nfrom milr.cli import main\nsys.argv = ['milr', 'generate', 'a red star', '--json']\n"
+            "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+            "print('TORCH', 'torch' in sys.modules, file=sys.stderr)")  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    runs = [subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, check=True,
+                           capture_output=True, text=True, timeout=100) for _ in range(2)]  # fmt: skip
+    assert "TORCH True" in runs[0].stderr and "TORCH False" in runs[1].stderr
+    assert "this run is finished" in runs[1].stderr
+    assert json.loads(runs[0].stdout) == json.loads(runs[1].stdout)
