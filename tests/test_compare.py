@@ -201,7 +201,10 @@ def test_differences_that_change_no_score_are_notes(two, tmp_path):
     assert re.search(r"Package versions differ: torch [^;]*9\.9\.", notes)
     assert "The numbers of samples in flight differ, so seconds are not comparable: plain 8; latent_" in notes
     assert "latent_reasoning 8; frozen 16." in notes
-    assert "Rows were allowed different numbers of pictures (1, 21)" in notes and "nano is the embedded" in notes
+    assert (
+        "Rows were allowed different numbers of pictures (1, 21)" in notes
+        and "nano is not a model of the paper" in notes
+    )
     assert "Machines differ" not in notes
     assert not any("Package" in note or "flight" in note for note in compare_runs(two).notes)
 

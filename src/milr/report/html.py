@@ -15,7 +15,7 @@ from milr.report.changes import WordChange, describe_result, describe_step, move
 from milr.report.failures import failure_marks, looks_hacked
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.judges import judge_of
-from milr.report.methods import explain_method
+from milr.report.methods import explain_method, other_model
 from milr.report.page_template import render_template
 from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed
 from milr.report.summary import Summary, summarise, to_csv, to_json
@@ -115,6 +115,7 @@ def render(folder: Path, run: Run, records: Sequence[Record], *, summary: Summar
         summary=summary,
         samples=samples,
         explanation=explain_method(run.config),
+        other_model=other_model(run.config),
         settings=_settings(run),
         planned=run.config.prompt_count * run.config.samples,
         overview=_overview(records),

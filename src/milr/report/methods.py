@@ -1,4 +1,4 @@
-"""What each method does, in a phrase for the readers of reports; pages show the method's own name with it."""
+"""What a run's method and model are, in phrases for the readers of reports; pages show their own names, too."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ EXPLANATIONS = {
     "redraw_sampled": "draws again and again, each time from a newly sampled visualisation",
     "pictures": "a folder of pictures, made by any tool",
 }
+PAPER_MODELS = ("Janus-Pro-7B", "Janus-Pro-1B")
 BEST_OF_N, RESAMPLE = "keeps the best (Best-of-N)", "stops above the threshold (resample)"
 
 
@@ -24,3 +25,12 @@ def explain_method(config: RunConfig) -> str:
     if not config.method.startswith("redraw_") or not phrase:
         return phrase
     return f"{phrase}, and {BEST_OF_N if config.settings.get('threshold') is None else RESAMPLE}"
+
+
+def other_model(config: RunConfig) -> str:
+    """A sentence where the run's model is none of the paper's, whose figures it must not be held against; else ""."""
+    if config.command == "score" or config.model.rstrip("/").endswith(PAPER_MODELS):
+        return ""
+    return (
+        f"{config.model} is not a model of the paper ({' and '.join(PAPER_MODELS)}): the paper's figures are of others."
+    )

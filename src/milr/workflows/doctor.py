@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from milr import catalog
 from milr.catalog import REWARDS
 from milr.catalog.rewards import ENDPOINT_PACKAGES, OPENAI_URL
+from milr.options import Options
 from milr.rewards.vision.pinned import SPACY_MODEL, UNIFIED
 from milr.types import MilrError, MissingError
 
@@ -32,7 +34,7 @@ def check_machine() -> list[Finding]:
     packages = [_package(name) for name in PACKAGES]
     if not all(package.ok for package in packages):
         return packages
-    return [*packages, _nano(), _cuda(), *(_reward(name) for name in REWARDS)]
+    return [*packages, _default_model(), _cuda(), *(_reward(name) for name in REWARDS)]
 
 
 def fetch_for(reward: str, report: Callable[[str], None]) -> None:
@@ -98,20 +100,21 @@ def _package(name: str) -> Finding:
     return Finding(f"package {name} {version(name)}", True)
 
 
-def _nano() -> Finding:
-    from milr.models.nano import load_nano
-
+def _default_model() -> Finding:
+    name = Options().model
     try:
-        identity = load_nano().identity()
+        identity = catalog.make_model(name).identity()
     except MilrError as error:
         return Finding(str(error), False)
-    return Finding(f"model nano loads ({identity['weights'][:12]}); it runs on any CPU", True)
+    return Finding(f"model {name} loads ({identity['weights'][:12]}); it runs on any CPU", True)
 
 
 def _cuda() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("a CUDA GPU: Janus-Pro-1B and -7B are slow without one, nano needs none", False, needed=False)
+        return Finding(
+            "a CUDA GPU: Janus-Pro-1B and -7B are slow without one, the embedded model needs none", False, needed=False
+        )
     name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / 2**30
     return Finding(f"CUDA GPU {name}, {memory:.0f} GiB", True, needed=False)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from milr.base import Benchmark, Reward, UnifiedModel
+from milr.catalog import world_needed
 from milr.engine.studio import Studio
 from milr.runs.config import RunConfig, digest_of, prompts_digest
 from milr.runs.official_pictures import OfficialPicture, find_pictures
 from milr.runs.runner import Job, OnEvent, run
 from milr.runs.store import RunStore, name_of
-from milr.shapes.grammar import to_prompt
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 
 if TYPE_CHECKING:
@@ -176,11 +176,11 @@ def _readable(folder: Path, expected: Sequence[Job], digests: Mapping[str, str],
 
 def _refuse_unjudgeable(prompts: Sequence[Prompt], judge: FolderJudge) -> None:
     """UsageError where the metric can never judge one of the prompts."""
-    check = getattr(judge.reward, "check", None)
+    check, world = getattr(judge.reward, "check", None), world_needed(judge.reward)
     for prompt in prompts:
-        if "shapes" in judge.reward.needs and to_prompt(prompt.text) is None:
-            raise UsageError(f"the metric {judge.name} knows nano's world alone, and {prompt.text!r} is none of its "
-                             "prompts: choose another --metric.")  # fmt: skip
+        if world and world.read(prompt.text) is None:
+            raise UsageError(f"the metric {judge.name} knows the world {world.name} alone, and {prompt.text!r} is none "
+                             "of its prompts: choose another --metric.")  # fmt: skip
         if callable(check):
             check(prompt)
 

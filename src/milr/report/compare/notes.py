@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from milr.report.compare.rows import Row, SampleKey, metric_name, picture_budget
 from milr.report.compare.scores import missing_prompts
-from milr.report.methods import explain_method
+from milr.report.methods import explain_method, other_model
 from milr.report.words import count
 from milr.rules.wise import EDITIONS
 
-NANO = "nano is the embedded laboratory model, not a model of the paper."
 ORACLE = "(oracle): the search reward is also the report metric, so the score is an upper bound, not a fair comparison."
 
 
@@ -40,8 +39,7 @@ def _methods(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _metric(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterator[str]:
-    if any(row.config.model == "nano" for row in rows):
-        yield NANO
+    yield from dict.fromkeys(sentence for row in rows if (sentence := other_model(row.config)))
     if any(row.oracle for row in rows):
         yield ORACLE
     if not rows[0].config.report_metric:
