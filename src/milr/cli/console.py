@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from milr.report.changes import NOTHING_CHANGED, describe_result
+from milr.report.judges import judge_of
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
@@ -78,8 +79,11 @@ def _print_many(console: Console, outcomes: Sequence[Outcome], config: RunConfig
              format_score(outcome.score), str(len(outcome.steps)), outcome.stop)
             for outcome in outcomes[:MOST_ROWS]]  # fmt: skip
     print_table(console, ("prompt", "sample", "first", "best", "pictures", "stopped"), rows)
-    scores = [(outcome.first_score, outcome.score) for outcome in outcomes]
-    _print_means(console, "score", scores, _reward_label(config))
+    for judge in sorted({judge_of(config.reward, outcome.prompt) for outcome in outcomes}):
+        scores = [(outcome.first_score, outcome.score) for outcome in outcomes
+                  if judge_of(config.reward, outcome.prompt) == judge]  # fmt: skip
+        label = f" (search reward {judge}, its prompts alone)" if judge else _reward_label(config)
+        _print_means(console, "score", scores, label)
     judged = [(outcome.judged[0], outcome.judged[outcome.returned]) for outcome in outcomes if outcome.judged]
     _print_means(console, "judged", judged, f" (by {config.report_metric})")
     drawn_again = [describe_result(outcome.steps, outcome.returned) for outcome in outcomes].count(NOTHING_CHANGED)

@@ -31,6 +31,4 @@ def other_model(config: RunConfig) -> str:
     """A sentence where the run's model is none of the paper's, whose figures it must not be held against; else ""."""
     if config.command == "score" or config.model.rstrip("/").endswith(PAPER_MODELS):
         return ""
-    return (
-        f"{config.model} is not a model of the paper ({' and '.join(PAPER_MODELS)}): the paper's figures are of others."
-    )
+    return f"{config.model} is not a model of the paper ({' and '.join(PAPER_MODELS)}), whose figures are of others."

@@ -114,7 +114,7 @@ def _cuda() -> Finding:
 
     if not torch.cuda.is_available():
         return Finding(
-            "a CUDA GPU: Janus-Pro-1B and -7B are slow without one, the embedded model needs none", False, needed=False
+            "a CUDA GPU: Janus-Pro-1B and -7B are slow without one; the embedded model needs none", False, needed=False
         )
     name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory / 2**30
     return Finding(f"CUDA GPU {name}, {memory:.0f} GiB", True, needed=False)
