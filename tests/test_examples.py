@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import os
 import shlex
 import subprocess
 import sys
@@ -32,7 +33,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def output_of(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    """What a command prints; its environment is ours, without the COLUMNS that readline sets behind Python's back."""
+    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
+                          env=dict(os.environ))  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
 
