@@ -13,6 +13,7 @@ release = version = milr.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.coverage", "sphinx_copybutton"]
 exclude_patterns = ["_build", "help.md"]
+highlight_language = "none"  # where a block names no language
 default_role = "code"  # `name` in a docstring
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

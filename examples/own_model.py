@@ -6,6 +6,7 @@ from typing import Any
 
 import milr
 from milr.models.nano import load_nano
+from milr.shapes.world import ShapesWorld
 from milr.types import DrawRequest, ImageTrace
 
 
@@ -13,6 +14,7 @@ class CoolModel:
     """Everything that is not said here is the inner model's."""
 
     name = "cool-nano"
+    world = ShapesWorld()  # which prompts it reads, and which judges know its pictures
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -38,5 +40,5 @@ def cool_nano(**settings: Any) -> CoolModel:
 
 
 if __name__ == "__main__":
-    with milr.load(cool_nano(), reward="self") as session:
+    with milr.load(cool_nano()) as session:
         print(session.generate("a photo of a purple cross", steps=1, seed=1).score)

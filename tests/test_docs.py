@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,8 +80,8 @@ def test_the_columns_and_fields_of_a_comparison_are_on_the_page(tmp_path: Path) 
 
 
 def test_what_generate_prints_is_on_the_page() -> None:
-    about: Any = SimpleNamespace(reward_name="held-out", oracle=False, metric_name="detector")
-    assert list(outcome_to_json(outcome(), Path("run"), about)) == first_column(sections(FILES)["milr generate --json"])
+    printed = outcome_to_json(outcome(), Path("run"), config())
+    assert list(printed) == first_column(sections(FILES)["milr generate --json"])
 
 
 def test_the_fields_of_an_agreement_are_on_the_page() -> None:

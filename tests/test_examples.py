@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import os
 import shlex
 import subprocess
 import sys
@@ -32,7 +33,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def output_of(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    """What a command prints; its environment is ours, without the COLUMNS that readline sets behind Python's back."""
+    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300,
+                          env=dict(os.environ))  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -80,3 +83,34 @@ def test_the_site_is_built_without_a_warning(builder: str, tmp_path: Path, folde
     """Broken links and references are warnings, and so are public names that no page documents."""
     output_of([sys.executable, "-m", "sphinx", "-b", builder, "-W", "-n", "-q", "--keep-going", str(ROOT / "docs"),
                str(tmp_path / "site")], ROOT)  # fmt: skip
+
+
+ENTRY_POINTS = """\
+[milr.rewards]
+large = large_objects:make_large
+[milr.methods]
+rising = own_method:rising_temperature
+[milr.models]
+cool = own_model:cool_nano
+[milr.benchmarks]
+crosses = own_benchmark:crosses
+"""
+
+
+def test_parts_of_an_installed_package_have_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pages about own parts say of entry points, with the examples as the package's modules."""
+    package = folder / "site"
+    (package / "parts-1.0.dist-info").mkdir(parents=True)
+    (package / "parts-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: parts\nVersion: 1.0\n")
+    (package / "parts-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
+    for path in EXAMPLES.glob("*.py"):
+        (package / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    with open(package / "large_objects.py", "a", encoding="utf-8") as file:
+        file.write("\n\nfrom milr.rewards.function import FunctionReward\n"
+                   "def make_large(model):\n    return FunctionReward(large_objects, 'large')\n")  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{package}")
+    listed = output_of([sys.executable, "-m", "milr.cli", "list"], folder)
+    assert all(f"from {part}" in listed for part in ("large_objects:make_large", "own_benchmark:crosses"))
+    printed = output_of([sys.executable, "-m", "milr.cli", "bench", "crosses", "--model", "cool", "--reward", "large",
+                         "--method", "rising", "--pictures", "2", "--no-stop", "--out", "run"], folder)  # fmt: skip
+    assert "4 prompts of crosses" in printed and "scored by detector" in printed
