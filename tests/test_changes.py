@@ -121,3 +121,14 @@ def test_describing_changes_loads_nothing_heavy():
 def test_a_method_without_numbers_of_its_updates_just_moved():
     first, moved = make_step(0, (5, 6), (1,)), replace(make_step(1, (5, 6), (1,)), moved=("image",))
     assert describe_step(moved) == describe_result((first, moved), 1) == "image latents moved"
+
+
+def test_image_tokens_that_were_only_sampled_again_are_no_change():
+    drawn = replace(info(0.5, 5, 11), tokens_by_updates=0)
+    steps = [make_step(0, (1, 2), (3, 4)), make_step(1, (1, 2), (5, 6), info={"image": drawn}, moved=("image",))]
+    assert describe_step(steps[1]) == describe_result(steps, 1) == NOTHING_CHANGED
+    changed = replace(drawn, tokens_by_updates=2)
+    steps[1] = make_step(1, (1, 2), (5, 6), info={"image": changed}, moved=("image",))
+    assert "2 of 11 free image tokens changed" in describe_step(steps[1])
+    later = make_step(2, (1, 2), (7, 8), moved=("text",))
+    assert describe_result([*steps, later], 2) == "2 of 11 free image tokens changed"

@@ -380,3 +380,27 @@ def test_surprise_is_that_of_the_new_tokens_under_the_untouched_latents(tiny: Ja
 def test_a_supplied_text_that_stays_is_no_surprise(tiny: JanusModel) -> None:
     result = trajectory(tiny, settings("text", steps=1, learning_rate=0.0, visualisation="blue circle moon"))
     assert result.steps[1].info["text"].surprise == 0
+
+
+@pytest.mark.parametrize("schedule", ["image", "joint"])
+def test_the_updates_count_for_what_a_frozen_run_does_not_draw(tiny: JanusModel, schedule: str) -> None:
+    moved = trajectory(tiny, settings(schedule, learning_rate=2.0), 0.25)
+    frozen = trajectory(tiny, settings(schedule, learning_rate=0.0), 0.25)
+    counts = []
+    for index in range(1, 5):
+        info, still = moved.steps[index].info["image"], frozen.steps[index].info["image"]
+        pairs = list(zip(moved.images()[index], frozen.images()[index], strict=True))[: info.free_tokens]
+        counts.append(sum(ours != theirs for ours, theirs in pairs))
+        assert info.tokens_by_updates == counts[-1] and still.tokens_by_updates == 0
+    assert any(counts) and any(step.info["image"].tokens_changed for step in frozen.steps[1:])
+
+
+def test_text_tokens_count_against_the_first_text(tiny: JanusModel) -> None:
+    result = trajectory(tiny, settings("text", learning_rate=2.0, text_ratio=0.5), 0.25)
+    first = result.texts()[0]
+    for step, text in zip(result.steps[1:], result.texts()[1:], strict=True):
+        free = step.info["text"].free_tokens
+        before, after = first[:free], text[:free]
+        expected = sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))
+        assert step.info["text"].tokens_by_updates == expected
+    assert result.steps[-1].info["text"].tokens_by_updates
