@@ -124,11 +124,14 @@ def test_a_method_without_numbers_of_its_updates_just_moved():
 
 
 def test_image_tokens_that_were_only_sampled_again_are_no_change():
-    drawn = replace(info(0.5, 5, 11), tokens_by_updates=0)
-    steps = [make_step(0, (1, 2), (3, 4)), make_step(1, (1, 2), (5, 6), info={"image": drawn}, moved=("image",))]
-    assert describe_step(steps[1]) == describe_result(steps, 1) == NOTHING_CHANGED
-    changed = replace(drawn, tokens_by_updates=2)
-    steps[1] = make_step(1, (1, 2), (5, 6), info={"image": changed}, moved=("image",))
-    assert "2 of 11 free image tokens changed" in describe_step(steps[1])
-    later = make_step(2, (1, 2), (7, 8), moved=("text",))
-    assert describe_result([*steps, later], 2) == "2 of 11 free image tokens changed"
+    def image_step(index: int, by_updates: int) -> Step:
+        moved = replace(info(0.5, 5, 11), tokens_by_updates=by_updates)
+        return replace(make_step(index, (1, 2), (5, 6), info={"image": moved}), moved=("image",))
+
+    first = make_step(0, (1, 2), (3, 4))
+    again = image_step(1, 0)
+    assert describe_step(again) == describe_result([first, again], 1) == NOTHING_CHANGED
+    changed = image_step(1, 2)
+    assert describe_step(changed) == "2 of 11 free image tokens changed"
+    later = make_step(2, (1, 2), (7, 8))
+    assert describe_result([first, changed, later], 2) == "2 of 11 free image tokens changed"
