@@ -25,7 +25,7 @@ PROMPTS = ["a red star", "two green star"]
 
 @pytest.fixture
 def options(tiny_folder: Path) -> Options:
-    return Options(model=str(tiny_folder), reward=f"{REWARDS}:Brightness", steps=1, samples=2, device="cpu",
+    return Options(model=str(tiny_folder), reward="self", steps=1, samples=2, device="cpu",
                    reasoning_prompt="plan the picture : {prompt}", threshold=1.0)  # fmt: skip
 
 
@@ -53,7 +53,9 @@ def test_without_a_folder_the_run_is_found_by_its_first_prompt(
     assert find_finished(PROMPTS[::-1], options, None) is None
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 2}, {"samples": 1}, {"reward": "self"}, {"threshold": 0.5}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"steps": 2}, {"samples": 1}, {"reward": "self:json"}, {"threshold": 0.5}]
+)
 def test_another_request_is_not_answered(options: Options, tmp_path: Path, change: dict[str, Any]) -> None:
     make(options, tmp_path / "run")
     assert find_finished(PROMPTS, replace(options, **change), tmp_path / "run") is None
@@ -61,21 +63,22 @@ def test_another_request_is_not_answered(options: Options, tmp_path: Path, chang
     assert find_finished([Prompt("a red star", "1"), PROMPTS[1]], options, tmp_path / "run") is None
 
 
-def test_changed_files_make_another_request(options: Options, tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    mine.write_text("def score(picture, prompt):\n    return 0.5\n")
-    own = replace(options, reward=f"weighted:{mine}:score=0.5,self=0.5")
-    before = request_digest(own, PROMPTS)
-    mine.write_text("def score(picture, prompt):\n    return 0.25\n")
-    assert request_digest(own, PROMPTS) != before != ""
-    mine.unlink()
-    assert request_digest(own, PROMPTS) == "", "what cannot be read is not compared"
+def test_changed_model_files_make_another_request(options: Options, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     first = request_digest(replace(options, model=str(folder)), PROMPTS)
     (folder / "config.json").write_text("{ }")
-    assert request_digest(replace(options, model=str(folder)), PROMPTS) != first
+    assert request_digest(replace(options, model=str(folder)), PROMPTS) != first != ""
+
+
+@pytest.mark.parametrize("change", [
+    {"reward": f"{REWARDS}:Brightness"}, {"metric": "clip"}, {"reward": "judge"}, {"method": "mine.py:method"},
+    {"model": "mine.py:model"}, {"reward": "weighted:self=1"}, {"judge_template": "words.txt"}, {"model": "/nowhere"},
+])  # fmt: skip
+def test_what_a_digest_cannot_hold_has_none(options: Options, change: dict[str, Any]) -> None:
+    assert request_digest(options, PROMPTS) != ""
+    assert request_digest(replace(options, **change), PROMPTS) == ""
 
 
 @pytest.mark.parametrize("damage", ["record", "picture", "run.json"])

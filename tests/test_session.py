@@ -8,8 +8,9 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from PIL.Image import Image
@@ -17,9 +18,11 @@ from PIL.Image import Image
 import milr
 from milr.base import Method, StudioFace
 from milr.engine.batch_executor import BatchExecutor
+from milr.latent.schedules import SCHEDULES
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.options import Options, OptionsDict
+from milr.presets import PRESETS
 from milr.types import Key, Outcome, Outcomes, Prompt, Score, Step, UsageError
 from milr.workflows.session import Session
 from same_tokens import assert_same
@@ -186,7 +189,9 @@ def test_a_cancelled_call_has_ended_when_its_caller_goes_on(session: Session, tm
         await session.agenerate("a red star", steps=200, pictures=1, out=tmp_path / "other")
 
     asyncio.run(go())
-    with milr.load(session.model, **SETTINGS) as other:  # the folder is not locked any more
+    with milr.load(
+        session.model, **SETTINGS | {"reasoning_prompt": None}
+    ) as other:  # the folder is not locked any more
         assert len(other.generate("a star", steps=1, out=tmp_path / "third").steps) == 2
 
 
@@ -234,8 +239,133 @@ def test_a_method_as_an_object(session: Session, tmp_path: Path) -> None:
 
     outcome = session.generate("a star", method=mine, pictures=2, out=tmp_path / "run")
     assert len(outcome.steps) == 2 and outcome.steps[0].rollout.visualisation is None
-    assert milr.load_run(tmp_path / "run").config.method.endswith("mine")
+    assert milr.load_run(tmp_path / "run").config.method.startswith(
+        "test_session.test_a_method_as_an_object.<locals>.mine#"
+    )
     assert session.generate("a star", steps=0).steps[0].rollout.visualisation is not None
+
+
+def constant(value: float) -> Any:
+    def score(picture: Image, prompt: Prompt) -> float:
+        return value
+
+    return score
+
+
+class Fixed:
+    """All of these have one name."""
+
+    range, threshold, needs, licence = (0.0, 1.0), 0.9, (), ""
+
+    def __init__(self, value: float) -> None:
+        self.value, self.name = value, "fixed"
+
+    async def score(self, pictures: Any, prompts: Any, services: Any) -> list[Score]:
+        return [Score(self.value) for _ in pictures]
+
+
+PAIRS = [
+    (lambda picture, prompt: 0.25, lambda picture, prompt: 0.75),
+    (constant(0.25), constant(0.75)),
+    (partial(lambda value, picture, prompt: value, 0.25), partial(lambda value, picture, prompt: value, 0.75)),
+    (Fixed(0.25), Fixed(0.75)),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), PAIRS, ids=["lambdas", "closures", "partials", "instances"])
+def test_two_rewards_that_are_called_alike_are_two(tiny_folder: Path, tmp_path: Path, low: Any, high: Any) -> None:
+    with milr.load(tiny_folder, **SETTINGS | {"reward": low, "steps": 0}) as session:
+        assert session.generate("a star").score.value == 0.25
+        assert session.generate("a star", reward=high).score.value == 0.75
+        assert session.generate("a star", out=tmp_path / "run").score.value == 0.25
+        judged = session.generate("a star", metric=high)
+        assert judged.score.value == 0.25 and judged.judged[0].value == 0.75
+        with pytest.raises(UsageError, match="reward"):
+            session.generate("a star", reward=high, out=tmp_path / "run")
+
+
+def test_calls_with_rewards_called_alike_at_the_same_time(session: Session) -> None:
+    values = [index / 16 for index in range(8)]
+
+    async def go() -> list[Outcome]:
+        return list(await asyncio.gather(*(
+            session.agenerate("a star", steps=0, reward=constant(value)) for value in values)))  # fmt: skip
+
+    assert [outcome.score.value for outcome in asyncio.run(go())] == values
+
+
+def test_two_methods_of_one_name_are_two(session: Session, tmp_path: Path) -> None:
+    def factory(visualise: str) -> Any:
+        def method(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+            return redraw(visualise=visualise, guidance_scale=1.0, temperature=1.0)  # type: ignore[arg-type]
+
+        return method
+
+    session.generate("a star", method=factory("none"), pictures=1, out=tmp_path / "run")
+    with pytest.raises(UsageError, match="method"):
+        session.generate("a star", method=factory("greedy"), pictures=1, out=tmp_path / "run")
+
+
+def test_an_edited_reward_file_is_read_again(session: Session, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    for value in (0.25, 0.75):
+        file.write_text(f"def score(picture, prompt):\n    return {value}\n")
+        assert session.generate("a star", steps=0, reward=f"{file}:score").score.value == value
+
+
+@pytest.mark.parametrize("change", [{"dtype": "bfloat16"}, {"device": "cuda:7"}, {"preset": "released"}, {"threads": 1},
+                                    {"reasoning_prompt": "draw {prompt}"}])  # fmt: skip
+def test_options_that_contradict_a_given_model_are_refused(tiny: JanusModel, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="given"):
+        milr.generate("a star", model=tiny, reward=darkness, **change)
+
+
+def test_a_session_takes_no_samples_and_a_call_no_threads(session: Session, tiny_folder: Path) -> None:
+    with pytest.raises(UsageError, match="samples belongs to a call"):
+        milr.load(tiny_folder, samples=2)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="threads"):
+        session.generate("a star", threads=1)
+    assert session.generate("a star", preset="paper", steps=0).stop  # with the same role tags
+
+
+def test_a_callback_that_ends_the_program_does_not_hang_it(tiny_folder: Path) -> None:
+    def leave(prompt: Prompt, key: Key, step: Step) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        milr.generate("a star", model=tiny_folder, on_step=leave, **SETTINGS)
+
+
+def test_a_callback_that_calls_or_closes_its_own_session_is_refused(session: Session) -> None:
+    for call in (lambda: session.close(), lambda: session.generate("a star")):
+        with pytest.raises(UsageError, match="its own callbacks"):
+            session.generate("a red star", on_step=lambda prompt, key, step, call=call: call())  # type: ignore[misc]
+    assert session.generate("a star", steps=0).steps
+
+
+def test_a_call_that_a_close_cuts_off_says_so(tiny_folder: Path) -> None:
+    session = milr.load(tiny_folder, **SETTINGS)
+    threading.Timer(0.3, session.close).start()
+    with pytest.raises(UsageError, match="closed"):
+        session.generate("a red star", steps=100_000)
+
+
+def test_a_slow_function_does_not_hold_up_the_others(session: Session) -> None:
+    def slow(picture: Image, prompt: Prompt) -> float:
+        time.sleep(1.5)
+        return 0.5
+
+    async def go() -> list[str]:
+        order: list[str] = []
+
+        async def call(name: str, **options: Any) -> None:
+            await session.agenerate("a star", steps=0, **options)
+            order.append(name)
+
+        await asyncio.gather(call("slow", reward=slow), call("quick", reward="self"))
+        return order
+
+    assert asyncio.run(go()) == ["quick", "slow"]
 
 
 @pytest.mark.parametrize("part", [3, None, {"a": 1}])
@@ -249,10 +379,15 @@ def test_what_is_no_part_is_refused(tiny_folder: Path, part: Any) -> None:
 
 def test_the_typed_keywords_are_the_options() -> None:
     named = {"model", "reward", "metric", "method", "samples"}
-    assert get_type_hints(OptionsDict) == {
-        name: hint for name, hint in get_type_hints(Options).items() if name not in named
-    }
     assert set(dataclasses.asdict(Options())) == {*OptionsDict.__annotations__, *named}
+    hints, options = get_type_hints(OptionsDict), get_type_hints(Options)
+    closed = {name for name, hint in hints.items() if hint != options[name]}
+    assert closed == {"preset", "schedule", "role_tags", "dtype", "quantise"}
+    for name in closed:  # a Literal of what the program takes
+        literal = next((part for part in get_args(hints[name]) if get_args(part)), hints[name])
+        assert all(isinstance(value, str) and Options(**{name: value}) for value in get_args(literal))
+    assert set(get_args(hints["preset"])) == set(PRESETS)
+    assert set(get_args(get_args(hints["schedule"])[0])) == set(SCHEDULES)
 
 
 def test_a_misspelt_option_names_the_nearest(session: Session) -> None:
@@ -263,7 +398,7 @@ def test_a_misspelt_option_names_the_nearest(session: Session) -> None:
 
 
 def test_what_the_model_was_loaded_with_stays(session: Session) -> None:
-    with pytest.raises(UsageError, match="role_tags=None"):
+    with pytest.raises(UsageError, match="role_tags='pipe'"):
         session.generate("a star", role_tags="plain")
     with pytest.raises(UsageError, match="belongs to a call"):
         milr.load("nano", out="runs")

@@ -25,11 +25,13 @@ _ROOMS = {"Options": "options", "Run": "workflows.stored", "load_run": "workflow
           "generate": "workflows.generate", "agenerate": "workflows.generate"}  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    """Public names load on first use, so that `import milr` stays light."""
-    if name in __all__:
-        return getattr(import_module(f"milr.{_ROOMS.get(name, 'types')}"), name)
-    raise AttributeError(f"module 'milr' has no attribute {name!r}")
+if not TYPE_CHECKING:  # or a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Public names load on first use, so that `import milr` stays light."""
+        if name in __all__:
+            return getattr(import_module(f"milr.{_ROOMS.get(name, 'types')}"), name)
+        raise AttributeError(f"module 'milr' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

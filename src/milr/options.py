@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, get_args, get_type_hints
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
 from milr.types import UsageError
 
@@ -120,8 +120,8 @@ class OptionsDict(TypedDict, total=False):
     A test holds the keywords to the fields of `Options`.
     """
 
-    preset: str
-    schedule: str | None
+    preset: Literal["default", "paper", "paper-scaled", "released"]
+    schedule: Literal["joint", "alt", "t2v", "text", "image"] | None
     steps: int | None
     pictures: int | None
     token_steps: int | None
@@ -136,10 +136,10 @@ class OptionsDict(TypedDict, total=False):
     temperature: float | None
     visualisation: str | None
     reasoning_prompt: str | None
-    role_tags: str | None
-    dtype: str
+    role_tags: Literal["pipe", "plain"] | None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
     device: str
-    quantise: str | None
+    quantise: Literal["8bit", "4bit"] | None
     threads: int | None
     seed: int
     in_flight: int

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.benchmarks import BENCHMARKS
-from milr.catalog.files import as_reward, call, from_file, is_file_part
+from milr.catalog.files import as_reward, call, file_hash, from_file, is_file_part
 from milr.catalog.identity import reward_identity
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
 from milr.catalog.models import MODELS, hub, model_files, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
+from milr.catalog.objects import object_identity
 from milr.catalog.parts import Part, RewardRequest
 from milr.catalog.rewards import REWARDS
 from milr.types import MissingError, UsageError
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel, World
     from milr.options import Options
 
-__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED", "Part",
-           "as_reward", "check_part", "make_benchmark", "make_method", "make_model", "make_reward", "menu",
-           "model_files", "nearest_name", "notes_of", "one_of", "reward_identity", "reward_options", "world_needed",
-           "worlds"]  # fmt: skip
+__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED",
+           "Part", "as_reward", "check_part", "make_benchmark", "make_method", "make_model", "make_reward",
+           "menu", "method_code", "model_files", "nearest_name", "notes_of", "one_of", "reward_identity",
+           "reward_options", "world_needed", "worlds"]  # fmt: skip
 OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
@@ -107,13 +108,21 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
     return made
 
 
+def method_code(name: str, factory: Any = None) -> str:
+    """What tells a user's own method from another of its name: its code, and the state of an object; "" for ours."""
+    if factory is not None:
+        return object_identity(factory)
+    return file_hash(name) if is_file_part(name) else ""
+
+
 def reward_options(name: str, options: Options) -> tuple[Any, ...]:
-    """What of the options makes another reward of this name: where and how judges are asked, and the seed of those
-    that draw at random."""
+    """What makes another reward of this name: of the options where and how judges are asked, and the seed of those that
+    draw at random; the content of the user's files."""
     fields = [field for field in options.__dataclass_fields__ if field.startswith(("judge_", "strict_", "device"))]
     rewards = [REWARDS.get(word) for word in re.split(r"[:=,+ ]", name)]
     seed = options.seed if any(part and part.seeded for part in rewards) else None
-    return (seed, *(getattr(options, field) for field in fields))
+    files = [file_hash(part) for part in re.split(r"[,=]| or |weighted:", name) if is_file_part(part)]
+    return (seed, *(getattr(options, field) for field in fields), *files)
 
 
 def world_needed(judge: Reward) -> World | None:

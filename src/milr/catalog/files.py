@@ -21,6 +21,14 @@ def is_file_part(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py")
 
 
+def file_hash(name: str) -> str:
+    """SHA-256 of the file of path/to/file.py:name; "" where there is none."""
+    try:
+        return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
 def from_file(name: str) -> Any:
     """The object that path/to/file.py:name names; UsageError where there is none."""
     path, _, attribute = name.rpartition(":")

@@ -9,7 +9,6 @@ this hash as its identity.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.files import is_file_part
+from milr.catalog.objects import object_identity
 from milr.catalog.rewards import REWARDS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
     elif rewards := rewards_named(name):
         identity["sources"] = code_identity(rewards)
     elif reward is not None and name not in {entry.name for entry in entry_points(group="milr.rewards")}:
-        identity["sources"] = _code_of(reward)
+        identity["sources"] = object_identity(getattr(reward, "function", reward))
     part = REWARDS.get(name.partition(":")[0])
     if part and part.checkpoints:
         from milr.rewards.vision.checkpoints import loaded_revision
@@ -70,17 +70,6 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in part.checkpoints}
     reward_says = getattr(reward, "identity", None)
     return identity | ({"own": dict(reward_says())} if callable(reward_says) else {})
-
-
-def _code_of(reward: Reward) -> str:
-    """The hash of the code of an object that a user gave: of its file, else (in a notebook) of its own lines."""
-    judge: Any = getattr(reward, "function", type(reward))
-    try:
-        path = inspect.getsourcefile(judge)
-        code = Path(path).read_bytes() if path and Path(path).is_file() else inspect.getsource(judge).encode()
-    except (OSError, TypeError):  # built in, or typed into an interpreter that keeps no source
-        code = f"{getattr(judge, '__module__', '')}.{getattr(judge, '__qualname__', '')}".encode()
-    return hashlib.sha256(code).hexdigest()
 
 
 def rewards_named(name: str) -> tuple[str, ...]:

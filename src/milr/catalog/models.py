@@ -31,8 +31,12 @@ def model_files(name: str) -> list[Path]:
     folder = Path(str(resources.files("milr.models"))) / "nano_weights" if name == "nano" else Path(name)
     if not folder.is_dir() and "/" in name:
         from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
 
-        configuration = try_to_load_from_cache(name, "config.json")
+        try:
+            configuration = try_to_load_from_cache(name, "config.json")
+        except HFValidationError:  # a path
+            return []
         folder = Path(configuration).parent if isinstance(configuration, str) else folder
     return sorted(path for path in folder.glob("*") if path.is_file())
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from milr.base import Services
+from milr.rewards.vision.judge_thread import JudgeThread
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ class FunctionReward:
 
     def __init__(self, function: Callable[[Image, Prompt], float | Score], name: str) -> None:
         self.function, self.name = function, name
+        self._thread = JudgeThread(name)
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; a number outside [0, 1] is unscored."""
-        return [self._score(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)]
+        """One score for each picture, on a thread of the function's own; a number outside [0, 1] is unscored."""
+        return [await self._thread.score(self._score, *pair) for pair in zip(pictures, prompts, strict=True)]
 
     def _score(self, picture: Image, prompt: Prompt) -> Score:
         try:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from milr.types import UsageError
 
 Result = TypeVar("Result")
+PATIENCE = 30.0  # seconds for cancelled work to end: a batch under way is not broken off
 
 
 class BackgroundLoop:
-    """The thread starts with the first work; it is a daemon, so a program can end without closing it."""
+    """The thread starts with the first work; it is a daemon, so a program can end without closing it.
+
+    Where something in the loop raises SystemExit or KeyboardInterrupt, the loop ends and all work fails with that.
+    """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._lock = threading.Lock()
+        self._work: weakref.WeakSet[Work[Any]] = weakref.WeakSet()
         self.closed = False
 
     def submit(self, work: Coroutine[Any, Any, Result]) -> Work[Result]:
@@ -29,48 +37,83 @@ class BackgroundLoop:
                 raise UsageError("this session is closed; load another.")
             if not self._thread.ident:
                 self._thread.start()
-        return Work(work, self._loop)
+            submitted = Work(work, self._loop, self._thread)
+            self._work.add(submitted)
+        return submitted
 
     def close(self, then: Callable[[], None]) -> None:
-        """Cancel all work, wait until it has ended, call `then` on the loop, and end the thread."""
+        """Cancel all work, wait until it has ended (at most PATIENCE seconds), call `then`, and end the thread.
+
+        UsageError on the loop's own thread, which cannot wait for itself.
+        """
+        refuse_own_thread(self._thread)
         with self._lock:
             closed, self.closed = self.closed, True
         if closed:
             return
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._end(then), self._loop).result()
+            ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+            concurrent.futures.wait([ending], timeout=PATIENCE)
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._loop.close()
+            self._thread.join(PATIENCE)
+        then()
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        except BaseException as error:  # the loop has ended: whoever waits must hear of it
+            with self._lock:
+                self.closed = True
+            for work in list(self._work):
+                work.fail(error)
+            with suppress(BaseException):  # theirs was raised already; this lets the others end
+                self._loop.run_until_complete(self._end())
+            self._loop.close()
 
     @staticmethod
-    async def _end(then: Callable[[], None]) -> None:
+    async def _end() -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        then()
 
 
 class Work(Generic[Result]):
     """Work under way on a background loop; whoever gives up waiting for it cancels it."""
 
-    PATIENCE = 30.0  # seconds for cancelled work to end: a batch under way is not broken off
+    def __init__(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop,
+                 thread: threading.Thread) -> None:  # fmt: skip
+        self._ended, self._thread = threading.Event(), thread
+        self._result: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        self._task = asyncio.run_coroutine_threadsafe(self._watched(work), loop)
 
-    def __init__(self, work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> None:
-        self._ended = threading.Event()
-        self._future = asyncio.run_coroutine_threadsafe(self._watched(work), loop)
-
-    async def _watched(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _watched(self, work: Coroutine[Any, Any, Result]) -> None:
         try:
-            return await work
+            result = await work
+        except asyncio.CancelledError:
+            self.fail(UsageError("this session was closed before the call had ended."))
+            raise
+        except BaseException as error:
+            self.fail(error)
+        else:
+            if not self._result.done():
+                self._result.set_result(result)
         finally:
             self._ended.set()
 
+    def fail(self, error: BaseException) -> None:
+        """Let whoever waits hear that there will be no result."""
+        self._ended.set()
+        if not self._result.done():
+            self._result.set_exception(error)
+
     def wait(self) -> Result:
         """The result; an interrupt cancels the work, and is raised when the work has ended."""
+        refuse_own_thread(self._thread)
         try:
-            return self._future.result()
+            return self._result.result()
         except BaseException:
             self._cancel()
             raise
@@ -78,11 +121,17 @@ class Work(Generic[Result]):
     async def awaited(self) -> Result:
         """The result, in any event loop; a cancel cancels the work, too, and goes on when the work has ended."""
         try:
-            return await asyncio.wrap_future(self._future)
+            return await asyncio.wrap_future(self._result)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(self._cancel))
             raise
 
     def _cancel(self) -> None:
-        self._future.cancel()
-        self._ended.wait(self.PATIENCE)
+        self._task.cancel()
+        self._ended.wait(PATIENCE)
+
+
+def refuse_own_thread(thread: threading.Thread) -> None:
+    """UsageError where the caller is the thread itself, which would wait for itself for ever."""
+    if threading.current_thread() is thread:
+        raise UsageError("a session cannot be called or closed by its own callbacks and rewards: use another session.")

@@ -17,8 +17,8 @@ from milr import catalog
 from milr.benchmarks.selection import select_prompts
 from milr.options import Options
 from milr.types import Prompt, UsageError
-from milr.workflows.judges import Judges
-from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, load_model, prepare
+from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
+from milr.workflows.reward_cache import RewardCache
 from milr.workflows.running import Listeners, run_into, studio_for
 
 if TYPE_CHECKING:
@@ -145,14 +145,14 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
     """
     benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
     models: dict[tuple[Any, ...], UnifiedModel] = {}
-    judges = Judges()
+    rewards = RewardCache()
     for run in runs:
         row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
-        judges.check(row_options)
-        key = tuple(getattr(row_options, name) for name in MODEL_OPTIONS)
+        check_names(row_options)
+        key = tuple(getattr(row_options, name) for name in MODEL_OPTIONS) + (role_tags(row_options),)
         if key not in models:
             models[key] = load_model(row_options)
-        yield run, prepare(prompts, row_options, model=models[key], make_reward=judges, benchmark=benchmark,
+        yield run, prepare(prompts, row_options, model=models[key], make_reward=rewards, benchmark=benchmark,
                            label=run.row)  # fmt: skip
 
 

@@ -1,16 +1,16 @@
 """A finished run is shown again without loading its model.
 
 What a run was asked for is written down with it as a digest of everything that can be read without a model: options,
-prompts, the files of the model, of the user's own parts and wordings, and the code of the rewards. Where the same is
-asked for again and every sample is there, the folder answers. Otherwise the run is prepared as ever, and its identity
-decides.
+prompts, the model's files, wordings, and the code of the rewards. Where the same is asked for again and every sample is
+there, the folder answers. Parts whose identity a digest cannot hold (from files, from other packages, with checkpoints
+or endpoints of their own) have none: such a run is prepared as ever, and its identity decides.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,28 @@ SPEED_ONLY = ("in_flight", "threads")  # options that change no token and no sco
 
 
 def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
-    """What is asked for, in hexadecimal digits; "" where a part of it cannot be read."""
+    """What is asked for, in hexadecimal digits; "" where that does not determine the run, or cannot be read."""
     from milr.runs.config import digest_of
 
+    if not _is_determined(options):
+        return ""
     choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in SPEED_ONLY}
     prompts = [dataclasses.asdict(prompt) for prompt in _prompts(texts)]
     try:
-        files = [_describe(path) for path in _files(options)]
-        return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))])
-    except (OSError, MilrError):
+        files = [_describe(path) for path in catalog.model_files(options.model)]
+        return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))]) if files else ""
+    except OSError:
         return ""
+
+
+def _is_determined(options: Options) -> bool:
+    """Whether model files, options and our code say all: our methods, and rewards that load and ask nothing."""
+    rewards = {word for name in (options.reward, options.metric) if name for word in name.split(catalog.OR)}
+    parts = [catalog.REWARDS.get(name.partition(":")[0]) for name in rewards]
+    own = all(part and not part.checkpoints and not part.packages for part in parts)
+    simple = not any(name.startswith("weighted") or ".py:" in name for name in rewards)
+    return (own and simple and not options.judge_template and options.method in catalog.METHODS
+            and ".py:" not in options.model)  # fmt: skip
 
 
 def find_finished(
@@ -79,18 +91,6 @@ def _prompts(texts: Sequence[str | Prompt]) -> list[Prompt]:
     prompts = [text if isinstance(text, Prompt) else Prompt(text) for text in texts]
     trimmed = [dataclasses.replace(prompt, text=prompt.text.strip()) for prompt in prompts]
     return list({(prompt.id, prompt.text): prompt for prompt in trimmed}.values())
-
-
-def _files(options: Options) -> Iterator[Path]:
-    """The files on which the run depends beside our code: the model's, the user's parts, wordings."""
-    yield from catalog.model_files(options.model)
-    for name in filter(None, (options.reward, options.metric, options.method)):
-        for part in name.replace(catalog.OR, ",").split(","):
-            if ".py:" in part:
-                yield Path(part.rpartition(":")[0].rpartition("=")[2].removeprefix("weighted:"))
-    yield from options.templates().values()
-    if options.reasoning_prompt and "{prompt}" not in options.reasoning_prompt:
-        yield Path(options.reasoning_prompt)
 
 
 def _describe(path: Path) -> list[Any]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from milr.runs.config import RunConfig
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "reasoning_prompt")
+"""The options that a loaded model depends on, beside `role_tags`."""
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "role_tags", "preset", "reasoning_prompt")
-"""The options that a loaded model depends on."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,13 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     for name, judge in ((reward_name, reward), (options.metric, metric)):
         if name and judge:
             _refuse_unknown(prompts, model, name, judge)
-    make_method = method or (lambda *given: catalog.make_method(options.method, *given))
+    make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
+    made = make_method(settings, options.visualisation)
+    if code := catalog.method_code(options.method, method):
+        settings = {**settings, "method_code": code}
     return PreparedRun(
         options, prompts, model, reward, reward_name, metric, metric_name,
-        make_method(settings, options.visualisation), settings, _threshold(options, reward),
+        made, settings, _threshold(options, reward),
         _budget(options, settings), benchmark, label, outside_the_world(prompts, model),
         request_digest(options, texts),
     )  # fmt: skip
@@ -158,13 +161,34 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
 
 def load_model(options: Options) -> UnifiedModel:
     """The model that the options name, in the preset's wording."""
-    tags = options.role_tags or PRESETS[options.preset]["role_tags"]
     packing = {"quantise": options.quantise} if options.quantise else {}  # a model of one's own need not know it
-    model = catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=tags,
+    model = catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=role_tags(options),
                                reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
     if options.threads and callable(use := getattr(model, "set_num_threads", None)):
         use(options.threads)
     return model
+
+
+def role_tags(options: Options) -> str:
+    """The role tags that the options or their preset ask for."""
+    return options.role_tags or str(PRESETS[options.preset]["role_tags"])
+
+
+def check_loaded(model: UnifiedModel, options: Options) -> None:
+    """UsageError where options ask for another model than the object that was given."""
+    identity = model.identity()
+    for name in ("dtype", "device"):
+        if getattr(options, name) not in ("auto", identity.get(name)):
+            raise UsageError(f"the model that was given has {name} {identity.get(name)}, not {getattr(options, name)}: "
+                             f"leave {name} out, or name the model.")  # fmt: skip
+    for name in ("quantise", "threads", "reasoning_prompt", "role_tags"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"{name} is chosen when a model is loaded, and this one was given as an object: leave it "
+                             "out, or name the model.")  # fmt: skip
+    own = getattr(getattr(model, "templates", None), "role_tags", None)
+    if own and own != role_tags(options):
+        raise UsageError(f"the model that was given has role tags {own!r}, and the preset {options.preset} wants "
+                         f"{role_tags(options)!r}: load it with these.")  # fmt: skip
 
 
 def check_names(options: Options, *, rewards: bool = True, method: bool = True) -> None:

@@ -15,16 +15,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
 from milr import catalog
-from milr.engine.judged import JudgedStudio
+from milr.catalog.objects import object_identity, object_name
 from milr.engine.process_pool import is_pool_faster
 from milr.engine.studio import Studio
+from milr.engine.studio_with_reward import StudioWithReward
 from milr.options import Options, OptionsDict
 from milr.report.html import write_report
 from milr.types import Key, Outcome, Outcomes, Prompt, Step, UsageError
 from milr.workflows.background import BackgroundLoop
-from milr.workflows.judges import Judges, name_of_object
 from milr.workflows.notebook import progress_bar
-from milr.workflows.prepare import MODEL_OPTIONS, MethodFactory, PreparedRun, check_names, load_model, prepare
+from milr.workflows.prepare import (
+    MODEL_OPTIONS,
+    MethodFactory,
+    PreparedRun,
+    check_loaded,
+    check_names,
+    load_model,
+    prepare,
+    role_tags,
+)
+from milr.workflows.reward_cache import CallRewards, RewardCache
 from milr.workflows.running import Listeners, default_folder, outcomes_of, run_into, studio_for
 from milr.workflows.stored import Run, load_run
 
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 RewardFunction = Callable[["Image", Prompt], "float | Score"]
 Prompts = str | Prompt | Sequence[str | Prompt]
 LISTENERS = tuple(field.name for field in dataclasses.fields(Listeners))
+NOT_OPTIONS = ("out", *LISTENERS)
 
 
 class SearchOptions(OptionsDict, total=False):
@@ -59,6 +70,41 @@ class SearchOptions(OptionsDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
+class _Choice:
+    """What the keywords chose: options, and by their names in these the rewards and the method given as objects."""
+
+    options: Options
+    rewards: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    methods: Mapping[str, MethodFactory] = dataclasses.field(default_factory=dict)
+
+    def over(self, keywords: Mapping[str, Any]) -> _Choice:
+        """This choice with the keywords over it; UsageError for a misspelt one."""
+        rewards, methods = dict(self.rewards), dict(self.methods)
+        values: dict[str, Any] = {}
+        for name, value in keywords.items():
+            if name in NOT_OPTIONS:
+                continue
+            catalog.one_of("option", name, sorted({*Options.__dataclass_fields__, *NOT_OPTIONS}))
+            if name in ("reward", "metric") and value is not None:
+                value = _named(value, rewards, "rewards")
+            elif name == "method":
+                value = _named(value, methods, "methods")
+            values[name] = value
+        return _Choice(dataclasses.replace(self.options, **values), rewards, methods)
+
+
+def _named(part: Any, objects: dict[str, Any], kind: str) -> str:
+    """The name of a part, which is kept among `objects` if it is one; two objects never share a name."""
+    if isinstance(part, str):
+        return part
+    name = object_name(part, catalog.menu(kind))
+    if objects.setdefault(name, part) is not part and object_identity(objects[name]) != object_identity(part):
+        name = f"{name.partition('#')[0]}#{object_identity(part)[:8]}"
+    objects[name] = part
+    return name
+
+
+@dataclasses.dataclass(frozen=True)
 class _Call:
     """One call, ready to run."""
 
@@ -71,22 +117,32 @@ class Session:
     """A model with its rewards and its engine, loaded once. Use it as a context manager, or `close` it.
 
     `options` hold for every call and can be overridden in each, but for what the model was loaded with. Any thread may
-    call; calls that run at the same time are decoded together. Make one with `milr.load`.
+    call, but not the callbacks of a call; calls that run at the same time are decoded together, but for those that
+    listen to their batches (`on_batch`). Make one with `milr.load`.
     """
 
     def __init__(self, model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> None:
-        for name in ("out", *LISTENERS):
+        for name in (*NOT_OPTIONS, "samples"):
             if name in options:
                 raise UsageError(f"{name} belongs to a call, not to the session: give it to generate, stream or bench.")
-        self._judges = Judges()
-        self._methods: dict[str, MethodFactory] = {}  # those that were given as objects
-        named = model if isinstance(model, (str, Path)) else name_of_object(model)
-        self.options = self._chosen(Options(model=str(named)), options)
-        check_names(self.options, rewards=False, method=self.options.method not in self._methods)
-        self._judges.check(self.options)
-        self.model = load_model(self.options) if isinstance(model, (str, Path)) else model
+        by_name = isinstance(model, (str, Path))
+        name = str(model) if by_name else object_name(model, catalog.menu("models"))
+        self._choice = choice = _Choice(Options(model=name)).over(options)
+        check_names(choice.options, rewards=False, method=choice.options.method not in choice.methods)
+        for reward in filter(None, (choice.options.reward, choice.options.metric)):
+            if reward not in choice.rewards:
+                catalog.check_part("rewards", reward)
+        if not isinstance(model, (str, Path)):
+            check_loaded(model, choice.options)
+        self.model = load_model(choice.options) if isinstance(model, (str, Path)) else model
+        self._rewards = RewardCache()
         self._loop = BackgroundLoop("milr-session")
-        self._studio: Studio | None = None
+        self._studios: dict[bool, Studio] = {}  # by whether processes work for it
+
+    @property
+    def options(self) -> Options:
+        """What holds for every call that does not say otherwise."""
+        return self._choice.options
 
     # Calls
 
@@ -178,7 +234,7 @@ class Session:
 
     def close(self) -> None:
         """Stop what is running and let go of the engine; the session cannot be used any more."""
-        self._loop.close(lambda: self._studio.close() if self._studio else None)
+        self._loop.close(self._close_studios)
 
     def __enter__(self) -> Session:
         return self
@@ -199,36 +255,22 @@ class Session:
 
     # From keywords to a call
 
-    def _call(self, prompts: Prompts, samples: int | None, options: Mapping[str, Any], **more: Any) -> _Call:
+    def _call(self, prompts: Prompts, samples: int | None, keywords: Mapping[str, Any], **more: Any) -> _Call:
         texts = [prompts] if isinstance(prompts, (str, Prompt)) else list(prompts)
-        chosen = self._chosen(self.options, options)
-        if samples is not None:
-            chosen = dataclasses.replace(chosen, samples=samples)
+        choice = self._choice.over({name: value for name, value in keywords.items() if name != "samples"})
+        options = choice.options if samples is None else dataclasses.replace(choice.options, samples=samples)
         for name in MODEL_OPTIONS:
-            if getattr(chosen, name) != getattr(self.options, name):
+            if getattr(options, name) != getattr(self.options, name):
                 raise UsageError(f"this session's model was loaded with {name}={getattr(self.options, name)!r}: for "
-                                 f"another, load another session.")  # fmt: skip
-        prepared = prepare(texts, chosen, model=self.model, make_reward=self._judges,
-                           method=self._methods.get(chosen.method), **more)  # fmt: skip
-        out = options.get("out")
-        listeners = Listeners(**{name: options[name] for name in LISTENERS if name in options})
+                                 "another, load another session.")  # fmt: skip
+        if role_tags(options) != role_tags(self.options):
+            raise UsageError(f"this session's model was loaded with role_tags={role_tags(self.options)!r}: for others, "
+                             "which a preset may bring, load another session.")  # fmt: skip
+        prepared = prepare(texts, options, model=self.model, make_reward=CallRewards(self._rewards, choice.rewards),
+                           method=choice.methods.get(options.method), **more)  # fmt: skip
+        out = keywords.get("out")
+        listeners = Listeners(**{name: keywords[name] for name in LISTENERS if name in keywords})
         return _Call(prepared, None if out is None else Path(out), listeners)
-
-    def _chosen(self, base: Options, options: Mapping[str, Any]) -> Options:
-        """`base` with the keywords over it; objects are kept here and named there. UsageError for a misspelt one."""
-        fields = {field.name for field in dataclasses.fields(Options)} - {"samples"}
-        values: dict[str, Any] = {}
-        for name, value in options.items():
-            if name in ("out", *LISTENERS):
-                continue
-            catalog.one_of("option", name, sorted({*fields, "samples", "out", *LISTENERS}))
-            if name in ("reward", "metric") and value is not None and not isinstance(value, str):
-                value = self._judges.add(value)
-            elif name == "method" and not isinstance(value, str):
-                factory, value = value, name_of_object(value)
-                self._methods[value] = factory
-            values[name] = value
-        return dataclasses.replace(base, **values)
 
     # The loop in which all searches go on
 
@@ -243,15 +285,21 @@ class Session:
 
     @asynccontextmanager
     async def _engine(self, prepared: PreparedRun, listeners: Listeners) -> AsyncIterator[Studio]:
-        """The session's studio with the call's judge; a studio of its own for a call that wants processes, or to hear
-        of its batches."""
-        if listeners.on_batch or is_pool_faster(self.model, prepared.searches, prepared.pictures):
+        """The session's studio for calls of this size, with the call's reward; a studio of its own for a call that
+        listens to its batches."""
+        if listeners.on_batch:
             async with studio_for(prepared, listeners.on_batch) as studio:
                 yield studio
             return
-        if self._studio is None:
-            self._studio = Studio(self.model, prepared.reward)
-        yield cast(Studio, JudgedStudio(self._studio, prepared.reward))
+        large = is_pool_faster(self.model, prepared.searches, prepared.pictures)
+        if large not in self._studios:
+            searches, pictures = (prepared.searches, prepared.pictures) if large else (1, 0)
+            self._studios[large] = Studio(self.model, prepared.reward, searches=searches, pictures=pictures)
+        yield cast(Studio, StudioWithReward(self._studios[large], prepared.reward))
+
+    def _close_studios(self) -> None:
+        for studio in self._studios.values():
+            studio.close()
 
 
 def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> Session:

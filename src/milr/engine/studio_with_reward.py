@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class JudgedStudio:
+class StudioWithReward:
     """A studio that judges by another `reward`; everything else is the given studio's."""
 
     def __init__(self, studio: Studio, reward: Reward) -> None:
