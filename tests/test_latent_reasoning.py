@@ -13,15 +13,20 @@ from torch import Tensor
 from algorithm import KEY, PROMPT, SCALE, Slow, Trajectory, drawn, settings, trajectory, up_to_end
 from milr.base import StudioFace
 from milr.engine.search import search
+from milr.latent.released import Quirks
 from milr.latent.schedules import SCHEDULES
 from milr.latent.update import policy_gradient
 from milr.methods.latent_reasoning import latent_reasoning
+from milr.methods.random_walk import random_update
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.policy import surprise
+from milr.presets import PRESETS
 from milr.templates import drawing
 from milr.types import Cost, DrawRequest, Key, Modality, Outcome, Prompt, ReasonRequest, Step
 from scripted import Recording, Scripted
+
+RELEASE = Quirks(**PRESETS["released"]["quirks"])
 
 
 def outcome(model: JanusModel, method: Any, *scores: float | None, prompt: Prompt = PROMPT, key: Key = KEY) -> Outcome:
@@ -123,8 +128,8 @@ def test_the_drawing_content_is_rebuilt_from_the_new_text(tiny: JanusModel) -> N
     assert len({draw.text for draw in result.studio.draws}) > 1
 
 
-def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, monkeypatch: Any) -> None:
-    """Place 1 of the prefix speaks the end once its latents have moved, and nothing else afterwards."""
+def end_at_position_1(tiny: JanusModel, monkeypatch: Any) -> None:
+    """Position 1 of the prefix speaks the end once its latents have moved, and nothing else afterwards."""
     logits = tiny.text_logits
     start: list[Tensor] = []
 
@@ -136,6 +141,10 @@ def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, 
         return scores + bonus
 
     monkeypatch.setattr(tiny, "text_logits", ending)
+
+
+def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, monkeypatch: Any) -> None:
+    end_at_position_1(tiny, monkeypatch)
     result = trajectory(tiny, settings("joint", learning_rate=1e-6, steps=2), 0.25)
     first, ended, again = result.texts()
     assert ended == (first[0], tiny.end_of_text)
@@ -419,6 +428,20 @@ def test_every_step_counts_what_the_updates_changed_in_each_free_modality(tiny: 
         assert any(step.info["image"].tokens_changed for step in frozen.steps[1:])
 
 
+@pytest.mark.parametrize(
+    "changes", [{"rule": random_update, "learning_rate": 20.0}, {"quirks": RELEASE, "credit": "argmax"}],
+    ids=["random_walk", "released"],
+)  # fmt: skip
+@pytest.mark.parametrize("schedule", ["joint", "alt"])
+def test_other_rules_count_alike(tiny: JanusModel, schedule: str, changes: dict[str, Any]) -> None:
+    chosen = settings(schedule, **{"learning_rate": 2.0, "text_ratio": 0.5, **changes})
+    moved, frozen = trajectory(tiny, chosen, 0.25), trajectory(tiny, replace(chosen, learning_rate=0.0), 0.25)
+    counts = counts_of(moved)
+    assert counts == counts_by_comparison(moved, frozen)
+    assert all(any(count.get(modality) for count in counts) for modality in ("text", "image"))
+    assert counts_of(frozen)[1:] == [{"text": 0, "image": 0}] * 4
+
+
 @pytest.mark.parametrize(("schedule", "index"), [("alt", 2), ("t2v", 3)])
 def test_a_changed_text_counts_at_steps_that_move_the_image_alone(tiny: JanusModel, schedule: str, index: int) -> None:
     steps = trajectory(tiny, settings(schedule, learning_rate=2.0), 0.25).steps
@@ -450,16 +473,7 @@ def test_before_any_update_nothing_is_counted(tiny: JanusModel) -> None:
 
 
 def test_a_text_that_ends_inside_its_prefix_counts_what_it_lost(tiny: JanusModel, monkeypatch: Any) -> None:
-    logits = tiny.text_logits
-    start: list[Tensor] = []
-
-    def ending(trace: Any, latents: Tensor) -> Tensor:
-        start.append(latents.detach().clone())
-        bonus = torch.zeros_like(scores := logits(trace, latents))
-        bonus[1, tiny.end_of_text] = 0.0 if torch.equal(latents, start[0]) else 1000.0
-        return scores + bonus
-
-    monkeypatch.setattr(tiny, "text_logits", ending)
+    end_at_position_1(tiny, monkeypatch)
     steps = trajectory(tiny, settings("alt", learning_rate=1e-6, steps=3), 0.25).steps
     assert [step.tokens_by_updates["text"] for step in steps[1:]] == [6, 6, 6]  # one differs, five are gone
     assert steps[3].info["text"].tokens_changed == 0
