@@ -6,20 +6,22 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from milr.report.changes import (
     NEW_TEXT,
     NOTHING_CHANGED,
+    count_free,
     describe_changes,
     describe_result,
     describe_step,
     moved_latents,
     word_diff,
 )
-from milr.runs.records import to_record
-from milr.types import ImageTrace, ModalityInfo, Rollout, Step, TextTrace
+from milr.runs.records import Record, to_record
+from milr.types import ImageTrace, Modality, ModalityInfo, Rollout, Step, TextTrace
 from outcomes import outcome, picture, step
 
 BOTH = ("text", "image")
@@ -69,34 +71,66 @@ def test_frozen_moves_nothing_although_its_image_prefix_is_sampled_again():
     assert describe_step(moving) == "1 of 1 free image token changed"
 
 
-def test_a_step_and_its_record_are_described_alike():
+def counted(index: int, moved: tuple[Modality, ...], free: dict[Modality, int], **counts: int) -> Step:
+    """A step that moved modalities with so many free tokens, and the counts by updates of all free modalities."""
+    infos = {modality: info(0.1, 1, free[modality]) for modality in moved}
+    return replace(make_step(index, (5, index), (1, index)), moved=moved, info=infos, text_changed="text" in moved,
+                   tokens_by_updates=cast(dict[Modality, int], counts))  # fmt: skip
+
+
+FREE: dict[Modality, int] = {"text": 9, "image": 1}
+
+
+def test_steps_and_their_records_are_described_alike_by_all_updates_so_far():
     steps = (
-        make_step(0, (5, 6, 7), (1, 2)),
-        replace(make_step(1, (5, 9, 7), (1, 3)), moved=BOTH, info={"text": info(0.1, 1, 2), "image": info(0.1, 0, 1)},
-                text_changed=True),
-        replace(make_step(2, (5, 9, 8), (4, 3)), moved=("image",), info={"image": info(0.1, 1, 1)}),
-    )  # fmt: skip
-    record = to_record(outcome(steps=steps), ["0", "1", "2"])
+        make_step(0, (5, 6), (1, 2)),
+        counted(1, ("text",), FREE, text=3, image=0),
+        counted(2, ("image",), FREE, text=3, image=1),
+        counted(3, ("text",), FREE, text=0, image=1),
+        counted(4, (), FREE, text=2, image=0),  # after an unscored picture
+        counted(5, ("image",), FREE, text=0, image=0),
+    )
+    record = to_record(outcome(steps=steps), [str(index) for index in range(6)])
     for described in (steps, record.steps):
-        assert [describe_step(each) for each in described] == [
-            "first picture", "1 of 2 free text tokens changed", "1 of 1 free image token changed",
-        ]  # fmt: skip
-        assert describe_result(described, 0) == "the first picture was kept"
-        assert describe_result(described, 2) == "1 of 2 free text tokens and 1 of 1 free image token changed"
+        assert [describe_result(described, index) for index in range(6)] == [
+            "the first picture was kept",
+            "3 of 9 free text tokens changed",
+            "3 of 9 free text tokens and 1 of 1 free image token changed",
+            "1 of 1 free image token changed",
+            "2 of 9 free text tokens changed",
+            NOTHING_CHANGED,
+        ]
+        assert describe_step(described[0]) == "first picture"
+        assert describe_step(described[2]) == "3 text tokens and 1 of 1 free image token changed"
+        assert describe_step(described[2], FREE) == describe_result(described, 2)
 
 
-def test_a_token_that_changes_back_has_not_changed_in_the_result():
+def test_a_result_is_described_as_its_step():
+    steps = [make_step(0, (5, 6), (3, 4)), counted(1, ("image",), FREE, image=1), counted(2, ("image",), FREE, image=0)]
+    for index in (1, 2):
+        assert describe_result(steps, index) == describe_step(steps[index], count_free(steps))
+    assert count_free(steps) == {"image": 1}
+
+
+def test_counts_survive_a_record_and_are_absent_from_older_ones():
+    record = to_record(outcome(steps=(make_step(0, (5, 6), (1,)), counted(1, ("text",), FREE, text=3))), ["0", "1"])
+    assert [each.tokens_by_updates for each in record.steps] == [{}, {"text": 3}]
+    again = Record.model_validate_json(record.model_dump_json())
+    assert again == record
+    older = record.model_dump(mode="json")
+    for each in older["steps"]:
+        del each["tokens_by_updates"]
+    older["steps"][1]["info"]["text"]["tokens_by_updates"] = 7  # as one version wrote it
+    assert describe_step(Record.model_validate(older).steps[1]) == "1 of 9 free text tokens changed"
+
+
+def test_older_records_say_what_differs_from_the_step_before():
     first = make_step(0, (5, 6), (1,))
     there = replace(make_step(1, (9, 6), (1,)), moved=("text",), info={"text": info(0.1, 1, 1)}, text_changed=True)
-    back = replace(make_step(2, (5, 6), (1,)), moved=("text",), info={"text": info(0.1, 1, 1)}, text_changed=True)
-    assert describe_result((first, there, back), 2) == NOTHING_CHANGED
-    assert describe_result((first, there, back), 1) == "1 of 1 free text token changed"
-
-
-def test_a_prefix_that_ends_early_counts_the_tokens_it_lost():
-    first, short = make_step(0, (5, 6, 7), (1,)), make_step(1, (5,), (1,))
-    moved = replace(short, moved=("text",), info={"text": info(0.1, 2, 3)}, text_changed=True)
-    assert describe_result((first, moved), 1) == "2 of 3 free text tokens changed"
+    drawn = replace(make_step(2, (9, 6), (2,)), moved=("text",), info={"text": info(0.1, 0, 1)})
+    steps = (first, there, drawn)
+    for index, expected in ((1, "1 of 1 free text token changed"), (2, NOTHING_CHANGED)):
+        assert describe_step(steps[index]) == describe_result(steps, index) == expected
 
 
 def test_drawing_again_is_not_an_update():
@@ -124,14 +158,6 @@ def test_a_method_without_numbers_of_its_updates_just_moved():
 
 
 def test_image_tokens_that_were_only_sampled_again_are_no_change():
-    def image_step(index: int, by_updates: int) -> Step:
-        moved = replace(info(0.5, 5, 11), tokens_by_updates=by_updates)
-        return replace(make_step(index, (1, 2), (5, 6), info={"image": moved}), moved=("image",))
-
-    first = make_step(0, (1, 2), (3, 4))
-    again = image_step(1, 0)
-    assert describe_step(again) == describe_result([first, again], 1) == NOTHING_CHANGED
-    changed = image_step(1, 2)
-    assert describe_step(changed) == "2 of 11 free image tokens changed"
-    later = make_step(2, (1, 2), (7, 8))
-    assert describe_result([first, changed, later], 2) == "2 of 11 free image tokens changed"
+    again = replace(make_step(1, (1, 2), (5, 6), info={"image": info(0.5, 5, 11)}), moved=("image",))
+    assert describe_step(replace(again, tokens_by_updates={"image": 0})) == NOTHING_CHANGED
+    assert describe_step(replace(again, tokens_by_updates={"image": 2})) == "2 of 11 free image tokens changed"

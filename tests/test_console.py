@@ -100,6 +100,8 @@ def test_a_search_says_at_each_step_and_at_its_end_what_changed(milr: Call, tmp_
     code, out, _ = milr("generate", "a star", *flags, "--learning-rate", 3)
     assert code == 0 and re.search(r"step  1 .* free text tokens? and \d+ of \d+ free image tokens? changed\n", out)
     assert re.search(r"change   \d+ of \d+ free text tokens", out)
+    code, out, _ = milr("generate", "a star", *flags[:-1], "alt", "--learning-rate", 3, "--schedule", "alt")
+    assert re.search(r"step  2 .* free text tokens?( and .*)? changed\n", out), "the changed text is still in force"
     flags = (*flags[:-1], "small", "--schedule", "text", "--learning-rate", 0.00001)
     code, out, _ = milr("generate", "a star", *flags)
     assert len(re.findall("step  [12] .*drawn again, nothing changed\n", out)) == 2

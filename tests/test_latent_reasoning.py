@@ -13,15 +13,20 @@ from torch import Tensor
 from algorithm import KEY, PROMPT, SCALE, Slow, Trajectory, drawn, settings, trajectory, up_to_end
 from milr.base import StudioFace
 from milr.engine.search import search
+from milr.latent.released import Quirks
 from milr.latent.schedules import SCHEDULES
 from milr.latent.update import policy_gradient
 from milr.methods.latent_reasoning import latent_reasoning
+from milr.methods.random_walk import random_update
 from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.policy import surprise
+from milr.presets import PRESETS
 from milr.templates import drawing
 from milr.types import Cost, DrawRequest, Key, Modality, Outcome, Prompt, ReasonRequest, Step
 from scripted import Recording, Scripted
+
+RELEASE = Quirks(**PRESETS["released"]["quirks"])
 
 
 def outcome(model: JanusModel, method: Any, *scores: float | None, prompt: Prompt = PROMPT, key: Key = KEY) -> Outcome:
@@ -123,8 +128,8 @@ def test_the_drawing_content_is_rebuilt_from_the_new_text(tiny: JanusModel) -> N
     assert len({draw.text for draw in result.studio.draws}) > 1
 
 
-def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, monkeypatch: Any) -> None:
-    """Place 1 of the prefix speaks the end once its latents have moved, and nothing else afterwards."""
+def end_at_position_1(tiny: JanusModel, monkeypatch: Any) -> None:
+    """Position 1 of the prefix speaks the end once its latents have moved, and nothing else afterwards."""
     logits = tiny.text_logits
     start: list[Tensor] = []
 
@@ -136,6 +141,10 @@ def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, 
         return scores + bonus
 
     monkeypatch.setattr(tiny, "text_logits", ending)
+
+
+def test_an_end_of_text_inside_the_prefix_ends_the_text_there(tiny: JanusModel, monkeypatch: Any) -> None:
+    end_at_position_1(tiny, monkeypatch)
     result = trajectory(tiny, settings("joint", learning_rate=1e-6, steps=2), 0.25)
     first, ended, again = result.texts()
     assert ended == (first[0], tiny.end_of_text)
@@ -382,25 +391,95 @@ def test_a_supplied_text_that_stays_is_no_surprise(tiny: JanusModel) -> None:
     assert result.steps[1].info["text"].surprise == 0
 
 
-@pytest.mark.parametrize("schedule", ["image", "joint"])
-def test_the_updates_count_for_what_a_frozen_run_does_not_draw(tiny: JanusModel, schedule: str) -> None:
-    moved = trajectory(tiny, settings(schedule, learning_rate=2.0), 0.25)
-    frozen = trajectory(tiny, settings(schedule, learning_rate=0.0), 0.25)
-    counts = []
-    for index in range(1, 5):
-        info, still = moved.steps[index].info["image"], frozen.steps[index].info["image"]
-        pairs = list(zip(moved.images()[index], frozen.images()[index], strict=True))[: info.free_tokens]
-        counts.append(sum(ours != theirs for ours, theirs in pairs))
-        assert info.tokens_by_updates == counts[-1] and still.tokens_by_updates == 0
-    assert any(counts) and any(step.info["image"].tokens_changed for step in frozen.steps[1:])
+# How many tokens the updates changed
 
 
-def test_text_tokens_count_against_the_first_text(tiny: JanusModel) -> None:
-    result = trajectory(tiny, settings("text", learning_rate=2.0, text_ratio=0.5), 0.25)
-    first = result.texts()[0]
-    for step, text in zip(result.steps[1:], result.texts()[1:], strict=True):
-        free = step.info["text"].free_tokens
-        before, after = first[:free], text[:free]
-        expected = sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))
-        assert step.info["text"].tokens_by_updates == expected
-    assert result.steps[-1].info["text"].tokens_by_updates
+def differences(before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    return sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))
+
+
+def counts_by_comparison(moved: Trajectory, frozen: Trajectory) -> list[dict[Modality, int]]:
+    """The same counts from the tokens of two runs: of the first text, and of the frozen run's picture of each step."""
+    counts: list[dict[Modality, int]] = [{}]
+    for index in range(1, len(moved.steps)):
+        found: dict[Modality, int] = {}
+        for modality, state in moved.states[0].free.items():
+            free = len(state.latents)
+            tokens = Trajectory.texts if modality == "text" else Trajectory.images
+            found[modality] = differences(tokens(frozen)[index][:free], tokens(moved)[index][:free])
+        counts.append(found)
+    return counts
+
+
+def counts_of(result: Trajectory) -> list[dict[Modality, int]]:
+    return [dict(step.tokens_by_updates) for step in result.steps]
+
+
+@pytest.mark.parametrize("schedule", MOVED)
+def test_every_step_counts_what_the_updates_changed_in_each_free_modality(tiny: JanusModel, schedule: str) -> None:
+    moved = trajectory(tiny, settings(schedule, learning_rate=2.0, text_ratio=0.5), 0.25)
+    frozen = trajectory(tiny, settings(schedule, learning_rate=0.0, text_ratio=0.5), 0.25)
+    counts = counts_of(moved)
+    assert counts == counts_by_comparison(moved, frozen)
+    for modality in SCHEDULES[schedule].modalities:
+        assert any(count.get(modality) for count in counts), modality
+        assert all(count[modality] == 0 for count in counts_of(frozen)[1:])
+    if schedule == "image":  # its prefix was sampled again all the same
+        assert any(step.info["image"].tokens_changed for step in frozen.steps[1:])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rule": random_update, "learning_rate": 20.0}, {"quirks": RELEASE, "credit": "argmax"}],
+    ids=["random_walk", "released"],
+)  # fmt: skip
+@pytest.mark.parametrize("schedule", ["joint", "alt"])
+def test_other_rules_count_alike(tiny: JanusModel, schedule: str, changes: dict[str, Any]) -> None:
+    chosen = settings(schedule, **{"learning_rate": 2.0, "text_ratio": 0.5, **changes})
+    moved, frozen = trajectory(tiny, chosen, 0.25), trajectory(tiny, replace(chosen, learning_rate=0.0), 0.25)
+    counts = counts_of(moved)
+    assert counts == counts_by_comparison(moved, frozen)
+    assert all(any(count.get(modality) for count in counts) for modality in ("text", "image"))
+    assert counts_of(frozen)[1:] == [{"text": 0, "image": 0}] * 4
+
+
+@pytest.mark.parametrize(("schedule", "index"), [("alt", 2), ("t2v", 3)])
+def test_a_changed_text_counts_at_steps_that_move_the_image_alone(tiny: JanusModel, schedule: str, index: int) -> None:
+    steps = trajectory(tiny, settings(schedule, learning_rate=2.0), 0.25).steps
+    assert steps[index].moved == ("image",) and "text" not in steps[index].info
+    assert steps[index].tokens_by_updates["text"] == steps[index - 1].tokens_by_updates["text"] > 0
+    assert steps[1].moved == ("text",) and steps[1].tokens_by_updates["image"] == 0  # no update of the image yet
+
+
+def test_an_image_that_moved_before_counts_at_a_step_that_moves_the_text_alone(tiny: JanusModel) -> None:
+    moved, frozen = (trajectory(tiny, settings("alt", learning_rate=rate), 0.25) for rate in (4.0, 0.0))
+    assert moved.steps[3].moved == ("text",)
+    assert moved.steps[3].tokens_by_updates["image"] == counts_by_comparison(moved, frozen)[3]["image"] > 0
+
+
+def test_after_an_unscored_picture_the_counts_are_those_of_the_latents_as_they_are(tiny: JanusModel) -> None:
+    chosen = settings("joint", steps=4, learning_rate=4.0, image_ratio=0.5)
+    moved = trajectory(tiny, chosen, 0.25, None, None, 0.25)
+    frozen = trajectory(tiny, replace(chosen, learning_rate=0.0), 0.25)
+    assert [step.moved for step in moved.steps[1:4]] == [("text", "image"), (), ()]
+    counts = counts_of(moved)
+    assert counts == counts_by_comparison(moved, frozen)
+    assert counts[1]["text"] == counts[2]["text"] == counts[3]["text"] > 0
+    assert counts[2]["image"] > 0 and counts[3]["image"] > 0
+
+
+def test_before_any_update_nothing_is_counted(tiny: JanusModel) -> None:
+    result = trajectory(tiny, settings("joint", steps=2, learning_rate=2.0), None, None, 0.25)
+    assert counts_of(result) == [{}, {"text": 0, "image": 0}, {"text": 0, "image": 0}]
+
+
+def test_a_text_that_ends_inside_its_prefix_counts_what_it_lost(tiny: JanusModel, monkeypatch: Any) -> None:
+    end_at_position_1(tiny, monkeypatch)
+    steps = trajectory(tiny, settings("alt", learning_rate=1e-6, steps=3), 0.25).steps
+    assert [step.tokens_by_updates["text"] for step in steps[1:]] == [6, 6, 6]  # one differs, five are gone
+    assert steps[3].info["text"].tokens_changed == 0
+
+
+def test_a_step_sums_its_counts(tiny: JanusModel) -> None:
+    step = replace(trajectory(tiny, settings(steps=1), 0.25).steps[1], tokens_by_updates={"text": 2, "image": 3})
+    assert step.num_tokens_by_updates == 5 and "5 tokens changed by updates" in repr(step)
+    assert "changed" not in repr(replace(step, tokens_by_updates={"text": 0}))

@@ -319,6 +319,18 @@ def test_each_sample_says_what_the_updates_changed(tmp_path):
     assert "The text changed in 100 % of 1 update step" in text
 
 
+def test_a_changed_text_is_named_at_steps_that_move_the_image_alone(tmp_path):
+    text = step(1, 0.2, "a moon", text_changed=True, tokens_by_updates={"text": 3, "image": 0})
+    image = {"image": ModalityInfo(-0.5, 2.0, 0.1, 0.25, 5, 11)}
+    drawn = step(2, 0.9, "a moon", moved=False, info=image, tokens_by_updates={"text": 3, "image": 2})
+    again = step(3, 0.1, "a moon", moved=False, tokens_by_updates={"text": 3, "image": 2})
+    steps = (step(0, 0.1), text, replace(drawn, moved=("image",)), again)
+    page = visible(report(tmp_path, outcome(steps=steps)))
+    both = "3 of 4 free text tokens and 2 of 11 free image tokens changed"
+    assert f"Returned picture: {both}." in page and page.count(f"{both} ") == 3  # under the title, and steps 2 and 3
+    assert "where the latents without any update give another one" in page and "by chance alone" not in page
+
+
 def test_frozen_is_shown_as_drawn_again(tmp_path):
     unmoved = ModalityInfo(-0.5, 2.0, 0.0, 0.0, 1, 4)
     frozen = step(1, 0.9, ids=(5, 6), info={"text": replace(unmoved, tokens_changed=0), "image": unmoved})

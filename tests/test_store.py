@@ -15,6 +15,7 @@ from PIL import Image
 from milr.runs.config import RunConfig, describe_differences, prompts_digest
 from milr.runs.store import RunStore, name_of, read_run
 from milr.types import Cost, ModalityInfo, Prompt, Score, UsageError
+from milr.workflows.stored import load_run
 from outcomes import GREEN, RED, config, outcome, picture, step
 
 
@@ -121,6 +122,16 @@ def test_names_differ_where_prompts_or_samples_differ():
 
 
 # --- records
+
+
+def test_the_counts_of_updates_come_back_from_disk(store):
+    counts = [{}, {"text": 3, "image": 0}, {"text": 3, "image": 2}]
+    steps = tuple(step(index, 0.5, tokens_by_updates=count) for index, count in enumerate(counts))
+    store.write(outcome(steps=steps))
+    run = load_run(store.folder)
+    (restored,) = run.outcomes
+    assert [each.tokens_by_updates for each in restored.steps] == counts
+    assert list(run.to_pandas()["tokens_by_updates"]) == [0, 3, 5]
 
 
 def test_round_trip(store):

@@ -206,9 +206,7 @@ class ModalityInfo:
 
     `distance` is the rms of z - z0 over the free latents; `surprise` is `policy.surprise` of the new tokens under the
     untouched latents, in nats per token (None: not measured). `tokens_changed` counts the free tokens that differ from
-    the rollout before; image tokens are sampled, so some do without any update. `tokens_by_updates` counts those that
-    differ from what the untouched latents give at this step with the same noise: what all updates so far have changed
-    (None: not measured).
+    the rollout before; image tokens are sampled, so some do without any update.
     """
 
     loss: float
@@ -218,12 +216,16 @@ class ModalityInfo:
     tokens_changed: int
     free_tokens: int
     surprise: float | None = None
-    tokens_by_updates: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
 class Step:
-    """One rollout with its score, what moved to reach it, and what it cost. Index 0 is the untouched first rollout."""
+    """One rollout with its score, what moved to reach it, and what it cost. Index 0 is the untouched first rollout.
+
+    `tokens_by_updates` counts by modality the free tokens that differ from what the latents without any update give at
+    this step with the same noise: what all updates so far have changed, whether or not this step made one. It has an
+    entry for each free modality of a step after the first, and is empty where the method does not count.
+    """
 
     index: int
     rollout: Rollout
@@ -233,14 +235,15 @@ class Step:
     text_changed: bool = False
     repetition: float = 0.0
     cost: Cost = field(default_factory=Cost)
+    tokens_by_updates: Mapping[Modality, int] = field(default_factory=dict)
 
     @property
-    def tokens_by_updates(self) -> int:
+    def num_tokens_by_updates(self) -> int:
         """How many free tokens, of text and image, are others than without any update; 0: the step only drew again."""
-        return sum(info.tokens_by_updates or 0 for info in self.info.values())
+        return sum(self.tokens_by_updates.values())
 
     def __repr__(self) -> str:
-        changed = f", {self.tokens_by_updates} tokens changed by updates" if self.tokens_by_updates else ""
+        changed = f", {self.num_tokens_by_updates} tokens changed by updates" if self.num_tokens_by_updates else ""
         return f"<Step {self.index}: score {_number(self.score.value)}{changed}>"
 
     def _repr_html_(self) -> str:

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from milr.cli.console import FINISHED, format_score
-from milr.report.changes import describe_step
-from milr.types import Key, Prompt, Step
+from milr.report.changes import count_free, describe_step
+from milr.types import Key, Modality, Prompt, Step
 
 if TYPE_CHECKING:
     from milr.runs.runner import Event
@@ -30,6 +30,7 @@ class Progress:
         self.total = len(prepared.prompts) * prepared.options.samples
         self.single = self.total == 1 and not title
         self._last_text: str | None = None
+        self._num_free: dict[Modality, int] = {}
         self._pictures = 0
         self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                         TimeRemainingColumn(), console=console, disable=self.single)  # fmt: skip
@@ -57,7 +58,8 @@ class Progress:
             self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
             return
         text = step.rollout.visualisation.text if step.rollout.visualisation else ""
-        change = describe_step(step)
+        self._num_free |= count_free([step])
+        change = describe_step(step, self._num_free)
         self.console.print(f"step {step.index:2d}  score {format_score(step.score)}  {change}")
         if text and text != self._last_text:
             self.console.print(f"         {changed_words(self._last_text, text)}", soft_wrap=True, markup=True)

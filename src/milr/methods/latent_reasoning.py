@@ -70,22 +70,27 @@ class Settings:
 class _State:
     """What a step hands to the next: the text t, the first image v, the free latents z by modality, and the last score.
 
-    `text` None: pictures are drawn from the bare prompt.
+    `text` None: pictures are drawn from the bare prompt. `tokens_by_updates` are those of the last step, or 0.
     """
 
     text: TextTrace | None
     image: ImageTrace
     free: Mapping[Modality, LatentState]
     score: Score
+    tokens_by_updates: Mapping[Modality, int]
 
 
 @dataclass(frozen=True)
 class _Move:
-    """The free latents of one modality after a step, the prefix that they gave, and what an update did (None: none)."""
+    """The free latents of one modality after a step, the prefix that they gave, and what an update did (None: none).
+
+    `tokens_by_updates` counts the tokens of the prefix that differ from those of the latents without any update.
+    """
 
     latents: LatentState
     prefix: Prefix
     info: ModalityInfo | None
+    tokens_by_updates: int
 
 
 def latent_reasoning(settings: Settings) -> Method:
@@ -119,7 +124,8 @@ class _Algorithm:
         text = await self._first_text()
         num_latents = self._free_tokens("image", self.model.image_tokens)
         rollout, score = await self._draw(text, 0, NO_PREFIX, num_latents)
-        state = _State(text, rollout.image, self._free_latents(text, rollout.image), score)
+        free = self._free_latents(text, rollout.image)
+        state = _State(text, rollout.image, free, score, dict.fromkeys(free, 0))
         return state, make_step(0, rollout, score, written=text)
 
     def steps(self, state: _State) -> int:
@@ -131,20 +137,22 @@ class _Algorithm:
         """Equation 6 for the modalities that the schedule names, and the rollout that the moved latents give."""
         moved = self._moved(state, index)
         free, info = dict(state.free), dict[Modality, ModalityInfo | None]()
+        tokens_by_updates = dict(state.tokens_by_updates)  # a text that does not move stays in force with its count
         text = new_text = state.text
         image_prefix = NO_PREFIX
         if "text" in moved and text is not None:
             move: _Move = await self.studio.compute(lambda: self._move_text(text, state, index))
-            free["text"], info["text"] = move.latents, move.info
+            free["text"], info["text"], tokens_by_updates["text"] = move.latents, move.info, move.tokens_by_updates
             new_text = await self._continue_text(text, move, index)
         if "image" in free:
             move = await self.studio.compute(lambda: self._move_image(state, index, "image" in moved))
-            free["image"], info["image"], image_prefix = move.latents, move.info, move.prefix
+            free["image"], info["image"], tokens_by_updates["image"] = move.latents, move.info, move.tokens_by_updates
+            image_prefix = move.prefix
         rollout, score = await self._draw(new_text, index, image_prefix)
         step = make_step(index, rollout, score, written=None if new_text is text else new_text, moved=moved,
                          info={modality: value for modality, value in info.items() if value},
-                         text_changed=_ids(new_text) != _ids(text))  # fmt: skip
-        return _State(new_text, state.image, free, score), step
+                         text_changed=_ids(new_text) != _ids(text), tokens_by_updates=tokens_by_updates)  # fmt: skip
+        return _State(new_text, state.image, free, score, tokens_by_updates), step
 
     def _moved(self, state: _State, index: int) -> tuple[Modality, ...]:
         """The modalities that the schedule names and that have free latents; none after an unscored picture."""
@@ -234,13 +242,12 @@ class _Algorithm:
     def _executed(self, modality: Modality, moved: LatentState, info: ModalityInfo | None, prefix: Prefix,
                   logits: Logits, *, untouched: tuple[int, ...]) -> _Move:  # fmt: skip
         """Record the prefix with the latents that gave it, and what it changed with the update's info; `untouched` is
-        what the latents would give without any update."""
+        what the latents would give without any update, and the tokens that differ from it are counted."""
         latents, tokens_changed = execute(moved, prefix.ids)
         if info:
             excess = self._surprise(modality, moved, logits, prefix.ids)
-            info = replace(info, tokens_changed=tokens_changed, surprise=excess,
-                           tokens_by_updates=count_differences(untouched, prefix.ids))  # fmt: skip
-        return _Move(latents, prefix, info)
+            info = replace(info, tokens_changed=tokens_changed, surprise=excess)
+        return _Move(latents, prefix, info, count_differences(untouched, prefix.ids))
 
     def _surprise(self, modality: Modality, latents: LatentState, logits: Logits, ids: tuple[int, ...]) -> float:
         """`policy.surprise` of the prefix under the latents before any update."""

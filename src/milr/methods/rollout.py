@@ -20,7 +20,8 @@ async def draw_and_score(
 
 def make_step(index: int, rollout: Rollout, score: Score, *, written: TextTrace | None = None,
               moved: tuple[Modality, ...] = (), info: Mapping[Modality, ModalityInfo] | None = None,
-              text_changed: bool = False) -> Step:  # fmt: skip
+              text_changed: bool = False, tokens_by_updates: Mapping[Modality, int] | None = None,
+              ) -> Step:  # fmt: skip
     """A step with its cost; `written` is the visualisation decoded at this step, if one was."""
     text, image = rollout.visualisation, rollout.image
     cost = Cost(
@@ -30,4 +31,5 @@ def make_step(index: int, rollout: Rollout, score: Score, *, written: TextTrace 
         model_seconds=image.seconds + (written.seconds if written else 0.0),
         reward_seconds=score.seconds,
     )
-    return Step(index, rollout, score, moved, info or {}, text_changed, repetition(text.ids) if text else 0.0, cost)
+    repeated = repetition(text.ids) if text else 0.0
+    return Step(index, rollout, score, moved, info or {}, text_changed, repeated, cost, tokens_by_updates or {})

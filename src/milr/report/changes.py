@@ -1,7 +1,8 @@
 """Sentences about what updates changed: which latents moved, which tokens and words are new. Loads no heavy module.
 
-Latents have moved where an update had a norm above zero, so `frozen` (learning rate 0) moves none, although its image
-prefix is sampled again at every step.
+Tokens are compared with those that the latents without any update give at the same step with the same noise, so that
+image tokens that were only sampled again do not count, and a changed text counts for as long as it is in force.
+Latents have moved where an update had a norm above zero, so `frozen` (learning rate 0) moves none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from milr.types import Modality, ModalityInfo, Step
+from milr.types import Modality, Step
 
 if TYPE_CHECKING:
     from milr.runs.records import StepRecord
@@ -48,63 +49,36 @@ def _count_tokens(modality: Modality, changed: int, free: int | None) -> str:
     return f"{counts} {modality} token{'' if (free or changed) == 1 else 's'}"
 
 
-def describe_step(step: Step | StepRecord) -> str:
-    """What a step changed, compared with the step before it; step 0 is the "first picture"."""
+def describe_step(step: Step | StepRecord, num_free: Mapping[Modality, int] | None = None) -> str:
+    """What all updates up to a step changed, against latents without any update; step 0 is the "first picture".
+
+    `num_free` is `count_free` of the steps so far (None: of this step). Where the method or an older record does not
+    count by updates, the tokens are compared with those of the step before.
+    """
     if step.index == 0:
         return "first picture"
-    return describe_changes(
-        moved_latents(step),
-        {modality: _tokens_changed(modality, info) for modality, info in step.info.items()},
-        step.text_changed,
-        free_tokens={modality: info.free_tokens for modality, info in step.info.items()},
-    )
+    free = count_free([step]) if num_free is None else num_free
+    if step.tokens_by_updates:
+        return describe_changes(step.tokens_by_updates, step.tokens_by_updates, False, free_tokens=free)
+    changed = {modality: info.tokens_changed for modality, info in step.info.items()}
+    return describe_changes(moved_latents(step), changed, step.text_changed, free_tokens=free)
 
 
 def describe_result(steps: Sequence[Step] | Sequence[StepRecord], returned: int) -> str:
-    """What all updates up to the returned step changed, compared with the first picture."""
+    """The description of the returned step, which is a position in `steps`."""
     if returned == 0:
         return "the first picture was kept"
-    first, result = steps[0], steps[returned]
-    updates = steps[1 : returned + 1]
-    info = {modality: info for step in updates for modality, info in step.info.items()}  # the last of each
-    return describe_changes(
-        {modality for step in updates for modality in moved_latents(step)},
-        {modality: _tokens_changed_since(first, result, modality, last) for modality, last in info.items()},
-        token_ids(first, "text") != token_ids(result, "text"),
-        free_tokens={modality: last.free_tokens for modality, last in info.items()},
-    )
+    return describe_step(steps[returned], count_free(steps[: returned + 1]))
+
+
+def count_free(steps: Sequence[Step | StepRecord]) -> dict[Modality, int]:
+    """The number of free tokens of each modality that has moved in `steps`; the others are not recorded."""
+    return {modality: info.free_tokens for step in steps for modality, info in step.info.items()}
 
 
 def moved_latents(step: Step | StepRecord) -> tuple[Modality, ...]:
     """The modalities whose latents moved: those with an update above zero, or with no numbers of their update."""
     return tuple(name for name in step.moved if name not in step.info or step.info[name].update_norm != 0)
-
-
-def token_ids(step: Step | StepRecord, modality: Modality) -> tuple[int, ...]:
-    """The token ids of the visualisation (none: ()) or of the image."""
-    if not isinstance(step, Step):
-        return step.text_ids if modality == "text" else step.image_ids
-    if modality == "image":
-        return step.rollout.image.ids
-    return step.rollout.visualisation.ids if step.rollout.visualisation else ()
-
-
-def _tokens_changed(modality: Modality, info: ModalityInfo) -> int:
-    """The tokens that updates changed at this step: of the text those that differ from the step before.
-
-    Image tokens are sampled anew at every step: those count that differ from what latents without any update give with
-    the same noise, which older records do not say.
-    """
-    return info.tokens_changed if modality == "text" or info.tokens_by_updates is None else info.tokens_by_updates
-
-
-def _tokens_changed_since(first: Step | StepRecord, result: Step | StepRecord, modality: Modality,
-                          info: ModalityInfo) -> int:  # fmt: skip
-    """The free tokens of `result` that updates changed; `info` is that of the modality's last update."""
-    if modality == "image":
-        return _tokens_changed(modality, info)
-    before, after = (token_ids(step, modality)[: info.free_tokens] for step in (first, result))
-    return sum(a != b for a, b in zip(before, after, strict=False)) + abs(len(before) - len(after))
 
 
 class WordChange(NamedTuple):

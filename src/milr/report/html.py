@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from milr.report import words
-from milr.report.changes import WordChange, describe_result, describe_step, moved_latents, word_diff
+from milr.report.changes import WordChange, count_free, describe_result, describe_step, moved_latents, word_diff
 from milr.report.failures import failure_marks, looks_hacked
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.judges import judge_of
@@ -119,6 +119,7 @@ def render(folder: Path, run: Run, records: Sequence[Record], *, summary: Summar
         settings=_settings(run),
         planned=run.config.prompt_count * run.config.samples,
         overview=_overview(records),
+        counted=any(step.tokens_by_updates for record in records for step in record.steps),
         words=words,
         full=FULL,
         unfold=len(samples) <= OPEN,
@@ -194,7 +195,7 @@ def _step_view(folder: Path, record: Record, index: int, *, previous: str | None
     return StepView(
         title=f"Step {step.index}",
         score=words.number(step.score),
-        change=describe_step(step),
+        change=describe_step(step, count_free(record.steps[: index + 1])),
         facts=_facts(step),
         marks=tuple(failure_marks(step)),
         returned=index == record.returned,

@@ -26,7 +26,7 @@ class StepRecord(BaseModel):
     """One step of a sample. `picture` is a path relative to the run's folder.
 
     `judged` is the report metric's score of the picture (None: it was not asked). `visualisation` None: the picture was
-    drawn from the bare prompt.
+    drawn from the bare prompt. `tokens_by_updates` {}: not counted, as in records of older versions.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -40,6 +40,7 @@ class StepRecord(BaseModel):
     image_ids: tuple[int, ...] = ()
     moved: tuple[Modality, ...] = ()
     info: dict[Modality, ModalityInfo] = {}
+    tokens_by_updates: dict[Modality, int] = {}
     text_changed: bool = False
     repetition: float = 0.0
     text_near_ties: tuple[int, ...] = ()
@@ -118,6 +119,7 @@ def _to_step_record(step: Step, picture: str, judged: Score | None) -> StepRecor
         image_ids=step.rollout.image.ids,
         moved=step.moved,
         info=dict(step.info),
+        tokens_by_updates=dict(step.tokens_by_updates),
         text_changed=step.text_changed,
         repetition=step.repetition,
         text_near_ties=text.near_ties,

@@ -71,7 +71,7 @@ def _rows(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
             "sample": outcome.key.sample, "seed": outcome.key.seed, "step": step.index, "score": step.score.value,
             "judged": outcome.judged[index].value if index in outcome.judged else None,
             "returned": index == outcome.returned, "text_changed": step.text_changed,
-            "tokens_by_updates": step.tokens_by_updates,
+            "tokens_by_updates": step.num_tokens_by_updates,
             "visualisation": step.rollout.visualisation.text if step.rollout.visualisation else None,
             "picture": str(pictures / f"{index:03d}.png"), "stop": outcome.stop,
             "token_steps": step.cost.token_steps, "reward_calls": step.cost.reward_calls,
@@ -103,4 +103,5 @@ def _restore_step(step: StepRecord, folder: Path) -> Step:
                                                              near_ties=step.text_near_ties)  # fmt: skip
     rollout = Rollout(text, ImageTrace(step.image_ids, near_ties=step.image_near_ties), picture)
     score = Score(step.score, step.parts, step.reason, step.cost.reward_calls, step.cost.reward_seconds)
-    return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost)
+    return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost,
+                step.tokens_by_updates)  # fmt: skip
