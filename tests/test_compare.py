@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from milr.catalog.models import MODELS
 from milr.report.changes import NOTHING_CHANGED
 from milr.report.compare.comparison import compare, compare_runs, stopped_after
 from milr.report.compare.export import to_csv, to_json
@@ -23,6 +24,7 @@ from milr.report.compare.scores import rank_rows
 from milr.report.compare.tables import main_table, memory, p_value, terminal_rows, updates_table
 from milr.report.compare.updates import UpdateCounts
 from milr.report.figures import Line, budget_curves
+from milr.report.methods import PAPER_MODELS, other_model
 from milr.report.quoted import quotation, quoted_rows
 from milr.report.statistics import Interval, wilson
 from milr.runs.store import RunStore
@@ -203,10 +205,24 @@ def test_differences_that_change_no_score_are_notes(two, tmp_path):
     assert "latent_reasoning 8; frozen 16." in notes
     assert (
         "Rows were allowed different numbers of pictures (1, 21)" in notes
-        and "nano is not a model of the paper" in notes
+        and "nano is not known to be a model of the paper" in notes
     )
     assert "Machines differ" not in notes
     assert not any("Package" in note or "flight" in note for note in compare_runs(two).notes)
+
+
+@pytest.mark.parametrize("model", PAPER_MODELS)
+def test_the_papers_models_are_those_of_the_catalogue_and_bring_no_sentence(model):
+    assert model in MODELS and other_model(config(model=model)) == ""
+
+
+@pytest.mark.parametrize(
+    "model", ["nano", "Janus-Pro-7B", "my-Janus-Pro-7B", "deepseek-community/Janus-Pro-7B/", "someone/Janus-Pro-1B"]
+)
+def test_any_other_name_or_folder_is_not_known_to_be_a_model_of_the_paper(model):
+    sentence = "is not known to be a model of the paper (Janus-Pro-7B, Janus-Pro-1B), whose figures are of those."
+    assert other_model(config(model=model)) == f"{model} {sentence}"
+    assert other_model(config(model=model, command="score")) == ""
 
 
 # Numbers

@@ -50,7 +50,7 @@ def fields_of(kind: type) -> list[str]:
 # Fields
 
 
-STORED = (run_file.Run, run_file.SessionEntry, RunConfig, records.Record, records.StepRecord, records.Judgement,
+STORED = (run_file.RunFile, run_file.WorkPeriod, RunConfig, records.Record, records.StepRecord, records.Judgement,
           ModalityInfo, Prompt, Cost)  # fmt: skip
 PRINTED = (Scores, Gain, compared.RowResult, compared.ScopeScores, compared.MeanScore, compared.Difference,
            compared.MeanCost, compared.CurvePoint, compared.Example, compared.ExamplePicture,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ NEVER = {
 }
 ROOMS = set(FLOOR) | set(NEVER)
 AT_THE_TOP = {"types.py", "base.py", "policy.py", "randomness.py", "templates.py", "options.py", "presets.py"}
+MAY_NAME_NANO = ("models/", "shapes/", "catalog/")
 PRINTERS: set[str] = set()  # the command line prints by typer and rich
 
 
@@ -143,6 +145,55 @@ def test_no_foreign_code_and_no_pickles(file: str) -> None:
         {"pickle"} if file == "engine/process_pool.py" else set()
     )  # between a process and those that it started: no file, no net
     assert not modules & {"pickle", "dill", "shelve", "marshal"} - own
+
+
+# Who asks for the embedded model by its name
+
+
+def asks_for_nano(module: ast.Module) -> list[str]:
+    """The comparisons, keys of dictionaries, patterns and startswith or endswith that hold a string that names nano."""
+    return [ast.unparse(node) for node in ast.walk(module) if any(map(names_nano, compared_parts(node)))]
+
+
+def compared_parts(node: ast.AST) -> list[ast.AST]:
+    """What a node compares, or looks up, in a way that depends on a string."""
+    match node:
+        case ast.Compare():
+            return [node.left, *node.comparators]
+        case ast.Dict():
+            return [key for key in node.keys if key]
+        case ast.Subscript():
+            return [node.slice]
+        case ast.MatchValue():
+            return [node.value]
+        case ast.Call(func=ast.Attribute(attr="startswith" | "endswith" | "get")):
+            return [node.func, *node.args]
+    return []
+
+
+def names_nano(part: ast.AST) -> bool:
+    strings = [node.value for node in ast.walk(part) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return any(re.search(r"(?<![a-z])nano(?![a-z])", string, re.IGNORECASE) for string in strings)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(MAY_NAME_NANO)])
+def test_only_models_world_and_catalogue_ask_for_nano(file: str) -> None:
+    assert asks_for_nano(tree(file)) == [], "ask the model what it can do, not for its name"
+
+
+@pytest.mark.parametrize("code", [
+    'model.name == "nano"', '"nano" != name', 'name in ("janus", "nano")', '"nano" in name', '{"nano": 1}[name]',
+    'name.startswith("nano")', 'path.endswith(("/nano", "/janus"))', 'judges["nano"]', 'judges.get("nano")',
+    'match name:\n    case "janus" | "nano":\n        pass',
+])  # fmt: skip
+def test_a_question_for_nano_would_be_seen(code: str) -> None:
+    assert asks_for_nano(ast.parse(code))
+
+
+@pytest.mark.parametrize("code", ['model = "nano"', 'load("nano")', 'unit == "nanoseconds"', '{name: "nano"}',
+                                  'seconds == 1  # nano'])  # fmt: skip
+def test_a_default_and_a_sentence_are_no_questions_for_nano(code: str) -> None:
+    assert asks_for_nano(ast.parse(code)) == []
 
 
 # What loads torch

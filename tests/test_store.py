@@ -299,11 +299,11 @@ def test_the_same_configuration_resumes_and_keeps_run_json(store):
     assert (store.folder / "run.json").read_bytes() == before
 
 
-def test_another_machine_adds_a_session_entry(store, monkeypatch):
+def test_another_machine_adds_a_work_period(store, monkeypatch):
     store.close()
     monkeypatch.setattr("milr.runs.run_file.platform.platform", lambda: "another system")
     RunStore(store.folder).open(config()).close()
-    systems = [entry.machine["system"] for entry in read_run(store.folder).sittings]
+    systems = [period.machine["system"] for period in read_run(store.folder).sittings]
     assert len(systems) == 2 and systems[1] == "another system"
 
 

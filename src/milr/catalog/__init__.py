@@ -71,20 +71,20 @@ def check_part(kind: str, name: str) -> None:
         for inner in parse(name.partition(":")[2]):
             check_part(kind, inner)
     elif not is_file_part(name):
-        known = name.partition(":")[0] if kind == "rewards" else name
-        one_of(kind[:-1], known, list(menu(kind)))
+        base_name = name.partition(":")[0] if kind == "rewards" else name
+        one_of(kind[:-1], base_name, list(menu(kind)))
 
 
 def make_model(name: str, **settings: Any) -> UnifiedModel:
     """A model by name, folder, hub name, or path/to/file.py:name."""
     if is_file_part(name):
-        made: UnifiedModel = call(name, from_file(name), **settings)
-        return made
+        model: UnifiedModel = call(name, from_file(name), **settings)
+        return model
     part = menu("models").get(name)
     if part is None and "/" not in name and not Path(name).exists():
         one_of("model", name, list(menu("models")))
-    loaded: UnifiedModel = part.make(**settings) if part else hub(name)(**settings)
-    return loaded
+    model = part.make(**settings) if part else hub(name)(**settings)
+    return model
 
 
 def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Reward:
@@ -99,13 +99,13 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
         return ByPromptReward(informed, general)
     if is_file_part(name) and not name.startswith("weighted:"):
         return as_reward(from_file(name), name)
-    known, _, argument = name.partition(":")
-    factory = menu("rewards")[one_of("reward", known, list(menu("rewards")))].make
-    if argument and known not in ("noisy", "self", "weighted"):
-        raise UsageError(f"the reward {known} takes nothing after a colon; write {known}.")
+    base_name, _, argument = name.partition(":")
+    factory = menu("rewards")[one_of("reward", base_name, list(menu("rewards")))].make
+    if argument and base_name not in ("noisy", "self", "weighted"):
+        raise UsageError(f"the reward {base_name} takes nothing after a colon; write {base_name}.")
     request = RewardRequest(model, options, argument, lambda other: make_reward(other, model, options))
-    made: Reward = factory(request) if known in REWARDS else factory(model)
-    return made
+    reward: Reward = factory(request) if base_name in REWARDS else factory(model)
+    return reward
 
 
 def method_code(name: str, factory: Any = None) -> str:
@@ -133,26 +133,26 @@ def world_needed(judge: Reward) -> World | None:
 def make_benchmark(name: str, **settings: Any) -> Benchmark:
     """A benchmark by name, or path/to/file.py:name; UsageError for a setting that it does not take."""
     if is_file_part(name):
-        made: Benchmark = call(name, from_file(name), **settings)
-        return made
+        benchmark: Benchmark = call(name, from_file(name), **settings)
+        return benchmark
     factory = menu("benchmarks")[one_of("benchmark", name, list(menu("benchmarks")))].make
     if name in BENCHMARKS:
-        strange = next((key for key in settings if key not in inspect.signature(factory).parameters), "")
-        if strange:
-            raise UsageError(f"the benchmark {name} takes no --{strange}.")
-    found: Benchmark = factory(**settings)
-    return found
+        unknown_setting = next((key for key in settings if key not in inspect.signature(factory).parameters), "")
+        if unknown_setting:
+            raise UsageError(f"the benchmark {name} takes no --{unknown_setting}.")
+    benchmark = factory(**settings)
+    return benchmark
 
 
 def make_method(name: str, settings: Mapping[str, Any], visualisation: str | None = None) -> Method:
     """A method by name, or path/to/file.py:name (a factory of settings and visualisation)."""
     if is_file_part(name):
-        made: Method = call(name, from_file(name), settings, visualisation)
-        if not callable(made) or inspect.iscoroutinefunction(made):
+        method: Method = call(name, from_file(name), settings, visualisation)
+        if not callable(method) or inspect.iscoroutinefunction(method):
             raise UsageError(
                 f"{name} makes no method; it must return an async generator function of studio, prompt, key."
             )
-        return made
-    found = menu("methods")[one_of("method", name, list(menu("methods")))]
-    method: Method = found.make(settings, visualisation)
+        return method
+    part = menu("methods")[one_of("method", name, list(menu("methods")))]
+    method = part.make(settings, visualisation)
     return method

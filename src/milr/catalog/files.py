@@ -44,8 +44,8 @@ def from_file(name: str) -> Any:
     except Exception as error:
         raise UsageError(f"{path} does not load: {type(error).__name__}: {error}.") from error
     if not hasattr(module, attribute):
-        known = [found for found in vars(module) if not found.startswith("_")]
-        raise UsageError(f"{path} has no {attribute!r}; {nearest_name(attribute, known)}")
+        public_names = [key for key in vars(module) if not key.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}; {nearest_name(attribute, public_names)}")
     return getattr(module, attribute)
 
 
@@ -59,18 +59,18 @@ def call(name: str, factory: Any, *arguments: Any, **settings: Any) -> Any:
         raise UsageError(f"{name} cannot be made: {type(error).__name__}: {error}.") from error
 
 
-def as_reward(found: Any, name: str) -> Reward:
+def as_reward(judge: Any, name: str) -> Reward:
     """A Reward, its class, or a plain function of picture and prompt, as a reward."""
-    if inspect.isclass(found) or (inspect.isfunction(found) and not inspect.signature(found).parameters):
-        found = call(name, found)
-    if hasattr(found, "score"):
-        absent = [field for field in ("name", "range", "threshold", "needs", "licence") if not hasattr(found, field)]
+    if inspect.isclass(judge) or (inspect.isfunction(judge) and not inspect.signature(judge).parameters):
+        judge = call(name, judge)
+    if hasattr(judge, "score"):
+        absent = [field for field in ("name", "range", "threshold", "needs", "licence") if not hasattr(judge, field)]
         if absent:
             raise UsageError(f"{name} is no whole reward; it lacks {', '.join(absent)} (see milr.base.Reward).")
-        reward: Reward = found
+        reward: Reward = judge
         return reward
-    if not callable(found) or inspect.iscoroutinefunction(found):
+    if not callable(judge) or inspect.iscoroutinefunction(judge):
         raise UsageError(f"{name} is no reward; it must be a Reward, or a plain function of picture and prompt.")
     from milr.rewards.function import FunctionReward
 
-    return FunctionReward(found, name)
+    return FunctionReward(judge, name)

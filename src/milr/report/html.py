@@ -20,7 +20,7 @@ from milr.report.page_template import render_template
 from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed
 from milr.report.summary import Summary, summarise, to_csv, to_json
 from milr.runs.config import display_name
-from milr.runs.store import Record, Run, RunStore, StepRecord, write_atomically
+from milr.runs.store import Record, RunFile, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
@@ -101,7 +101,7 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
     return page
 
 
-def render(folder: Path, run: Run, records: Sequence[Record], *, summary: Summary,
+def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary,
            on_progress: OnProgress | None = None) -> str:  # fmt: skip
     """The page as text; the samples are in the order of `records`."""
     samples = []
@@ -126,13 +126,13 @@ def render(folder: Path, run: Run, records: Sequence[Record], *, summary: Summar
     )
 
 
-def _settings(run: Run) -> list[tuple[str, str]]:
-    """Name and value of everything in the run's identity, then versions and machine of each session."""
+def _settings(run: RunFile) -> list[tuple[str, str]]:
+    """Name and value of everything in the run's identity, then versions and machine of each period of work."""
     identity = sorted(run.config.identity().items())
     settings = [(display_name(name), _display_value(value)) for name, value in identity if value not in ("", None)]
-    for session in run.sittings:
-        settings.append((f"versions, {session.started}", _display_value(session.versions)))
-        settings.append((f"machine, {session.started}", _display_value(session.machine)))
+    for period in run.sittings:
+        settings.append((f"versions, {period.started}", _display_value(period.versions)))
+        settings.append((f"machine, {period.started}", _display_value(period.machine)))
     return settings
 
 
@@ -149,7 +149,7 @@ def _overview(records: Sequence[Record]) -> Markup:
     return Markup(inline(first_against_best(records), "First against best score of each sample"))
 
 
-def _sample_view(folder: Path, run: Run, record: Record, *, index: int) -> SampleView:
+def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int) -> SampleView:
     side = LARGE if index < FULL else THUMBNAIL
     best = record.result if record.best is None else record.steps[record.best]
     caption = "Returned" if best is record.result else "Best"
@@ -171,7 +171,7 @@ def _picture_view(path: Path, caption: str, *, score: float | None, side: int) -
     return PictureView(caption, words.number(score), embed(path, side))
 
 
-def _curve(run: Run, record: Record) -> Markup:
+def _curve(run: RunFile, record: Record) -> Markup:
     threshold = run.config.threshold_of(record.prompt.category)
     return Markup(inline(score_curve(record, threshold=threshold), f"Score by step for {record.prompt.text}"))
 

@@ -15,7 +15,7 @@ EXPLANATIONS = {
     "redraw_sampled": "draws again and again, each time from a newly sampled visualisation",
     "pictures": "a folder of pictures, made by any tool",
 }
-PAPER_MODELS = ("Janus-Pro-7B", "Janus-Pro-1B")
+PAPER_MODELS = ("deepseek-community/Janus-Pro-7B", "deepseek-community/Janus-Pro-1B")  # as the catalogue names them
 BEST_OF_N, RESAMPLE = "keeps the best (Best-of-N)", "stops above the threshold (resample)"
 
 
@@ -28,7 +28,11 @@ def explain_method(config: RunConfig) -> str:
 
 
 def other_model(config: RunConfig) -> str:
-    """A sentence where the run's model is none of the paper's, whose figures it must not be held against; else ""."""
-    if config.command == "score" or config.model.rstrip("/").endswith(PAPER_MODELS):
+    """A sentence where the run's model is not known to be one of the paper's; "" elsewhere, and for scored pictures.
+
+    A folder or another name may hold other weights, so that only the names of the catalogue count.
+    """
+    if config.command == "score" or config.model in PAPER_MODELS:
         return ""
-    return f"{config.model} is not a model of the paper ({' and '.join(PAPER_MODELS)}), whose figures are of others."
+    names = ", ".join(name.rpartition("/")[2] for name in PAPER_MODELS)
+    return f"{config.model} is not known to be a model of the paper ({names}), whose figures are of those."

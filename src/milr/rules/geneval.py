@@ -196,7 +196,7 @@ def _position(clause: Mapping[str, Any], include: Sequence[Mapping[str, Any]], o
     if len(placed) < int(clause["count"]) or len(anchors) < int(anchor["count"]):
         missing = name if len(placed) < int(clause["count"]) else anchor["class"]
         return {"position": f"no {missing} to judge {name} {relation} {anchor['class']} by"}
-    holds = all(relation in relations(one, other) for one in placed for other in anchors)
+    holds = all(relation in relations(instance, other) for instance in placed for other in anchors)
     return {"position": "" if holds else f"expected {name} {relation} {anchor['class']}"}
 
 

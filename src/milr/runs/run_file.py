@@ -1,4 +1,4 @@
-"""run.json: the configuration of a run, and the sessions in which it was worked on."""
+"""run.json: the configuration of a run, and the periods of work on it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from milr.types import UsageError
 PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
 
 
-class SessionEntry(BaseModel):
-    """One entry of run.json's `sittings`: when and with what software and machine the run was worked on.
+class WorkPeriod(BaseModel):
+    """One entry of run.json's `sittings`: since when and with what software and machine the run was worked on.
 
-    Resuming adds an entry only where something other than the time differs from the last one. `in_flight` is the
+    Resuming adds a period only where something other than the time differs from the last one. `in_flight` is the
     largest number of samples in progress at once, `peak_memory` the process's peak in bytes (0: not known).
     """
 
@@ -36,7 +36,7 @@ class SessionEntry(BaseModel):
     peak_memory: int = 0
 
 
-class Run(BaseModel):
+class RunFile(BaseModel):
     """The content of run.json. `request` is a digest of what was asked for, by which a finished run is found again
     without its model ("": not known)."""
 
@@ -45,11 +45,11 @@ class Run(BaseModel):
     version: int = VERSION
     digest: str
     config: RunConfig
-    sittings: tuple[SessionEntry, ...] = ()
+    sittings: tuple[WorkPeriod, ...] = ()
     request: str = ""
 
 
-def read_run(folder: Path | str) -> Run:
+def read_run(folder: Path | str) -> RunFile:
     """The content of `folder`/run.json; UsageError, naming the file, when it is absent or damaged."""
     path = Path(folder) / "run.json"
     try:
@@ -59,7 +59,7 @@ def read_run(folder: Path | str) -> Run:
                          ) from None  # fmt: skip
     try:
         check_version(json.loads(content), path)
-        return Run.model_validate_json(content)
+        return RunFile.model_validate_json(content)
     except ValueError:
         raise UsageError(f"{path} is damaged: restore it, or choose another --out.") from None
 
@@ -72,18 +72,18 @@ def check_version(content: Any, path: Path) -> None:
                          "or choose another --out.")  # fmt: skip
 
 
-def same_environment(first: SessionEntry, second: SessionEntry) -> bool:
+def same_environment(first: WorkPeriod, second: WorkPeriod) -> bool:
     """Whether versions, machine and number in flight are the same."""
-    keys = [(entry.versions, entry.machine, entry.in_flight) for entry in (first, second)]
+    keys = [(period.versions, period.machine, period.in_flight) for period in (first, second)]
     return keys[0] == keys[1]
 
 
-def session_entry(in_flight: int) -> SessionEntry:
-    """The entry of a session that starts now in this process."""
+def current_work_period(in_flight: int) -> WorkPeriod:
+    """The period of work that starts now in this process."""
     versions = {"python": platform.python_version(), **{name: _package_version(name) for name in PACKAGES}}
     machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return SessionEntry(started=started, versions=versions, machine=machine, in_flight=in_flight)
+    return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight)
 
 
 def _package_version(package: str) -> str:

@@ -22,13 +22,13 @@ from pydantic import ValidationError
 from milr.runs.config import RunConfig, describe_differences
 from milr.runs.files import FolderLock, remove_leftovers, write_atomically
 from milr.runs.records import Judgement, Record, StepRecord, to_record
-from milr.runs.run_file import Run, SessionEntry, check_version, read_run, same_environment, session_entry
+from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
 from milr.types import Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Judgement", "Record", "Run", "RunConfig", "RunStore", "SessionEntry", "StepRecord", "name_of",
+__all__ = ["Judgement", "Record", "RunConfig", "RunFile", "RunStore", "StepRecord", "WorkPeriod", "name_of",
            "read_run", "write_atomically"]  # fmt: skip
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -46,7 +46,7 @@ class RunStore:
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
         `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
-        `request` to run.json (see `Run`).
+        `request` to run.json (see `RunFile`).
         """
         try:
             self._make_folders()
@@ -73,7 +73,7 @@ class RunStore:
                  trace: TracebackType | None) -> None:  # fmt: skip
         self.close()
 
-    def run(self) -> Run:
+    def run(self) -> RunFile:
         """The content of run.json; UsageError when the folder holds no run."""
         return read_run(self.folder)
 
@@ -123,20 +123,20 @@ class RunStore:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def _claim(self, config: RunConfig, in_flight: int, request: str) -> None:
-        """Write run.json, or check the existing one and add a session entry where the environment differs."""
-        path, entry = self.folder / "run.json", session_entry(in_flight)
+        """Write run.json, or check the existing one and add a period of work where the environment differs."""
+        path, period = self.folder / "run.json", current_work_period(in_flight)
         if not path.exists():
             self._check_no_records()
-            self._write_run(Run(digest=config.digest, config=config, sittings=(entry,), request=request))
+            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), request=request))
             return
         run = self.check(config)
         changes: dict[str, Any] = {"request": request} if run.request != request else {}
-        if not run.sittings or not same_environment(run.sittings[-1], entry):
-            changes["sittings"] = (*run.sittings, entry)
+        if not run.sittings or not same_environment(run.sittings[-1], period):
+            changes["sittings"] = (*run.sittings, period)
         if changes:
             self._write_run(run.model_copy(update=changes))
 
-    def check(self, config: RunConfig) -> Run:
+    def check(self, config: RunConfig) -> RunFile:
         """The content of run.json; UsageError, listing the differences, where it is of another run than `config`."""
         run = read_run(self.folder)
         if run.digest != config.digest:
@@ -144,7 +144,7 @@ class RunStore:
         return run
 
     def record_peak_memory(self, peak: int) -> None:
-        """Raise the last session entry's `peak_memory` to `peak` bytes, where it is lower."""
+        """Raise the last work period's `peak_memory` to `peak` bytes, where it is lower."""
         run = self.run()
         if run.sittings and run.sittings[-1].peak_memory < peak:
             last = run.sittings[-1].model_copy(update={"peak_memory": peak})
@@ -167,7 +167,7 @@ class RunStore:
             lines = [json.dumps(dataclasses.asdict(prompt)) for prompt in prompts]
             write_atomically(self.folder / "prompts.jsonl", "\n".join([*lines, ""]).encode(), durable=True)
 
-    def _write_run(self, run: Run) -> None:
+    def _write_run(self, run: RunFile) -> None:
         write_atomically(self.folder / "run.json", run.model_dump_json(indent=1).encode(), durable=True)
 
     def _check_no_records(self) -> None:

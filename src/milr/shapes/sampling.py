@@ -15,7 +15,7 @@ Sampler = Callable[[np.random.Generator], tuple[Request, str]]
 CANONICAL = ("left of", "right of", "above", "below")
 
 
-def choose(rng: np.random.Generator, names: object) -> str:
+def random_choice(rng: np.random.Generator, names: object) -> str:
     """One of the names, all equally likely."""
     return str(rng.choice(list(names)))  # type: ignore[call-overload]
 
@@ -31,7 +31,7 @@ def _with_text(request: Request) -> tuple[Request, str]:
 
 def single_object(rng: np.random.Generator) -> tuple[Request, str]:
     """ "a star" """
-    return _with_text(Request((Phrase(choose(rng, SHAPES)),)))
+    return _with_text(Request((Phrase(random_choice(rng, SHAPES)),)))
 
 
 def two_object(rng: np.random.Generator) -> tuple[Request, str]:
@@ -41,17 +41,17 @@ def two_object(rng: np.random.Generator) -> tuple[Request, str]:
 
 def counting(rng: np.random.Generator) -> tuple[Request, str]:
     """ "three stars" """
-    return _with_text(Request((Phrase(choose(rng, SHAPES), count=int(rng.integers(2, 5))),)))
+    return _with_text(Request((Phrase(random_choice(rng, SHAPES), count=int(rng.integers(2, 5))),)))
 
 
 def colors(rng: np.random.Generator) -> tuple[Request, str]:
     """ "a red star" """
-    return _with_text(Request((Phrase(choose(rng, SHAPES), choose(rng, COLOURS)),)))
+    return _with_text(Request((Phrase(random_choice(rng, SHAPES), random_choice(rng, COLOURS)),)))
 
 
 def position(rng: np.random.Generator) -> tuple[Request, str]:
     """ "a star left of a heart" """
-    return _with_text(Request(tuple(Phrase(shape) for shape in _two_shapes(rng)), choose(rng, CANONICAL)))
+    return _with_text(Request(tuple(Phrase(shape) for shape in _two_shapes(rng)), random_choice(rng, CANONICAL)))
 
 
 def _coloured_pair(rng: np.random.Generator) -> tuple[Phrase, ...]:
@@ -66,7 +66,7 @@ def color_attr(rng: np.random.Generator) -> tuple[Request, str]:
 
 def color_position(rng: np.random.Generator) -> tuple[Request, str]:
     """ "a red star left of a blue heart" """
-    return _with_text(Request(_coloured_pair(rng), choose(rng, CANONICAL)))
+    return _with_text(Request(_coloured_pair(rng), random_choice(rng, CANONICAL)))
 
 
 def binding(rng: np.random.Generator) -> tuple[Request, str]:
@@ -74,16 +74,19 @@ def binding(rng: np.random.Generator) -> tuple[Request, str]:
     phrases = []
     for shape in _two_shapes(rng):
         attributes = rng.choice(["size", "fill", "both"], p=[0.35, 0.35, 0.3])
-        colour = choose(rng, COLOURS) if rng.random() < 0.4 else None
-        size = choose(rng, SIZES) if attributes != "fill" else None
-        fill = choose(rng, FILLS) if attributes != "size" else None
+        colour = random_choice(rng, COLOURS) if rng.random() < 0.4 else None
+        size = random_choice(rng, SIZES) if attributes != "fill" else None
+        fill = random_choice(rng, FILLS) if attributes != "size" else None
         phrases.append(Phrase(shape, colour, size, fill))
     first_only = rng.random() < 0.3
     return _with_text(Request(tuple(phrases[:1] if first_only else phrases)))
 
 
 def _fully_described_pair(rng: np.random.Generator) -> tuple[Phrase, ...]:
-    return tuple(replace(phrase, size=choose(rng, SIZES), fill=choose(rng, FILLS)) for phrase in _coloured_pair(rng))
+    return tuple(
+        replace(phrase, size=random_choice(rng, SIZES), fill=random_choice(rng, FILLS))
+        for phrase in _coloured_pair(rng)
+    )
 
 
 def described(rng: np.random.Generator) -> tuple[Request, str]:
@@ -93,7 +96,7 @@ def described(rng: np.random.Generator) -> tuple[Request, str]:
 
 def described_position(rng: np.random.Generator) -> tuple[Request, str]:
     """ "a small striped red star above a large solid blue heart" """
-    return _with_text(Request(_fully_described_pair(rng), choose(rng, CANONICAL)))
+    return _with_text(Request(_fully_described_pair(rng), random_choice(rng, CANONICAL)))
 
 
 def described_count(rng: np.random.Generator) -> tuple[Request, str]:
@@ -104,16 +107,16 @@ def described_count(rng: np.random.Generator) -> tuple[Request, str]:
 
 def knowledge(rng: np.random.Generator) -> tuple[Request, str]:
     """ "the shape with three sides in the colour of grass" """
-    shape, colour = choose(rng, SHAPES), choose(rng, COLOURS)
+    shape, colour = random_choice(rng, SHAPES), random_choice(rng, COLOURS)
     riddle = rng.choice(["both", "shape", "colour", "number"], p=[0.5, 0.1, 0.2, 0.2])
     if riddle == "number":
         number = int(rng.integers(2, 5))
-        text = f"as many {PLURALS[shape]} as {choose(rng, NUMBER_RIDDLES[number])}"
+        text = f"as many {PLURALS[shape]} as {random_choice(rng, NUMBER_RIDDLES[number])}"
         return Request((Phrase(shape, count=number),), riddle=True), text
-    subject = with_article(shape) if riddle == "colour" else choose(rng, SHAPE_RIDDLES[shape])
+    subject = with_article(shape) if riddle == "colour" else random_choice(rng, SHAPE_RIDDLES[shape])
     if riddle == "shape":
         return Request((Phrase(shape),), riddle=True), subject
-    text = f"{subject} in the colour of {choose(rng, COLOUR_RIDDLES[colour])}"
+    text = f"{subject} in the colour of {random_choice(rng, COLOUR_RIDDLES[colour])}"
     return Request((Phrase(shape, colour),), riddle=True), text
 
 
@@ -136,10 +139,10 @@ def reword(text: str, rng: np.random.Generator) -> str:
     for relation in CANONICAL:
         if f" {relation} " in text and rng.random() < 0.3:
             wordings = [wording for wording, meaning in RELATIONS.items() if meaning == relation]
-            text = text.replace(f" {relation} ", f" {choose(rng, wordings)} ")
+            text = text.replace(f" {relation} ", f" {random_choice(rng, wordings)} ")
     if rng.random() < 0.2:
         return text
-    introduction = INTRODUCTIONS[0] if rng.random() < 0.6 else choose(rng, INTRODUCTIONS)
+    introduction = INTRODUCTIONS[0] if rng.random() < 0.6 else random_choice(rng, INTRODUCTIONS)
     return f"{introduction} {text}"
 
 
@@ -159,6 +162,6 @@ def _coloured_or_related(request: Request, rng: np.random.Generator) -> tuple[Re
     """A prompt of a kind that no benchmark category has: "three red stars", "a small star above a striped heart"."""
     first = request.phrases[0]
     if len(request.phrases) > 1:
-        return _with_text(Request(request.phrases, choose(rng, CANONICAL)))
-    size = first.size or (choose(rng, SIZES) if rng.random() < 0.3 else None)
-    return _with_text(Request((Phrase(first.shape, choose(rng, COLOURS), size, first.fill, first.count),)))
+        return _with_text(Request(request.phrases, random_choice(rng, CANONICAL)))
+    size = first.size or (random_choice(rng, SIZES) if rng.random() < 0.3 else None)
+    return _with_text(Request((Phrase(first.shape, random_choice(rng, COLOURS), size, first.fill, first.count),)))

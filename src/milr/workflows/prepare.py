@@ -139,7 +139,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = checked_prompts(texts, model)
     check_texts(options, prompts, model)
-    reward_name, metric_name = _judges(options, prompts, model)
+    reward_name, metric_name = _reward_names(options, prompts, model)
     reward = make_reward(reward_name, model, options)
     metric = reward if metric_name == reward_name else None
     if metric_name and metric is None:
@@ -148,12 +148,12 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
         if name and judge:
             _refuse_unknown(prompts, model, name, judge)
     make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
-    made = make_method(settings, options.visualisation)
+    bound_method = make_method(settings, options.visualisation)
     if code := catalog.method_code(options.method, method):
         settings = {**settings, "method_code": code}
     return PreparedRun(
         options, prompts, model, reward, reward_name, metric, metric_name,
-        made, settings, _threshold(options, reward),
+        bound_method, settings, _threshold(options, reward),
         _budget(options, settings), benchmark, label, outside_the_world(prompts, model),
         request_digest(options, texts),
     )  # fmt: skip
@@ -222,7 +222,7 @@ def _budget(options: Options, settings: Mapping[str, Any]) -> Budget:
     return Budget(pictures=pictures, token_steps=options.token_steps, reward_calls=options.reward_calls)
 
 
-def _judges(options: Options, prompts: Sequence[Prompt], model: UnifiedModel) -> tuple[str, str]:
+def _reward_names(options: Options, prompts: Sequence[Prompt], model: UnifiedModel) -> tuple[str, str]:
     """The names of search reward and report metric ("": none but the search reward).
 
     By default they are the judges of the model's world, which are two, for prompts about it, and else the model's own
@@ -243,10 +243,10 @@ def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, name: str, j
     if needed and (drawn is None or drawn.name != needed.name):
         raise UsageError(f"the reward {name} cannot judge this: it knows pictures of the world {needed.name} only, and "
                          f"{model.name} draws others; use --reward self.")  # fmt: skip
-    strange = next((prompt for prompt in prompts if prompt.metadata is None), None)
-    if needed and strange:
-        raise UsageError(f"the reward {name} cannot judge this: it cannot read {strange.text!r}; use --reward self. "
-                         f"{needed.advice(strange.text)}")  # fmt: skip
+    unreadable = next((prompt for prompt in prompts if prompt.metadata is None), None)
+    if needed and unreadable:
+        raise UsageError(f"the reward {name} cannot judge this: it cannot read {unreadable.text!r}; use --reward self. "
+                         f"{needed.advice(unreadable.text)}")  # fmt: skip
     if callable(check := getattr(judge, "check", None)):
         for prompt in prompts:
             check(prompt)

@@ -59,8 +59,8 @@ def checked_prompts(texts: Sequence[str | Prompt], model: UnifiedModel) -> tuple
         prompt = replace(prompt, text=prompt.text.strip())
         _check(prompt.text, model, "prompt")
         if world:
-            known = world.read(prompt.text, prompt.id)
-            prompt = replace(known or replace(prompt, metadata=None, category=""), source=prompt.source)
+            world_prompt = world.read(prompt.text, prompt.id)
+            prompt = replace(world_prompt or replace(prompt, metadata=None, category=""), source=prompt.source)
         prompts.setdefault(f"{prompt.id}\0{prompt.text}", prompt)
     return tuple(prompts.values())
 
@@ -77,12 +77,12 @@ def check_texts(options: Options, prompts: Sequence[Prompt], model: UnifiedModel
 def outside_the_world(prompts: Sequence[Prompt], model: UnifiedModel) -> tuple[str, ...]:
     """A warning where the model draws one small world only and prompts are not about it; else none."""
     world = world_of(model)
-    strange = [prompt.text for prompt in prompts if prompt.metadata is None] if world else []
-    if not world or not strange:
+    outside = [prompt.text for prompt in prompts if prompt.metadata is None] if world else []
+    if not world or not outside:
         return ()
-    others = f" and {len(strange) - 1} more prompts" if len(strange) > 1 else ""
-    return (f"{model.name} draws one small world only, and {strange[0]!r}{others} is not about it: expect a picture of "
-            f"something else. {world.advice(strange[0])}",)  # fmt: skip
+    others = f" and {len(outside) - 1} more prompts" if len(outside) > 1 else ""
+    return (f"{model.name} draws one small world only, and {outside[0]!r}{others} is not about it: expect a picture of "
+            f"something else. {world.advice(outside[0])}",)  # fmt: skip
 
 
 def world_of(model: UnifiedModel) -> World | None:

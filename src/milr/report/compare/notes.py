@@ -84,9 +84,9 @@ def _missing_samples(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterat
 
 
 def _environments(rows: Sequence[Row]) -> Iterator[str]:
-    """Package versions and machines that differ between the sessions of all rows."""
+    """Package versions and machines that differ between the periods of work on all rows."""
     for field, sentence in (("versions", "Package versions differ"), ("machine", "Machines differ")):
-        environments = [getattr(session, field) for row in rows for session in row.sessions]
+        environments = [getattr(period, field) for row in rows for period in row.work_periods]
         names = sorted({name for values in environments for name in values})
         values_of = {name: sorted({values.get(name, "absent") for values in environments}) for name in names}
         differing = [f"{name} {', '.join(values)}" for name, values in values_of.items() if len(values) > 1]

@@ -13,7 +13,7 @@ from milr.report.compare.row_names import row_names, title_of
 from milr.report.compare.updates import UpdateCounts, count_updates
 from milr.report.judges import judge_of
 from milr.runs.config import RunConfig, digest_of
-from milr.runs.store import Record, Run, RunStore, SessionEntry, StepRecord
+from milr.runs.store import Record, RunFile, RunStore, StepRecord, WorkPeriod
 from milr.types import Cost, UsageError
 
 OnProgress = Callable[[int, int], None]  # runs read, number of all runs
@@ -59,7 +59,7 @@ class LoadedRun:
     """A run that was read from its folder. `unjudged` counts returned pictures that the report metric never saw."""
 
     folder: Path
-    run: Run
+    run: RunFile
     samples: tuple[Sample, ...]
     unjudged: int
 
@@ -97,19 +97,19 @@ class Row:
         return tuple(sorted(loaded.run.config.seed for loaded in self.runs))
 
     @property
-    def sessions(self) -> list[SessionEntry]:
-        """The sessions in which the runs were worked on."""
-        return [session for loaded in self.runs for session in loaded.run.sittings]
+    def work_periods(self) -> list[WorkPeriod]:
+        """The periods of work on all runs."""
+        return [period for loaded in self.runs for period in loaded.run.sittings]
 
     @property
     def in_flight(self) -> tuple[int, ...]:
         """How many samples were in progress at once, as far as known."""
-        return tuple(sorted({session.in_flight for session in self.sessions if session.in_flight}))
+        return tuple(sorted({period.in_flight for period in self.work_periods if period.in_flight}))
 
     @property
     def peak_memory(self) -> int:
-        """The largest peak of any session in bytes; 0 where none is known."""
-        return max((session.peak_memory for session in self.sessions), default=0)
+        """The largest peak of any period of work in bytes; 0 where none is known."""
+        return max((period.peak_memory for period in self.work_periods), default=0)
 
     @property
     def samples(self) -> Iterator[Sample]:

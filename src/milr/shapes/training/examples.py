@@ -17,7 +17,7 @@ from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import Request, parse, to_text
 from milr.shapes.judge import scene_detections
 from milr.shapes.planning import sample_scene, visualise
-from milr.shapes.sampling import BARE_SHARES, CANONICAL, SHARES, choose, reword, training_prompt
+from milr.shapes.sampling import BARE_SHARES, CANONICAL, SHARES, random_choice, reword, training_prompt
 from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Appearance, Item, Scene, cell_area
 from milr.shapes.splits import is_held_out
 from milr.shapes.training.network import BOI, EOI, IMAGE
@@ -173,7 +173,13 @@ def add_objects(scene: Scene, rng: np.random.Generator) -> Scene:
     free = sorted(set(range(GRID * GRID)) - {item.cell for item in scene.items})
     cells = rng.choice(free, int(rng.integers(1, 3)), replace=False)
     appearances = [
-        Appearance(choose(rng, SHAPES), choose(rng, COLOURS), choose(rng, SIZES), choose(rng, FILLS)) for _ in cells
+        Appearance(
+            random_choice(rng, SHAPES),
+            random_choice(rng, COLOURS),
+            random_choice(rng, SIZES),
+            random_choice(rng, FILLS),
+        )
+        for _ in cells
     ]
     added = [(Item(appearance, int(cell)),) for appearance, cell in zip(appearances, cells, strict=True)]
     return Scene((*scene.groups, *added))
@@ -198,7 +204,7 @@ def near_miss(request: Request, rng: np.random.Generator) -> Request:
     kinds = ["shape"] + [kind for kind in ("colour", "size", "fill") if getattr(phrase, kind)]
     kinds += ["count"] * 2 if phrase.count > 1 else ["missing", "swap"] if len(phrases) > 1 else []
     kinds += ["relation"] * 2 if request.relation else []
-    kind = choose(rng, kinds)
+    kind = random_choice(rng, kinds)
     if kind == "missing":
         return Request((phrase,))
     if kind == "swap":
@@ -207,13 +213,13 @@ def near_miss(request: Request, rng: np.random.Generator) -> Request:
                    replace(second, colour=first.colour, size=first.size, fill=first.fill)]  # fmt: skip
         return replace(request, phrases=tuple(phrases))
     if kind == "relation":
-        return replace(request, relation=choose(rng, [name for name in CANONICAL if name != request.relation]))
+        return replace(request, relation=random_choice(rng, [name for name in CANONICAL if name != request.relation]))
     if kind == "count":
         phrases[index] = replace(phrase, count=int(rng.choice([n for n in (1, 2, 3, 4) if n != phrase.count])))
         return replace(request, phrases=tuple(phrases))
     options = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "fill": FILLS}[kind]
     present = {other.shape for other in phrases} if kind == "shape" else {getattr(phrase, kind)}
-    changed: Any = {kind: choose(rng, sorted(set(options) - present))}
+    changed: Any = {kind: random_choice(rng, sorted(set(options) - present))}
     phrases[index] = replace(phrase, **changed)
     return replace(request, phrases=tuple(phrases))
 
