@@ -36,7 +36,8 @@ def object_identity(part: Any) -> str:
     """SHA-256 of the code and the state of a function, a partial, a class or an object.
 
     Code is that of the file it comes from, else (in a notebook) its own. State is what a function holds (defaults,
-    closure), a partial's arguments, an object's `identity()` or its attributes. What shows no value in words, such as a
+    closure, but for lists, dicts and sets in it, which functions fill), a partial's arguments, an object's
+    `identity()` or its attributes. What shows no value in words, such as a
     network, counts as this process's own: give such a reward or method an `identity()`.
     """
     text = "\0".join(_described(part, depth=0))
@@ -73,7 +74,8 @@ def _described(part: Any, depth: int) -> Iterator[str]:
 def _function(function: types.FunctionType, depth: int) -> Iterator[str]:
     yield _source(function)
     yield from _code(function.__code__)
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = [type(value) if isinstance(value, (list, dict, set)) else value
+             for value in (cell.cell_contents for cell in function.__closure__ or ())]  # fmt: skip
     for value in (function.__defaults__, function.__kwdefaults__, cells):
         yield from _described(value, depth + 1)
 
