@@ -4,7 +4,7 @@ from milr.types import Prompt
 
 
 class Crosses:
-    """Four prompts about crosses, in two categories, judged by the detector."""
+    """Four prompts about crosses, judged by the detector; nano's grammar names their categories (colors, counting)."""
 
     name = "crosses"
     metric = "detector"
@@ -12,8 +12,8 @@ class Crosses:
 
     def prompts(self) -> list[Prompt]:
         """All prompts in the benchmark's order."""
-        colours = [Prompt(f"a photo of a {colour} cross", f"one-{colour}", "one") for colour in ("red", "blue")]
-        counts = [Prompt(f"a photo of {number} crosses", f"many-{number}", "many") for number in ("two", "three")]
+        colours = [Prompt(f"a photo of a {colour} cross", f"one-{colour}") for colour in ("red", "blue")]
+        counts = [Prompt(f"a photo of {number} crosses", f"many-{number}") for number in ("two", "three")]
         return colours + counts
 
 
