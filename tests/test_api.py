@@ -14,7 +14,7 @@ from PIL import Image
 
 import milr
 from milr.options import Options
-from milr.types import ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
+from milr.types import ImageTrace, Key, MilrWarning, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
 from milr.workflows.prepare import prepare
 from milr.workflows.prompts import read_prompts
 from same_tokens import assert_same, first_difference
@@ -333,7 +333,8 @@ def test_a_reward_from_a_file_in_its_forms(
 def test_a_function_that_fails_leaves_the_picture_unscored(
     settings: dict[str, Any], forms: Path, name: str, reason: str
 ) -> None:
-    found = one("a star", **(settings | {"reward": f"{forms}:{name}", "steps": 5}))
+    with pytest.warns(MilrWarning, match=f"no picture could be judged.*{reason}.*another --out"):
+        found = one("a star", **(settings | {"reward": f"{forms}:{name}", "steps": 5}))
     assert (found.stop, found.best, len(found.steps)) == ("judge_failed", None, 3)
     assert all(step.score.value is None and reason in step.score.reason for step in found.steps)
     assert found.returned == 2
@@ -357,7 +358,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"preset": "papier"}, "paper"), ({"schedule": "join"}, "joint"), ({"method": "latent_reason"}, "latent_reasoning"),
     ({"reward": "selv"}, "self"), ({"seed": -1}, "seed"), ({"samples": 0}, "samples"), ({"in_flight": 0}, "in_flight"),
     ({"threshold": 1.5}, "threshold"), ({"text_ratio": 0.0}, "text_ratio"), ({"steps": -1}, "steps"),
-    ({"model": "nanoo"}, "nano"), ({"reward": "detector"}, "--reward self"), ({"role_tags": "none"}, "pipe"),
+    ({"model": "nanoo"}, "nano"), ({"reward": "detector"}, "--reward self"), ({"metric": "detector"}, "--metric self"),
+    ({"role_tags": "none"}, "pipe"),
     ({"visualisation": "a purple dog"}, "purple"), ({"visualisation": " "}, "the visualisation is empty"),
     ({"reasoning_prompt": "a purple dog: {prompt}"}, "purple"), ({"reward": "nowhere.py:judge"}, "nowhere.py"),
 ]  # fmt: skip

@@ -71,6 +71,8 @@ def test_a_table_never_cuts_the_names_of_its_rows(
     print_table(console, ["row", *"abcd"], rows)
     out = capsys.readouterr().out
     assert out.count("z") == 90 and "MILR, joint" in out, "a long name goes on in the next line"
+    assert "…" not in out and out.count("[0.40, 0.60]") % 2 == 0, "numbers are whole, or their column is left out"
+    assert ("(too narrow for: " in out) == (width < PIPE_WIDTH) and max(map(len, out.splitlines())) <= width
 
 
 # --- What changed

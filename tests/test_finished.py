@@ -14,7 +14,7 @@ import pytest
 
 from milr.options import Options
 from milr.types import Prompt
-from milr.workflows.finished import find_finished, request_digest
+from milr.workflows.finished import find_finished, finished_folder, request_digest
 from milr.workflows.generate import generate
 from same_tokens import assert_same
 
@@ -93,13 +93,42 @@ def test_an_unfinished_or_damaged_run_is_not_shown(options: Options, tmp_path: P
     assert find_finished(PROMPTS, options, tmp_path / "nowhere") is None
 
 
-def test_the_command_shows_a_finished_run_without_torch(tmp_path: Path) -> None:
-    code = ("import sys\nfrom milr.cli import main\nsys.argv = ['milr', 'generate', 'a red star', '--json']\n"
+def run_twice(arguments: list[str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """The same command twice, each saying on stderr whether torch was loaded."""
+    code = ("import sys\nfrom milr.cli import main\nsys.argv = ['milr', *sys.argv[1:]]\n"
             "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
             "print('TORCH', 'torch' in sys.modules, file=sys.stderr)")  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    runs = [subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, check=True,
-                           capture_output=True, text=True, timeout=100) for _ in range(2)]  # fmt: skip
+    return [subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], cwd=cwd, env=environment,
+                           check=True, capture_output=True, text=True, timeout=100) for _ in range(2)]  # fmt: skip
+
+
+EXPERIMENT = """title = "two rows"
+benchmark = "shapes"
+limit = 2
+[base]
+steps = 1
+[rows.frozen]
+method = "frozen"
+[rows.moved]
+method = "latent_reasoning"
+"""
+
+
+@pytest.mark.parametrize("arguments", [
+    ["generate", "a red star", "--json"], ["bench", "shapes", "--limit", "2", "--steps", "1", "--json"],
+    ["experiment", "rows.toml", "--json"],
+])  # fmt: skip
+def test_a_command_shows_what_is_finished_without_torch(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "rows.toml").write_text(EXPERIMENT)
+    runs = run_twice(arguments, tmp_path)
     assert "TORCH True" in runs[0].stderr and "TORCH False" in runs[1].stderr
-    assert "this run is finished" in runs[1].stderr
+    assert "this run is finished" in runs[1].stderr or "0 samples to make" in runs[1].stderr
     assert json.loads(runs[0].stdout) == json.loads(runs[1].stdout)
+
+
+def test_a_run_of_the_same_prompts_is_no_run_of_a_benchmark(options: Options, tmp_path: Path) -> None:
+    make(options, tmp_path / "run")
+    prompts = [Prompt(text) for text in PROMPTS]
+    assert finished_folder(prompts, options, tmp_path / "run", "") == tmp_path / "run"
+    assert finished_folder(prompts, options, tmp_path / "run", "shapes") is None

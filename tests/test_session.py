@@ -23,7 +23,7 @@ from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.options import Options, OptionsDict
 from milr.presets import PRESETS
-from milr.types import Key, Outcome, Outcomes, Prompt, Score, Step, UsageError
+from milr.types import Key, MilrWarning, Outcome, Outcomes, Prompt, Score, Step, UsageError
 from milr.workflows.session import Session
 from same_tokens import assert_same
 from scripted import Brightness, brightness
@@ -366,6 +366,28 @@ def test_a_slow_function_does_not_hold_up_the_others(session: Session) -> None:
         return order
 
     assert asyncio.run(go()) == ["quick", "slow"]
+
+
+def test_a_run_folder_is_a_path(session: Session) -> None:
+    with pytest.raises(UsageError, match="out is the path of a run folder, not 3"):
+        session.generate("a star", out=3)  # type: ignore[call-overload]
+
+
+def test_a_prompt_outside_the_models_world_is_warned_of_in_python_and_in_the_report(tmp_path: Path) -> None:
+    with pytest.warns(MilrWarning, match="'a tree' is not about it"):
+        milr.generate("a tree", steps=0, reward=darkness, out=tmp_path / "run")
+    assert "is not about it" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_an_awaited_call_warns_where_some_pictures_have_no_score(session: Session) -> None:
+    def sometimes(picture: Image, prompt: Prompt) -> float:
+        return 0.5 if prompt.text == "a star" else float("nan")
+
+    async def call() -> Outcomes:
+        return await session.agenerate(["a star", "a red star"], reward=sometimes, steps=0)
+
+    with pytest.warns(MilrWarning, match="1 of 2 pictures are unscored"):
+        assert len(asyncio.run(call())) == 2
 
 
 @pytest.mark.parametrize("part", [3, None, {"a": 1}])

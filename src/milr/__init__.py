@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from milr.options import Options
-    from milr.types import JudgeError, MilrError, MissingError, Outcome, Outcomes, Prompt, Score, Step, UsageError
+    from milr.types import (
+        JudgeError,
+        MilrError,
+        MilrWarning,
+        MissingError,
+        Outcome,
+        Outcomes,
+        Prompt,
+        Score,
+        Step,
+        UsageError,
+    )
     from milr.workflows.generate import agenerate, generate
     from milr.workflows.session import Session, load
     from milr.workflows.stored import Run, load_run
 
-__all__ = ["JudgeError", "MilrError", "MissingError", "Options", "Outcome", "Outcomes", "Prompt", "Run", "Score",
-           "Session", "Step", "UsageError", "agenerate", "generate", "load", "load_run"]  # fmt: skip
+__all__ = ["JudgeError", "MilrError", "MilrWarning", "MissingError", "Options", "Outcome", "Outcomes", "Prompt", "Run",
+           "Score", "Session", "Step", "UsageError", "agenerate", "generate", "load", "load_run"]  # fmt: skip
 __version__ = "0.1.0"
 
 _ROOMS = {"Options": "options", "Run": "workflows.stored", "load_run": "workflows.stored",

@@ -24,6 +24,10 @@ class MilrError(Exception):
     exit_code = 2
 
 
+class MilrWarning(UserWarning):
+    """What a user of the Python interface should know: a prompt that the model cannot draw, a run without a score."""
+
+
 class UsageError(MilrError):
     """A bad argument or prompt (exit code 2)."""
 

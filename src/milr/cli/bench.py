@@ -12,7 +12,7 @@ from rich.console import Console
 
 from milr import catalog
 from milr.cli.compare import print_comparison
-from milr.cli.console import open_console
+from milr.cli.console import FINISHED, open_console
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, with_flags
 from milr.options import Options
 from milr.types import JudgeError, Prompt
@@ -45,18 +45,22 @@ def bench(
     """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
     from milr.cli.experiment import execute_runs
     from milr.workflows.experiments import ExperimentRun
+    from milr.workflows.finished import finished_folder
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder
 
     console = open_console(stderr=as_json)
     part, prompts = _select_prompts(benchmark, choice)
     options = dataclasses.replace(options, metric=options.metric or part.metric)
-    with console.status("loading the model"):
-        prepared = prepare(prompts, options, benchmark=part)
-    run = ExperimentRun(options.method, options.seed, out or default_folder(prepared))
-    execute_runs(console, [(run, prepared)])
-    print_comparison(console, [run.folder], run.folder, as_json=as_json)
-    _report_unscored(console, run.folder)
+    if folder := finished_folder(prompts, options, out, part.name):
+        console.print(FINISHED)
+    else:
+        with console.status("loading the model"):
+            prepared = prepare(prompts, options, benchmark=part)
+        folder = out or default_folder(prepared)
+        execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)])
+    print_comparison(console, [folder], folder, as_json=as_json)
+    _report_unscored(console, folder)
 
 
 @with_flags("visualisation", *NOT_FOR_FOLDERS)
@@ -105,12 +109,12 @@ def _select_prompts(name: str, choice: PromptFlags) -> tuple[Benchmark, list[Pro
 
 def _report_unscored(console: Console, folder: Path) -> None:
     """Say how many returned pictures have no score, and why the first has none; JudgeError where all have none."""
-    from milr.runs.store import RunStore
+    from milr.runs.store import read_run
+    from milr.workflows.unscored import describe_unscored, reasons_in
 
-    judgements = [record.result.judged or record.result for record in RunStore(folder).records()]
-    reasons = [judgement.reason.rstrip(".") for judgement in judgements if judgement.score is None]
-    if reasons and len(reasons) == len(judgements):
-        raise JudgeError(f"no picture could be judged ({reasons[0]}): mend that, and the same command asks again.")
-    if reasons:
-        console.print(f"{len(reasons)} of {len(judgements)} pictures are unscored, the first because {reasons[0]}; "
-                      "the same command asks again.", soft_wrap=True)  # fmt: skip
+    config, reasons = read_run(folder).config, reasons_in(folder)
+    sentence = describe_unscored(reasons, config.reward, config.report_metric)
+    if sentence and None not in reasons:
+        raise JudgeError(sentence)
+    if sentence:
+        console.print(sentence, soft_wrap=True)

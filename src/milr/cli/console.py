@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 JSON_VERSION = 1  # "version" of every object that --json prints; it grows where a field's meaning changes
 PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
 FINISHED = "this run is finished; showing what it found (another --seed searches again)"
+COLUMN_GAP = 2
 MOST_ROWS = 40  # samples that are listed one by one
 
 
@@ -34,14 +36,22 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table. The first column holds names: they get up to half the width, and are wrapped but never cut."""
-    table = Table(*header, box=None, padding=(0, 2, 0, 0))
-    names = table.columns[0]
-    names.overflow = "fold"
-    names.min_width = min(console.width // 2, max((len(row[0]) for row in rows), default=0))
+    """A plain table. The first column holds names: they get up to half the width, and are wrapped but never cut.
+
+    The last columns that do not fit are left out and named under the table.
+    """
+    name_width = min(console.width // 2, max(map(len, (header[0], *(row[0] for row in rows)))))
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(1, len(header))]
+    ends = itertools.accumulate((width + COLUMN_GAP for width in widths), initial=name_width + COLUMN_GAP)
+    shown = max(2, sum(end <= console.width for end in ends))
+    table = Table(*header[:shown], box=None, padding=(0, COLUMN_GAP, 0, 0))
+    table.columns[0].overflow = "fold"
+    table.columns[0].min_width = name_width
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row[:shown])
     console.print(table)
+    if shown < len(header):
+        console.print(f"(too narrow for: {', '.join(header[shown:])})")
 
 
 def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:

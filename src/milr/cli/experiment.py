@@ -52,7 +52,7 @@ def experiment(
     as_json: Json = False,
 ) -> None:
     """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
-    from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment
+    from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment, unfinished_runs
 
     console = open_console(stderr=as_json)
     plan, folder = read_experiment(file), out or Path("runs") / file.stem
@@ -61,7 +61,8 @@ def experiment(
                          categories=choice.category_names() or None)  # fmt: skip
     runs = experiment_runs(plan, folder, tuple(row or ()))
     console.print(f"{plan.title}: {len(runs)} runs into {folder}", soft_wrap=True)
-    execute_runs(console, list(prepare_runs(plan, runs, **replaced.options())), dry=dry)
+    remaining = unfinished_runs(plan, runs, **replaced.options())
+    execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry)
     if dry or row:
         return
     if plan.agreement:

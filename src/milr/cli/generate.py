@@ -30,6 +30,7 @@ def generate(
     from milr.report.html import write_report
     from milr.workflows.finished import find_finished
     from milr.workflows.stored import load_run
+    from milr.workflows.unscored import describe_unscored
 
     chosen = _read_prompts(prompt, prompts, limit)
     console = open_console(stderr=as_json)
@@ -46,8 +47,7 @@ def generate(
     else:
         print_outcomes(console, outcomes, folder, config)
     if all(outcome.best is None for outcome in outcomes):
-        reason = outcomes[0].steps[-1].score.reason
-        raise JudgeError(f"no picture could be judged ({reason}): mend that, and the same command asks again.")
+        raise JudgeError(describe_unscored([outcome.steps[-1].score.reason for outcome in outcomes], config.reward))
 
 
 def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None) -> tuple[Path, list[Outcome]]:

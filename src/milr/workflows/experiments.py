@@ -17,6 +17,7 @@ from milr import catalog
 from milr.benchmarks.selection import select_prompts
 from milr.options import Options
 from milr.types import Prompt, UsageError
+from milr.workflows.finished import finished_folder
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
 from milr.workflows.reward_cache import RewardCache
 from milr.workflows.running import Listeners, run_into, studio_for
@@ -135,6 +136,14 @@ def experiment_runs(experiment: Experiment, out: Path, only: Sequence[str] = ())
 
 def _folder_name(row: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", row.lower()).strip("-.")
+
+
+def unfinished_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any) -> list[ExperimentRun]:
+    """The runs whose folders do not hold all that is asked for, as far as this can be read without their models."""
+    benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
+    return [run for run in runs
+            if not finished_folder(prompts, dataclasses.replace(experiment.options(run.row, run.seed), **options),
+                                   run.folder, benchmark.name)]  # fmt: skip
 
 
 def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any

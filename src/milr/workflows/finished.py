@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from milr.types import MilrError, Outcome, Prompt
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
+    from milr.runs.records import Record
     from milr.runs.store import RunStore
 
 SPEED_ONLY = ("in_flight", "threads")  # options that change no token and no score
@@ -59,31 +60,47 @@ def find_finished(
     Without `out`, folders runs/WORDS-* of the first prompt's words are looked at. Outcomes are in the order of the run:
     sample 0 of every prompt, then sample 1, and so on.
     """
+    for folder, records in _answers(texts, options, out):
+        try:
+            return folder, [restore(record, folder) for record in records]
+        except MilrError:  # a damaged picture: the run says which
+            continue
+    return None
+
+
+def finished_folder(prompts: Sequence[Prompt], options: Options, out: Path | None, benchmark: str) -> Path | None:
+    """The folder of the finished run of a benchmark that answers this request; its pictures are not read."""
+    folders = (folder for folder, _ in _answers(prompts, options, out, benchmark))
+    return next(folders, None)
+
+
+def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, benchmark: str = ""
+             ) -> Iterator[tuple[Path, list[Record]]]:  # fmt: skip
+    """The folders that answer a request, each with all records of the run in its order."""
     from milr.runs.store import RunStore
 
     prompts = _prompts(texts)
     request = request_digest(options, prompts)
     if not request or not prompts:
-        return None
-    folders = [out] if out else sorted(Path("runs").glob(f"{words_of(prompts[0].text)}-*"))
-    for folder in folders:
-        if outcomes := _outcomes(RunStore(folder), request, prompts, options.samples):
-            return folder, outcomes
-    return None
+        return
+    for folder in [out] if out else sorted(Path("runs").glob(f"{words_of(prompts[0].text)}-*")):
+        store = RunStore(folder)
+        try:
+            run = store.run()
+            same = run.request == request and (not benchmark or run.config.benchmark == benchmark)
+            if same and (records := _all_records(store, prompts, options.samples)):
+                yield folder, records
+        except MilrError:  # no run, or a damaged one: preparing it says which
+            continue
 
 
-def _outcomes(store: RunStore, request: str, prompts: Iterable[Prompt], samples: int) -> list[Outcome]:
-    """All outcomes of the run in a folder if it answers the request, else none."""
+def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int) -> list[Record]:
+    """All records of the run, or none where one is missing or not judged."""
     from milr.runs.runner import jobs_of
 
-    try:
-        if store.run().request != request:
-            return []
-        records = [store.record(job.prompt, job.sample) for job in jobs_of(prompts, samples)]
-        whole = [record for record in records if record is not None and not record.unjudged]
-        return [restore(record, store.folder) for record in whole] if len(whole) == len(records) else []
-    except MilrError:  # no run, or a damaged one: preparing it says which
-        return []
+    records = [store.record(job.prompt, job.sample) for job in jobs_of(prompts, samples)]
+    whole = [record for record in records if record is not None and not record.unjudged]
+    return whole if len(whole) == len(records) else []
 
 
 def _prompts(texts: Sequence[str | Prompt]) -> list[Prompt]:

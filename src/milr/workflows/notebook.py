@@ -56,7 +56,6 @@ class _Bar:
 
     def __init__(self, display: Any, prepared: PreparedRun) -> None:
         self._most, self._drawn, self._last = prepared.pictures, 0, ""
-        self._warnings = "".join(f"<p>{html.escape(warning)}</p>" for warning in prepared.warnings)
         self._handle = display(_Html(self._content()), display_id=True)
 
     def before(self, listener: Any) -> Any:
@@ -80,4 +79,4 @@ class _Bar:
     def _content(self, closed: bool = False) -> str:
         words = f"{self._drawn} pictures" if closed else f"{self._drawn} of at most {self._most} pictures; {self._last}"
         bar = "" if closed else f'<progress max="{self._most}" value="{self._drawn}"></progress> '
-        return f"{self._warnings}<p>{bar}{html.escape(words)}</p>"
+        return f"<p>{bar}{html.escape(words)}</p>"

@@ -81,7 +81,8 @@ class PreparedRun:
             benchmark=self.benchmark.name if self.benchmark else "",
             settings={**self.settings, **texts, **limits, "threshold": self.threshold}, seed=options.seed,
             samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
-            notes=catalog.notes_of(self.benchmark, self.metric, self.reward), thresholds=self._thresholds(),
+            notes=(*catalog.notes_of(self.benchmark, self.metric, self.reward), *self.warnings),
+            thresholds=self._thresholds(),
         )  # fmt: skip
 
     def _thresholds(self) -> dict[str, float]:
@@ -144,9 +145,9 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     metric = reward if metric_name == reward_name else None
     if metric_name and metric is None:
         metric = make_reward(metric_name, model, options)
-    for name, judge in ((reward_name, reward), (options.metric, metric)):
+    for role, name, judge in (("reward", reward_name, reward), ("metric", options.metric, metric)):
         if name and judge:
-            _refuse_unknown(prompts, model, name, judge)
+            _refuse_unknown(prompts, model, f"{role} {name}", judge)
     make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
     bound_method = make_method(settings, options.visualisation)
     if code := catalog.method_code(options.method, method):
@@ -237,15 +238,16 @@ def _reward_names(options: Options, prompts: Sequence[Prompt], model: UnifiedMod
     return options.reward or reward, options.metric or metric
 
 
-def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, name: str, judge: Reward) -> None:
-    """UsageError where the judge can never judge one of the prompts."""
+def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, judge_name: str, judge: Reward) -> None:
+    """UsageError where the judge can never judge one of the prompts; `judge_name` is "reward NAME" or "metric NAME"."""
     needed, drawn = catalog.world_needed(judge), world_of(model)
+    advice = f"use --{judge_name.partition(' ')[0]} self."
     if needed and (drawn is None or drawn.name != needed.name):
-        raise UsageError(f"the reward {name} cannot judge this: it knows pictures of the world {needed.name} only, and "
-                         f"{model.name} draws others; use --reward self.")  # fmt: skip
+        raise UsageError(f"the {judge_name} cannot judge this: it knows pictures of the world {needed.name} only, and "
+                         f"{model.name} draws others; {advice}")  # fmt: skip
     unreadable = next((prompt for prompt in prompts if prompt.metadata is None), None)
     if needed and unreadable:
-        raise UsageError(f"the reward {name} cannot judge this: it cannot read {unreadable.text!r}; use --reward self. "
+        raise UsageError(f"the {judge_name} cannot judge this: it cannot read {unreadable.text!r}; {advice} "
                          f"{needed.advice(unreadable.text)}")  # fmt: skip
     if callable(check := getattr(judge, "check", None)):
         for prompt in prompts:

@@ -37,6 +37,7 @@ from milr.workflows.prepare import (
 from milr.workflows.reward_cache import CallRewards, RewardCache
 from milr.workflows.running import Listeners, default_folder, outcomes_of, run_into, studio_for
 from milr.workflows.stored import Run, load_run
+from milr.workflows.unscored import reasons_in, reasons_of, warn, warn_unscored
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,6 +166,7 @@ class Session:
         call = self._call(prompts, samples, options)
         with progress_bar(call.prepared, call.listeners) as listeners:
             outcomes = self._loop.submit(self._run(dataclasses.replace(call, listeners=listeners))).wait()
+        warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
         return _outcomes(outcomes, prompts, samples)
 
     @overload
@@ -181,6 +183,7 @@ class Session:
         """`generate` to be awaited in any event loop; cancelling it stops the work."""
         call = await asyncio.to_thread(self._call, prompts, samples, options)
         outcomes = await self._loop.submit(self._run(call)).awaited()
+        warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
         return _outcomes(outcomes, prompts, samples)
 
     async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncGenerator[Step, None]:
@@ -230,6 +233,7 @@ class Session:
         out = call.out or default_folder(call.prepared)
         with progress_bar(call.prepared, call.listeners) as listeners:
             self._loop.submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()
+        warn_unscored(reasons_in(out), call.prepared.reward_name, call.prepared.metric_name)
         return load_run(out)
 
     def close(self) -> None:
@@ -269,6 +273,9 @@ class Session:
         prepared = prepare(texts, options, model=self.model, make_reward=CallRewards(self._rewards, choice.rewards),
                            method=choice.methods.get(options.method), **more)  # fmt: skip
         out = keywords.get("out")
+        if out is not None and not isinstance(out, (str, Path)):
+            raise UsageError(f"out is the path of a run folder, not {out!r}.")
+        warn(prepared.warnings)
         listeners = Listeners(**{name: keywords[name] for name in LISTENERS if name in keywords})
         return _Call(prepared, None if out is None else Path(out), listeners)
 
