@@ -36,7 +36,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
                            )  # fmt: skip
     files = [folder / file for file in ([WEIGHTS] if (folder / WEIGHTS).exists() else _indexed(folder, name))]
     if not files:
-        raise MissingError(f"{name} holds no safetensors weights ({folder}): there is neither {WEIGHTS} nor {INDEX}; "
+        raise MissingError(f"{name} holds no safetensors weights: there is neither {WEIGHTS} nor {INDEX}; "
                            "pickled weights (.bin, .pt) are not loaded.")  # fmt: skip
     for path in files:
         check_file(path, folder, name)
@@ -53,8 +53,8 @@ def _indexed(folder: Path, name: str) -> list[str]:
     files = sorted(set(weight_map.values()))
     for file in files:
         if not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
-            raise MissingError(f"{INDEX} of {name} names {file[:80]!r}: weights are loaded from safetensors files beside "
-                               "it only.")  # fmt: skip
+            raise MissingError(f"{INDEX} of {name} names {file[:80]!r}: weights are loaded from safetensors files "
+                               "beside it only.")  # fmt: skip
     return files
 
 
@@ -68,8 +68,8 @@ def check_file(path: Path, folder: Path, name: str) -> None:
     target, root = path.resolve(), folder.resolve()
     blobs = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root
     if not (target.is_relative_to(root) or target.is_relative_to(blobs)):
-        raise MissingError(f"{path.name} of {name} is a link to {target}, outside its folder: put the file itself there."
-                           )  # fmt: skip
+        raise MissingError(f"{path.name} of {name} is a link to {target}, outside its folder: put the file itself "
+                           "there.")  # fmt: skip
     if is_pointer(path):
         raise MissingError(f"{path.name} of {name} is only a git-lfs pointer, not the file: run `git lfs pull` in "
                            f"{folder}, or fetch it again with `hf download`.")  # fmt: skip

@@ -30,8 +30,8 @@ def check_weights(network: Any, name: str) -> None:
     """MissingError for a network with a weight that is infinite or NaN."""
     for key, weight in network.state_dict(keep_vars=True).items():
         if isinstance(weight, Tensor) and not is_finite(weight.detach()):
-            raise MissingError(f"the weights of {name} are damaged: {key} holds values that are infinite or no numbers; "
-                               "fetch them again.")  # fmt: skip
+            raise MissingError(f"the weights of {name} are damaged: {key} holds values that are infinite or no "
+                               "numbers; fetch them again.")  # fmt: skip
 
 
 @torch.inference_mode()

@@ -54,8 +54,8 @@ def check_kind(content: Mapping[str, Any], name: str) -> None:
     """MissingError, with what to do, for a configuration of another kind of model."""
     kind = content.get("model_type")
     if kind == "multi_modality":
-        raise MissingError(f"{name} is a Janus in DeepSeek's own form (multi_modality): run `milr convert {name} FOLDER` "
-                           "and name that folder, or use deepseek-community's copy of it.")  # fmt: skip
+        raise MissingError(f"{name} is a Janus in DeepSeek's own form (multi_modality): run `milr convert {name} "
+                           "FOLDER` and name that folder, or use deepseek-community's copy of it.")  # fmt: skip
     if kind != "janus":
         raise MissingError(f"{name} is a {str(kind)[:40]} checkpoint; milr needs a Janus one in transformers' form.")
 
@@ -69,8 +69,8 @@ def check_values(content: Mapping[str, Any], headers: Headers, name: str) -> Non
         if isinstance(count, int) and not -MAX_INTEGER <= count <= MAX_INTEGER:
             raise MissingError(f"the config.json of {name} says a {key} beyond {MAX_INTEGER}; fetch it again.")
         if key in _COUNTS and isinstance(count, int) and count > max(len(headers), 128):
-            raise MissingError(f"the config.json of {name} says {key} = {count}, more than its {len(headers)} tensors can "
-                               "be; fetch it again.")  # fmt: skip
+            raise MissingError(f"the config.json of {name} says {key} = {count}, more than its {len(headers)} tensors "
+                               "can be; fetch it again.")  # fmt: skip
         if key in _FOREIGN_CODE and value not in _OWN_KERNELS:
             raise MissingError(f"the config.json of {name} asks for code from elsewhere ({key}); take that line out.")
 
@@ -90,8 +90,8 @@ def _check_tokens(config: Any, name: str) -> None:
     """MissingError for ids that the vocabulary has not, and for no room for a picture."""
     text, num_image_tokens = config.text_config, config.vq_config.num_patches**2
     if not 0 <= config.image_token_id < text.vocab_size:
-        raise MissingError(f"the config.json of {name} says image_token_id {config.image_token_id} of {text.vocab_size} "
-                           "tokens; fetch it again.")  # fmt: skip
+        raise MissingError(f"the config.json of {name} says image_token_id {config.image_token_id} of "
+                           f"{text.vocab_size} tokens; fetch it again.")  # fmt: skip
     if not num_image_tokens < text.max_position_embeddings <= MAX_POSITIONS:
         raise MissingError(f"the config.json of {name} says max_position_embeddings {text.max_position_embeddings}: a "
                            f"picture's {num_image_tokens} tokens and a prompt must fit, and at most {MAX_POSITIONS}."
@@ -141,8 +141,8 @@ def _check_products(network: Any, config: Any, name: str) -> None:
         }
     for what, (shape, expected) in shapes.items():
         if tuple(shape) != expected:
-            raise MissingError(f"the config.json of {name} does not fit together: {what} have the shape {_shape(shape)}, "
-                               f"and {_shape(expected)} is needed.")  # fmt: skip
+            raise MissingError(f"the config.json of {name} does not fit together: {what} have the shape "
+                               f"{_shape(shape)}, and {_shape(expected)} is needed.")  # fmt: skip
 
 
 def _picture_features(network: Any, vision: Any) -> tuple[int, ...]:

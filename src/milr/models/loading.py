@@ -155,7 +155,7 @@ def read_generation_config(folder: Path) -> GenerationConfig:
 
 def _from_hub(name: str) -> Path:
     if not is_hub_name(name):
-        raise MissingError(f"there is no folder {name[:200]!r}; name a folder with a Janus checkpoint or a hub "
+        raise MissingError(f"there is no folder {name[:200]}; name a folder with a Janus checkpoint or a hub "
                            "repository (owner/name).")  # fmt: skip
     from huggingface_hub import snapshot_download
 

@@ -57,8 +57,8 @@ def load_network(
         )  # fmt: skip
         missing = sorted({key for key, _ in network.named_parameters()} & set(info["missing_keys"]))
         if missing:
-            raise MissingError(f"the weights of {name} lack {len(missing)} tensors ({missing[0]}, ...); fetch them again."
-                               )  # fmt: skip
+            raise MissingError(f"the weights of {name} lack {len(missing)} tensors ({missing[0]}, ...); fetch them "
+                               "again.")  # fmt: skip
         network = network.requires_grad_(False).eval().to(device)
         check_weights(network, name)
         if network.can_generate():
@@ -72,8 +72,8 @@ def _check_size(model_class: Any, config: Any, headers: Headers, name: str) -> N
         needed = sum(parameter.numel() for parameter in model_class(config).parameters())
     available = sum(torch.Size(shape).numel() for _, shape in headers.values())
     if needed > 2 * available:
-        raise MissingError(f"the config.json of {name} describes {needed} weights and its files hold {available}; fetch "
-                           "them again.")  # fmt: skip
+        raise MissingError(f"the config.json of {name} describes {needed} weights and its files hold {available}; "
+                           "fetch them again.")  # fmt: skip
 
 
 def _resolve_dtype(dtype: Any, config: Any, headers: Headers) -> Any:
@@ -136,8 +136,8 @@ def fetch(name: str) -> None:
 
 
 def loaded_revision(name: str) -> str:
-    """What tells two versions of a checkpoint apart: the commit in the hub's cache, or a hash of the files of the folder
-    in its place."""
+    """What tells two versions of a checkpoint apart: the commit in the hub's cache, or a hash of the files in the
+    folder that stands for it."""
     folder = _local_folder(name)
     if folder is not None:
         weights = weights_digest(weight_files(folder, name)) if _revision_and_weights(name)[1] else "no weights"
