@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,18 @@ from typing import Any
 
 from milr.types import MissingError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+@dataclass(frozen=True)
+class WeightForm:
+    """How weights are stored: in one file, or in several that an index names."""
+
+    single: str
+    index: str
+    ending: str
+
+
+SAFETENSORS = WeightForm("model.safetensors", "model.safetensors.index.json", ".safetensors")
+PICKLES = WeightForm("pytorch_model.bin", "pytorch_model.bin.index.json", ".bin")
 SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
             "special_tokens_map.json", "added_tokens.json", "preprocessor_config.json", "processor_config.json",
             "chat_template.jinja", "chat_template.json")  # fmt: skip
@@ -34,28 +46,40 @@ def weight_files(folder: Path, name: str) -> list[Path]:
         raise MissingError(f"{name} is an adapter (LoRA), or has one beside its weights: merge it into its base model "
                            "(peft: merge_and_unload, then save_pretrained) and name the folder with the result."
                            )  # fmt: skip
-    files = [folder / file for file in ([WEIGHTS] if (folder / WEIGHTS).exists() else _indexed(folder, name))]
+    files = find_weight_files(folder, name, SAFETENSORS)
     if not files:
-        raise MissingError(f"{name} holds no safetensors weights: there is neither {WEIGHTS} nor {INDEX}; "
-                           "pickled weights (.bin, .pt) are not loaded.")  # fmt: skip
+        raise MissingError(f"{name} holds no safetensors weights: there is neither {SAFETENSORS.single} nor "
+                           f"{SAFETENSORS.index}; pickled weights (.bin, .pt) are not loaded.")  # fmt: skip
+    return files
+
+
+def find_weight_files(folder: Path, name: str, form: WeightForm) -> list[Path]:
+    """The files that hold the weights in one form, sorted; none where the folder has none. Errors as `weight_files`."""
+    files = [folder / file for file in ([form.single] if _is_there(folder / form.single) else
+                                        _indexed(folder, name, form))]  # fmt: skip
     for path in files:
         check_file(path, folder, name)
     return files
 
 
-def _indexed(folder: Path, name: str) -> list[str]:
+def _indexed(folder: Path, name: str, form: WeightForm) -> list[str]:
     """The names of the files in the folder's index, each once; none without an index."""
-    if not (folder / INDEX).exists():
+    if not _is_there(folder / form.index):
         return []
-    weight_map = read_json(folder / INDEX, folder, name).get("weight_map")
+    weight_map = read_json(folder / form.index, folder, name).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise MissingError(f"{INDEX} of {name} does not say which file holds which weights; fetch it again.")
+        raise MissingError(f"{form.index} of {name} does not say which file holds which weights; fetch it again.")
     files = sorted(set(weight_map.values()))
     for file in files:
-        if not file.endswith(".safetensors") or Path(file).name != file or "\\" in file:
-            raise MissingError(f"{INDEX} of {name} names {file[:80]!r}: weights are loaded from safetensors files "
-                               "beside it only.")  # fmt: skip
+        if not file.endswith(form.ending) or Path(file).name != file or "\\" in file or "\0" in file:
+            raise MissingError(f"{form.index} of {name} names {file[:80]!r}: weights are loaded from {form.ending} "
+                               "files beside it only.")  # fmt: skip
     return files
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file or a link, of which `check_file` then says whether it leads anywhere."""
+    return path.exists() or path.is_symlink()
 
 
 def check_file(path: Path, folder: Path, name: str) -> None:
@@ -73,6 +97,13 @@ def check_file(path: Path, folder: Path, name: str) -> None:
     if is_pointer(path):
         raise MissingError(f"{path.name} of {name} is only a git-lfs pointer, not the file: run `git lfs pull` in "
                            f"{folder}, or fetch it again with `hf download`.")  # fmt: skip
+
+
+def check_settings(folder: Path, name: str) -> None:
+    """`check_file` for all files beside the weights that are there."""
+    for file in SETTINGS:
+        if _is_there(folder / file):
+            check_file(folder / file, folder, name)
 
 
 def is_pointer(path: Path) -> bool:

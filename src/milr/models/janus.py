@@ -125,6 +125,7 @@ class JanusModel:
         chosen_dtype = choose_dtype(dtype, chosen_device)
         quantisation = quantisation_config(quantise, chosen_dtype, chosen_device)
         checkpoint = Checkpoint.find(folder_or_hub_name)
+        checkpoint.check_kind()
         tokenizer = checkpoint.tokenizer()
         with one_thread():
             network = checkpoint.network(dtype=chosen_dtype, device=chosen_device, quantisation=quantisation)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ from transformers import GenerationConfig, JanusForConditionalGeneration, PreTra
 
 from milr.models.checkpoint_errors import reading
 from milr.models.checkpoint_files import (
-    SETTINGS,
-    check_file,
+    check_settings,
+    read_json,
     settings_digest,
     tensor_headers,
     weight_files,
@@ -24,7 +24,7 @@ from milr.models.checkpoint_files import (
 )
 from milr.models.finite import check_logits, check_weights
 from milr.models.hub_names import is_hub_name, plain_name
-from milr.models.janus_config import read_config
+from milr.models.janus_config import check_kind, read_config
 from milr.models.quantised import warm_up_layers
 from milr.types import MissingError
 
@@ -36,7 +36,7 @@ SPECIAL_TOKENS = {
     "end_image": "<end_of_image>",
     "placeholder": "<image_placeholder>",
 }
-_HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,17 @@ class Checkpoint:
     @staticmethod
     def find(folder_or_name: str | Path) -> Checkpoint:
         """A folder as it is; a hub name, or its address, from the cache or the network."""
-        folder = Path(folder_or_name).expanduser()
-        name = plain_name(str(folder_or_name))
-        if not is_folder(folder):
-            folder = _from_hub(name)
+        name, folder = find_folder(folder_or_name, HUB_FILES)
         if not (folder / "config.json").is_file():
             reason = "is an adapter (LoRA)" if (folder / "adapter_config.json").is_file() else "holds no config.json"
             raise MissingError(f"{name} {reason}; name a folder or hub repository with a whole Janus checkpoint"
                                f"{' (peft: merge_and_unload, then save_pretrained)' if 'LoRA' in reason else ''}."
                                )  # fmt: skip
         return Checkpoint(name, folder)
+
+    def check_kind(self) -> None:
+        """MissingError, with what to do, where config.json is not that of a Janus in transformers' form."""
+        check_kind(read_json(self.folder / "config.json", self.folder, self.name), self.name)
 
     @cached_property
     def weight_files(self) -> list[Path]:
@@ -100,9 +101,7 @@ class Checkpoint:
         """The tokenizer, exactly as tokenizer.json describes it."""
         if not (self.folder / "tokenizer.json").exists():
             raise MissingError(f"{self.name} holds no tokenizer.json; copy the one of the Janus checkpoint there.")
-        for file in SETTINGS:
-            if (self.folder / file).exists():
-                check_file(self.folder / file, self.folder, self.name)
+        check_settings(self.folder, self.name)
         with reading(f"the tokenizer of {self.name}"):
             return PreTrainedTokenizerFast.from_pretrained(
                 self.folder, clean_up_tokenization_spaces=False, local_files_only=True
@@ -153,14 +152,23 @@ def read_generation_config(folder: Path) -> GenerationConfig:
     )
 
 
-def _from_hub(name: str) -> Path:
+def find_folder(folder_or_name: str | Path, patterns: Sequence[str]) -> tuple[str, Path]:
+    """The plain name of a checkpoint and its folder: the folder itself, or that of the hub's cache, where files that
+    match `patterns` are fetched first."""
+    name, folder = plain_name(str(folder_or_name)), Path(folder_or_name)
+    with suppress(RuntimeError):  # ~somebody who is not here
+        folder = folder.expanduser()
+    return name, folder if is_folder(folder) else _from_hub(name, patterns)
+
+
+def _from_hub(name: str, patterns: Sequence[str]) -> Path:
     if not is_hub_name(name):
         raise MissingError(f"there is no folder {name[:200]}; name a folder with a Janus checkpoint or a hub "
                            "repository (owner/name).")  # fmt: skip
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's many errors share no base; each means that the files are not here
         raise MissingError(
             f"{name} is neither a folder nor available from the hub ({type(error).__name__}); "

@@ -15,8 +15,7 @@ from transformers.initialization import no_init_weights
 
 from milr.models.checkpoint_errors import quiet, reading
 from milr.models.checkpoint_files import (
-    SETTINGS,
-    check_file,
+    check_settings,
     read_json,
     settings_digest,
     tensor_headers,
@@ -89,7 +88,7 @@ def load_tokenizer(name: str) -> Any:
     """The tokenizer of a folder, or of a hub repository at its pinned revision, whose weights are not fetched."""
     folder = _folder(name, _SMALL_FILES)
     with reading(f"the tokenizer of {name}"):
-        _check_settings(folder, name)
+        check_settings(folder, name)
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -97,15 +96,8 @@ def load_image_processor(name: str) -> Any:
     """The image processor of a folder or repository, always the Pillow one: torchvision's resizes a bit differently."""
     folder = _folder(name, _SMALL_FILES)
     with reading(f"the image processor of {name}"):
-        _check_settings(folder, name)
+        check_settings(folder, name)
         return _pillow_class(folder).from_pretrained(folder, local_files_only=True)
-
-
-def _check_settings(folder: Path, name: str) -> None:
-    """MissingError for files beside the weights that are git-lfs pointers or links to somewhere else."""
-    for file in SETTINGS:
-        if (folder / file).exists():
-            check_file(folder / file, folder, name)
 
 
 def _pillow_class(folder: Path) -> Any:
