@@ -26,7 +26,7 @@ from milr.models.devices import choose_device, choose_dtype
 from milr.models.finite import check_finite
 from milr.models.janus_prompts import JanusPrompts
 from milr.models.janus_requests import JanusRequests
-from milr.models.loading import Checkpoint
+from milr.models.loading import Checkpoint, check_vocabulary
 from milr.models.pictures import Preprocessing, to_pictures
 from milr.models.quantised import quantisation_config, quantisation_identity
 from milr.models.yes_or_no import YesOrNo
@@ -130,6 +130,7 @@ class JanusModel:
         with one_thread():
             network = checkpoint.network(dtype=chosen_dtype, device=chosen_device, quantisation=quantisation)
         with reading(f"the files of {checkpoint.name}"):
+            check_vocabulary(tokenizer, network.config.text_config.vocab_size, checkpoint.name)
             model = cls(checkpoint, network, tokenizer, templates=templates, guidance_scale=guidance_scale, name=name)
         folder = checkpoint.folder.resolve()
         model.load_arguments = arguments | {"folder_or_hub_name": folder, "name": model.name}

@@ -127,6 +127,14 @@ class Checkpoint:
         return network
 
 
+def check_vocabulary(tokenizer: Any, vocab_size: int, name: str) -> None:
+    """MissingError for a tokenizer that writes ids of `vocab_size` or more, which the network has no embeddings for."""
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= vocab_size:
+        raise MissingError(f"the tokenizer of {name} writes {token[:40]!r} as {largest}, and the model knows "
+                           f"{vocab_size} tokens; use the tokenizer of the same checkpoint.")  # fmt: skip
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is a folder; False for a path that the system refuses."""
     try:

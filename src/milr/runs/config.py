@@ -18,7 +18,7 @@ from milr.types import Prompt
 
 OUTSIDE_IDENTITY = frozenset({"command", "label", "notes", "thresholds"})
 NOT_SET = "not set"
-RECORDED_LATER = {"model files": "not recorded by the earlier milr"}
+RECORDED_LATER = {"model files": "not recorded"}
 """What is said of values that runs of earlier versions lack although they had them."""
 MAX_VALUE_LENGTH = 48
 
