@@ -1,4 +1,4 @@
-"""Broken configurations of a Janus give one sentence and exit code 3, or a model that works; nothing hangs or is raw."""
+"""Broken configurations of a Janus give one sentence and exit code 3, or a model that works; nothing hangs."""
 
 from __future__ import annotations
 

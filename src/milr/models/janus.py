@@ -79,6 +79,7 @@ class JanusModel:
         self.ids = self.prompts.special_ids
         self._checkpoint = checkpoint
         preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
+        preprocess.check_size(config.vision_config.image_size)
         self._requests = JanusRequests(network, self.prompts, preprocess)
         use_column_major(network)
         if network.device.type == "cpu":

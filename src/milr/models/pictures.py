@@ -16,6 +16,7 @@ from torch import Tensor
 
 from milr.types import MissingError
 
+MAX_SIDE = 4096  # pixels of a prepared picture
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -33,7 +34,7 @@ class Preprocessing:
     def of(folder: Path, size: int) -> Preprocessing:
         """The settings in the folder's processor file; `size` and Janus's own values where it has none.
 
-        MissingError for settings that no picture of `size` can be prepared with.
+        MissingError for settings that no picture can be prepared with.
         """
         settings = _settings(folder)
         defaults = Preprocessing(size)
@@ -45,19 +46,22 @@ class Preprocessing:
             min_size=settings.get("min_size", defaults.min_size),
             resample=settings.get("resample", defaults.resample),
         )
-        preprocessing._check(size)
+        preprocessing._check()
         return preprocessing
 
-    def _check(self, size: int) -> None:
-        """MissingError for a size other than the vision tower's `size`, and for values out of range."""
-        numbers = (*self.mean, *self.std)
+    def check_size(self, size: int) -> None:
+        """MissingError for a size other than the vision tower's `size`."""
         if self.size != size:
             raise MissingError(f"the processor's pictures have {self.size} pixels a side and the model's {size}; fetch "
                                "the processor's file again.")  # fmt: skip
+
+    def _check(self) -> None:
+        """MissingError for values out of range."""
+        numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)) or 0 in self.std:
             raise MissingError(f"the processor's mean {self.mean} and deviation {self.std} are not three numbers each; "
                                "fetch the processor's file again.")  # fmt: skip
-        if not 0 < self.min_size <= size or self.resample not in list(Image.Resampling):
+        if not 0 < self.min_size <= MAX_SIDE or self.resample not in list(Image.Resampling):
             raise MissingError(f"the processor says min_size {self.min_size} and resample {self.resample}; fetch the "
                                "processor's file again.")  # fmt: skip
 
