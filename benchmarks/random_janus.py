@@ -25,8 +25,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from milr.models.devices import choose_device, choose_dtype
 from milr.models.janus import JanusModel
-from milr.models.loading import SPECIAL_TOKENS, Checkpoint, choose_device, choose_dtype
+from milr.models.loading import SPECIAL_TOKENS, Checkpoint
 from milr.templates import Templates
 from milr.types import Prompt
 

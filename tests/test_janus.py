@@ -387,17 +387,19 @@ def test_identity_follows_the_weights_and_the_wording(model: JanusModel, folder:
 
 
 def test_large_files_are_known_by_size_time_and_header(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("milr.models.loading._GIGABYTE", 10)
+    monkeypatch.setattr("milr.models.checkpoint_files.SIZED_FROM", 10)
     assert Checkpoint.find(folder).digest.startswith("sized:")
 
 
 def test_hub_blobs_are_known_by_their_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blob = tmp_path / ("0123456789abcdef" * 4)
+    blob, snapshot = tmp_path / "blobs" / ("0123456789abcdef" * 4), tmp_path / "snapshots" / "main"
+    blob.parent.mkdir()
+    snapshot.mkdir(parents=True)
     shutil.copy(folder / "model.safetensors", blob)
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").symlink_to(blob)
-    monkeypatch.setattr("milr.models.loading._GIGABYTE", 10)
-    assert Checkpoint.find(tmp_path).digest.startswith("sha256:")
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "model.safetensors").symlink_to(blob)
+    monkeypatch.setattr("milr.models.checkpoint_files.SIZED_FROM", 10)
+    assert Checkpoint.find(snapshot).digest.startswith("sha256:")
 
 
 def test_bfloat16_weights_keep_float32_latents(folder: Path) -> None:
@@ -441,8 +443,11 @@ DAMAGE = {
     "garbled": (garble, "cannot be read"),
     "missing tensor": (lambda f: edit_weights(f, **{"lm_head.weight": None}), "1 missing tensors .lm_head"),
     "unexpected tensor": (lambda f: edit_weights(f, foreign=torch.zeros(2)), "1 unexpected tensors .foreign"),
-    "wrong shape": (lambda f: edit_weights(f, **{"lm_head.weight": torch.zeros(3, 3)}), "cannot be read"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
+    "wrong shape": (
+        lambda f: edit_weights(f, **{"lm_head.weight": torch.zeros(3, 3)}),
+        "do not fit its config.json: lm_head",
+    ),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "no safetensors weights"),
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "no tokenizer.json"),

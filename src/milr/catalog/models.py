@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.parts import Part
+from milr.models.hub_names import plain_name
 from milr.types import UsageError
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def model_files(name: str) -> list[Path]:
     """The files that a model is loaded from, as far as they are here; nothing is loaded and nothing fetched."""
     if name.rpartition(":")[0].endswith(".py"):
         return [Path(name.rpartition(":")[0])]
-    folder = Path(str(resources.files("milr.models"))) / "nano_weights" if name == "nano" else Path(name)
+    folder = Path(str(resources.files("milr.models"))) / "nano_weights" if name == "nano" else Path(name).expanduser()
     if not folder.is_dir() and "/" in name:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            configuration = try_to_load_from_cache(name, "config.json")
+            configuration = try_to_load_from_cache(plain_name(name), "config.json")
         except HFValidationError:  # a path
             return []
         folder = Path(configuration).parent if isinstance(configuration, str) else folder

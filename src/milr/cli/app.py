@@ -10,6 +10,7 @@ import typer
 from milr import __version__
 from milr.cli.bench import bench, score
 from milr.cli.compare import compare
+from milr.cli.convert import convert
 from milr.cli.experiment import experiment
 from milr.cli.generate import generate
 from milr.cli.menu import doctor, list_parts
@@ -28,7 +29,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
         raise typer.Exit
 
 
-for command in (generate, bench, score, experiment, compare, report, export):
+for command in (generate, bench, score, experiment, compare, report, export, convert):
     app.command()(command)
 app.command("list")(list_parts)
 app.command()(doctor)

@@ -7,6 +7,7 @@ release has `credit` "argmax", an `epsilon`, and latents and logits in the dtype
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -23,7 +24,7 @@ from milr.policy import (
     released_probabilities,
     rms_distance,
 )
-from milr.types import Key, Modality, ModalityInfo
+from milr.types import JudgeError, Key, Modality, ModalityInfo
 
 Logits = Callable[[Tensor], Tensor]
 Credit = Literal["executed", "argmax"]
@@ -82,7 +83,17 @@ def update(state: LatentState, logits: Logits, reward: float, *, learning_rate: 
         tokens_changed=0,
         free_tokens=len(z),
     )
+    _check_finite(info)
     return updated, info
+
+
+def _check_finite(info: ModalityInfo) -> None:
+    """JudgeError for an update of which anything is infinite or no number."""
+    values = {"loss": info.loss, "gradient": info.gradient_norm, "update": info.update_norm}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise JudgeError(f"the {name} of the latents is {value}: choose a smaller --learning-rate, or --dtype "
+                             "float32.")  # fmt: skip
 
 
 class UpdateRule(Protocol):

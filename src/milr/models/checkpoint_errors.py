@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers.utils import logging
 
-from milr.types import MissingError
+from milr.types import JudgeError, MilrError, MissingError
 
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+MAX_REASON = 160  # characters of a library's message that are repeated
 
 
 @contextmanager
-def reading(subject: str) -> Iterator[None]:
-    """Raise MissingError, in one sentence about `subject`, for all that missing or damaged files raise; `quiet`."""
+def reading(subject: str, advice: str = "fetch them again") -> Iterator[None]:
+    """Raise MissingError, in one sentence about `subject`, for whatever missing or damaged files raise; `quiet`.
+
+    JudgeError where memory does not hold what is read. A MilrError of the block is raised as it is.
+    """
     try:
         with quiet():
             yield
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise MissingError(f"{subject} cannot be read ({reason}); fetch them again.") from error
+    except MilrError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of Rust's libraries
+            raise
+        if is_out_of_memory(error):
+            raise JudgeError(f"memory does not hold {subject}: use a smaller model, --quantise, --dtype bfloat16, or a "
+                             "machine with more.") from error  # fmt: skip
+        lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+        raise MissingError(f"{subject} cannot be read ({' '.join(lines)[:MAX_REASON]}); {advice}.") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, of the machine or of the device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    text = str(error).lower()
+    return isinstance(error, (RuntimeError, OSError)) and any(words in text for words in _NO_MEMORY)
 
 
 @contextmanager

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import torch
 from torch import Tensor
 
+from milr.models.checkpoint_errors import reading
 from milr.models.cpu_threads import num_cores, one_thread
 from milr.models.decoding.column_major import use_column_major
 from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
+from milr.models.devices import choose_device, choose_dtype
+from milr.models.finite import check_finite
 from milr.models.janus_prompts import JanusPrompts
 from milr.models.janus_requests import JanusRequests
-from milr.models.loading import Checkpoint, choose_device, choose_dtype
+from milr.models.loading import Checkpoint, check_vocabulary
 from milr.models.pictures import Preprocessing, to_pictures
 from milr.models.quantised import quantisation_config, quantisation_identity
 from milr.models.yes_or_no import YesOrNo
@@ -53,6 +56,7 @@ class JanusModel:
     """A Janus checkpoint as a `UnifiedModel`. Use `JanusModel.load`."""
 
     world: World | None = None  # set by whoever knows that these weights draw one small world only
+    shipped_files = ""  # `files` of the identity that say nothing new, because a package ships the weights with them
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class JanusModel:
         self.ids = self.prompts.special_ids
         self._checkpoint = checkpoint
         preprocess = Preprocessing.of(checkpoint.folder, config.vision_config.image_size)
+        preprocess.check_size(config.vision_config.image_size)
         self._requests = JanusRequests(network, self.prompts, preprocess)
         use_column_major(network)
         if network.device.type == "cpu":
@@ -121,10 +126,13 @@ class JanusModel:
         chosen_dtype = choose_dtype(dtype, chosen_device)
         quantisation = quantisation_config(quantise, chosen_dtype, chosen_device)
         checkpoint = Checkpoint.find(folder_or_hub_name)
+        checkpoint.check_kind()
         tokenizer = checkpoint.tokenizer()
         with one_thread():
             network = checkpoint.network(dtype=chosen_dtype, device=chosen_device, quantisation=quantisation)
-        model = cls(checkpoint, network, tokenizer, templates=templates, guidance_scale=guidance_scale, name=name)
+        with reading(f"the files of {checkpoint.name}"):
+            check_vocabulary(tokenizer, network.config.text_config.vocab_size, checkpoint.name)
+            model = cls(checkpoint, network, tokenizer, templates=templates, guidance_scale=guidance_scale, name=name)
         folder = checkpoint.folder.resolve()
         model.load_arguments = arguments | {"folder_or_hub_name": folder, "name": model.name}
         return model
@@ -132,10 +140,15 @@ class JanusModel:
     # Identity, threads and memory
 
     def identity(self) -> Mapping[str, Any]:
-        """Name, hash of the weights ("sized:" where files over 1 GB count by size, time and header), dtype, device."""
+        """Name, hash of the weights ("sized:" where files over 1 GiB count by size, time and header), dtype, device.
+
+        `files` is a hash of configuration, tokenizer, processor and templates.
+        """
+        files = f"sha256:{self._checkpoint.settings_digest}"
         return {
             "name": self.name,
             "weights": self._checkpoint.digest,
+            **({} if files == self.shipped_files else {"files": files}),
             "dtype": str(self.network.dtype).removeprefix("torch."),
             "device": self.network.device.type,
             **quantisation_identity(self.network),
@@ -247,7 +260,9 @@ class JanusModel:
         pictures: list[Image] = []
         for first in range(0, len(image_ids), RENDER_BATCH_SIZE):
             ids = torch.tensor([list(row) for row in image_ids[first : first + RENDER_BATCH_SIZE]])
-            pictures += to_pictures(self.network.decode_image_tokens(ids.to(self.network.device)))
+            pixels = self.network.decode_image_tokens(ids.to(self.network.device))
+            check_finite(pixels, f"{self.name} drew pixels")
+            pictures += to_pictures(pixels)
         return pictures
 
     def answer(self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None

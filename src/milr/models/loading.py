@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+from safetensors import safe_open
+from transformers import GenerationConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from milr.models.checkpoint_errors import reading
+from milr.models.checkpoint_files import (
+    check_settings,
+    read_json,
+    settings_digest,
+    tensor_headers,
+    weight_files,
+    weights_digest,
+)
+from milr.models.finite import check_logits, check_weights
+from milr.models.hub_names import is_hub_name, plain_name
+from milr.models.janus_config import check_kind, read_config
 from milr.models.quantised import warm_up_layers
-from milr.types import MissingError, UsageError
+from milr.types import MissingError
 
 SPECIAL_TOKENS = {
     "begin": "<｜begin▁of▁sentence｜>",
@@ -25,10 +36,7 @@ SPECIAL_TOKENS = {
     "end_image": "<end_of_image>",
     "placeholder": "<image_placeholder>",
 }
-_GIGABYTE = 1 << 30
-_HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
-_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
-_HUB_BLOB = re.compile(r"[0-9a-f]{64}")
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*"]
 
 
 @dataclass(frozen=True)
@@ -61,103 +69,116 @@ class Checkpoint:
 
     @staticmethod
     def find(folder_or_name: str | Path) -> Checkpoint:
-        """A folder as it is; a hub name from the cache or the network."""
-        name, folder = str(folder_or_name), Path(folder_or_name).expanduser()
-        if not folder.is_dir():
-            folder = _from_hub(name)
+        """A folder as it is; a hub name, or its address, from the cache or the network."""
+        name, folder = find_folder(folder_or_name, HUB_FILES)
         if not (folder / "config.json").is_file():
-            raise MissingError(f"{name} holds no config.json; name a folder or hub repository with a Janus checkpoint.")
+            reason = "is an adapter (LoRA)" if (folder / "adapter_config.json").is_file() else "holds no config.json"
+            raise MissingError(f"{name} {reason}; name a folder or hub repository with a whole Janus checkpoint"
+                               f"{' (peft: merge_and_unload, then save_pretrained)' if 'LoRA' in reason else ''}."
+                               )  # fmt: skip
         return Checkpoint(name, folder)
+
+    def check_kind(self) -> None:
+        """MissingError, with what to do, where config.json is not that of a Janus in transformers' form."""
+        check_kind(read_json(self.folder / "config.json", self.folder, self.name), self.name)
+
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The files that the weights are loaded from; none where there is no folder (a network made elsewhere)."""
+        return weight_files(self.folder, self.name) if self.folder.is_dir() else []
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the weight files; files over 1 GB that are not hub blobs count by size, time and header."""
-        files = sorted(self.folder.glob("*.safetensors"))
-        parts = [f"{path.name} {_file_digest(path)}" for path in files]
-        kind = "sized" if any(" sized:" in part for part in parts) else "sha256"
-        return f"{kind}:{sha256(chr(10).join(parts).encode()).hexdigest()}"
+        """sha256 over the weight files; files over 1 GiB that are not hub blobs count by size, time and header."""
+        return weights_digest(self.weight_files)
+
+    @cached_property
+    def settings_digest(self) -> str:
+        """sha256 over configuration, tokenizer, processor and templates."""
+        return settings_digest(self.folder)
 
     def tokenizer(self) -> Any:
         """The tokenizer, exactly as tokenizer.json describes it."""
-        if not (self.folder / "tokenizer.json").is_file():
+        if not (self.folder / "tokenizer.json").exists():
             raise MissingError(f"{self.name} holds no tokenizer.json; copy the one of the Janus checkpoint there.")
+        check_settings(self.folder, self.name)
         with reading(f"the tokenizer of {self.name}"):
-            return PreTrainedTokenizerFast.from_pretrained(self.folder, clean_up_tokenization_spaces=False)
+            return PreTrainedTokenizerFast.from_pretrained(
+                self.folder, clean_up_tokenization_spaces=False, local_files_only=True
+            )
 
     def network(self, *, dtype: torch.dtype, device: str, quantisation: Any = None) -> Any:
-        """The frozen network in evaluation mode; with a `quantisation`, weights go to the device in fewer bits."""
-        self._check_config()
+        """The frozen network in evaluation mode; with a `quantisation`, weights go to the device in fewer bits.
+
+        MissingError where the weights are not all here, do not fit the configuration, or are no numbers.
+        """
+        config = read_config(self.folder, self.name, tensor_headers(self.weight_files, self.name))
         quantised = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
-        with reading(f"the weights of {self.name}"):
-            network_and_info: Any = JanusForConditionalGeneration.from_pretrained(
-                self.folder,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                **quantised,
+        with reading(f"the weights of {self.name}"), open_tensors(self.weight_files) as tensors:
+            network: Any = JanusForConditionalGeneration.from_pretrained(
+                None, config=config, state_dict=tensors, dtype=dtype, **quantised
             )
-        network, info = network_and_info
-        for kind in ("missing", "unexpected"):
-            if keys := sorted(map(str, info[f"{kind}_keys"])):
-                raise MissingError(
-                    f"the weights of {self.name} have {len(keys)} {kind} tensors ({keys[0]}, ...); fetch them again."
-                )
-        network = network.requires_grad_(False).eval().to(device)
-        if quantisation:
-            warm_up_layers(network)
+            network = network.requires_grad_(False).eval().to(device)
+            network.generation_config = read_generation_config(self.folder)
+            check_weights(network, self.name)
+            if quantisation:
+                warm_up_layers(network)
+            check_logits(network, [config.text_config.vocab_size - 1, 0], self.name)
         return network
 
-    def _check_config(self) -> None:
-        with reading(f"the config.json of {self.name}"):
-            kind = json.loads((self.folder / "config.json").read_text()).get("model_type")
-        if kind != "janus":
-            raise MissingError(f"{self.name} is a {kind} checkpoint; milr needs a Janus one in transformers' form.")
+
+def check_vocabulary(tokenizer: Any, vocab_size: int, name: str) -> None:
+    """MissingError for a tokenizer that writes ids of `vocab_size` or more, which the network has no embeddings for."""
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= vocab_size:
+        raise MissingError(f"the tokenizer of {name} writes {token[:40]!r} as {largest}, and the model knows "
+                           f"{vocab_size} tokens; use the tokenizer of the same checkpoint.")  # fmt: skip
 
 
-def choose_device(device: str) -> str:
-    """`auto` is cuda where there is one, else the CPU; mps must be asked for by name and is untested."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.split(":")[0]
-    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not usable.get(kind, False):
-        raise UsageError(f"the device {device!r} is not available here; use --device cpu or auto.")
-    return device
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False for a path that the system refuses."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, or with a zero in it
+        return False
 
 
-def choose_dtype(dtype: str, device: str) -> torch.dtype:
-    """`auto` is bfloat16 on cuda and float32 elsewhere."""
-    if dtype == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in dtypes:
-        raise UsageError(f"the dtype {dtype!r} is unknown; use auto, float32, bfloat16 or float16.")
-    return dtypes[dtype]
+@contextmanager
+def open_tensors(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """The tensors in safetensors files by name, each read when it is asked for."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(file, framework="pt", device="cpu")) for file in files]
+        yield {key: file.get_slice(key) for file in opened for key in file.keys()}  # noqa: SIM118
 
 
-def _from_hub(name: str) -> Path:
-    if not _HUB_NAME.fullmatch(name):
-        raise MissingError(f"there is no folder {name}; name a folder with a Janus checkpoint or a hub repository.")
+def read_generation_config(folder: Path) -> GenerationConfig:
+    """That of the folder; without a file of its own, what its config.json says."""
+    if (folder / "generation_config.json").exists():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_pretrained(
+        folder, config_file_name="config.json", _from_model_config=True, local_files_only=True
+    )
+
+
+def find_folder(folder_or_name: str | Path, patterns: Sequence[str]) -> tuple[str, Path]:
+    """The plain name of a checkpoint and its folder: the folder itself, or that of the hub's cache, where files that
+    match `patterns` are fetched first."""
+    name, folder = plain_name(str(folder_or_name)), Path(folder_or_name)
+    with suppress(RuntimeError):  # ~somebody who is not here
+        folder = folder.expanduser()
+    return name, folder if is_folder(folder) else _from_hub(name, patterns)
+
+
+def _from_hub(name: str, patterns: Sequence[str]) -> Path:
+    if not is_hub_name(name):
+        raise MissingError(f"there is no folder {name[:200]}; name a folder with a Janus checkpoint or a hub "
+                           "repository (owner/name).")  # fmt: skip
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's many errors share no base; each means that the files are not here
         raise MissingError(
             f"{name} is neither a folder nor available from the hub ({type(error).__name__}); "
             "download it where there is a network, then give the folder, or use --model nano."
         ) from error
-
-
-def _file_digest(path: Path) -> str:
-    """The file's sha256, which is the name of a hub blob; for other files over 1 GB their size, time and header."""
-    file_path = path.resolve()
-    if _HUB_BLOB.fullmatch(file_path.name):
-        return file_path.name
-    status = file_path.stat()
-    with file_path.open("rb") as file:
-        if status.st_size <= _GIGABYTE:
-            return sha256(file.read()).hexdigest()
-        header = file.read(int.from_bytes(file.read(8), "little"))
-    return f"sized:{status.st_size}:{status.st_mtime_ns}:{sha256(header).hexdigest()}"

@@ -10,6 +10,9 @@ from milr.types import MissingError
 
 GUIDANCE = 1.25
 """Where guidance helps nano most (docs/nano.md)."""
+SHIPPED_FILES = "sha256:05fee0fac665d8c5b97594a1f58baa586cfbeca157f485499481db24f58420e2"
+"""Hash of nano's configuration, tokenizer and processor as they ship with its weights: those of every run so far, so
+that an identity need not say it."""
 
 
 def folder() -> Path:
@@ -29,7 +32,7 @@ def load_nano(
     """The embedded model; "auto" is float32 on the CPU: fast enough, and how the published numbers were measured."""
     if not (folder() / "config.json").is_file():
         raise MissingError("nano's weights are not in this installation; install the milr package again.")
-    return JanusModel.load(
+    model = JanusModel.load(
         folder(),
         dtype="float32" if dtype == "auto" else dtype,
         device="cpu" if device == "auto" else device,
@@ -40,3 +43,5 @@ def load_nano(
         guidance_scale=guidance_scale,
         name="nano",
     )
+    model.shipped_files = SHIPPED_FILES
+    return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from milr.types import MissingError
+
+MAX_SIDE = 4096  # pixels of a prepared picture
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -28,16 +32,38 @@ class Preprocessing:
 
     @staticmethod
     def of(folder: Path, size: int) -> Preprocessing:
-        """The settings in the folder's processor file; `size` and Janus's own values where it has none."""
+        """The settings in the folder's processor file; `size` and Janus's own values where it has none.
+
+        MissingError for settings that no picture can be prepared with.
+        """
         settings = _settings(folder)
         defaults = Preprocessing(size)
-        return Preprocessing(
-            size=settings.get("size", {}).get("height", size),
+        sides = settings.get("size", {})
+        preprocessing = Preprocessing(
+            size=sides.get("height", size) if isinstance(sides, dict) else sides,
             mean=tuple(settings.get("image_mean", defaults.mean)),
             std=tuple(settings.get("image_std", defaults.std)),
             min_size=settings.get("min_size", defaults.min_size),
             resample=settings.get("resample", defaults.resample),
         )
+        preprocessing._check()
+        return preprocessing
+
+    def check_size(self, size: int) -> None:
+        """MissingError for a size other than the vision tower's `size`."""
+        if self.size != size:
+            raise MissingError(f"the processor's pictures have {self.size} pixels a side and the model's {size}; fetch "
+                               "the processor's file again.")  # fmt: skip
+
+    def _check(self) -> None:
+        """MissingError for values out of range."""
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)) or 0 in self.std:
+            raise MissingError(f"the processor's mean {self.mean} and deviation {self.std} are not three numbers each; "
+                               "fetch the processor's file again.")  # fmt: skip
+        if not 0 < self.min_size <= MAX_SIDE or self.resample not in list(Image.Resampling):
+            raise MissingError(f"the processor says min_size {self.min_size} and resample {self.resample}; fetch the "
+                               "processor's file again.")  # fmt: skip
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pictures to pixel values. (B, 3, size, size), fp32"""

@@ -18,6 +18,8 @@ from milr.types import Prompt
 
 OUTSIDE_IDENTITY = frozenset({"command", "label", "notes", "thresholds"})
 NOT_SET = "not set"
+RECORDED_LATER = {"model files": "not recorded"}
+"""What is said of values that runs of earlier versions lack although they had them."""
 MAX_VALUE_LENGTH = 48
 
 
@@ -119,7 +121,8 @@ def describe_differences(old: RunConfig, new: RunConfig) -> list[str]:
     there, here = to_json_value(old.identity()), to_json_value(new.identity())
     names = sorted(there.keys() | here.keys())
     return [
-        f"{display_name(name)}: {_describe_difference(there.get(name, NOT_SET), here.get(name, NOT_SET))}"
+        f"{display_name(name)}: "
+        f"{_describe_difference(there.get(name, RECORDED_LATER.get(name, NOT_SET)), here.get(name, NOT_SET))}"
         for name in names
         if digest_of(there.get(name, NOT_SET)) != digest_of(here.get(name, NOT_SET))
     ]

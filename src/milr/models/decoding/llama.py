@@ -23,6 +23,7 @@ from milr.models.decoding.kv_cache import KVCache
 from milr.types import MissingError
 
 ROPE_TYPES = ("default", "linear", "yarn", "llama3")  # the angles of other types depend on the sequence's length
+FIRST_POSITIONS = 2**15  # whose angles are computed at the start; more where a sequence is longer
 MAX_FREE_BUFFERS = 4  # of freed caches, kept on a CPU to be used again; on CUDA one is kept
 Projection = Callable[[Tensor], Tensor]
 
@@ -57,7 +58,9 @@ class LlamaDecoder:
         self._norm: Tensor = transformer.norm.weight
         self._min_length = self._norm.new_tensor((self._epsilon * len(self._norm)) ** 0.5)
         self._rotary_emb = transformer.rotary_emb
-        self._rope_tables = [_rope_table(self._rotary_emb, self._norm, config.max_position_embeddings)]
+        self._rope_tables = [
+            _rope_table(self._rotary_emb, self._norm, min(config.max_position_embeddings, FIRST_POSITIONS))
+        ]
 
     @property
     def cache_bytes_per_token(self) -> int:

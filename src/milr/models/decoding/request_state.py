@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from milr.models.decoding.prefix_cache import TokenIds
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
+from milr.models.finite import ADVICE
 from milr.randomness import NEAR_TIE, sample_tokens
+from milr.types import JudgeError
 
 MIN_ACCEPTED = 2  # tokens; after two drafts of which fewer were accepted, a request is decoded without
 MAX_POOR_DRAFTS = 2
@@ -98,8 +102,10 @@ class RequestState:
         return (*self.forced_ids, *(torch.cat(self.tokens).tolist() if self.tokens else ()))
 
     def result(self) -> DecodeResult:
-        """The finished request."""
+        """The finished request; JudgeError where a token was chosen by logits that are no numbers."""
         margins = torch.cat(self.margins).tolist() if self.margins else []
+        if any(map(math.isnan, margins)):  # best minus second best; with logits of +inf it is NaN, too
+            raise JudgeError(f"the model gave logits that are infinite or no numbers: {ADVICE}.")
         first = len(self.forced_ids)
         near_ties = tuple(first + index for index, margin in enumerate(margins) if margin < NEAR_TIE)
         latents = torch.stack(self._latents) if self._latents else None

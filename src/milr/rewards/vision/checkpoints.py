@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,25 @@ import transformers
 from huggingface_hub import constants, snapshot_download
 from transformers import AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.initialization import no_init_weights
 
 from milr.models.checkpoint_errors import quiet, reading
+from milr.models.checkpoint_files import (
+    check_settings,
+    read_json,
+    settings_digest,
+    tensor_headers,
+    weight_files,
+    weights_digest,
+)
+from milr.models.devices import choose_device
+from milr.models.finite import check_weights
+from milr.models.hub_names import is_hub_name, plain_name
+from milr.models.janus_config import Headers, check_values
+from milr.models.loading import is_folder, open_tensors, read_generation_config
 from milr.rewards.vision.pinned import CHECKPOINTS
-from milr.types import MissingError, UsageError
+from milr.types import MissingError
 
-_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _WEIGHT_FILES = "*.safetensors"
 
@@ -30,29 +42,61 @@ def load_network(
     `device` "auto" is cuda where there is one, else the CPU; `settings` go to `from_pretrained`. MissingError where
     the files are absent, damaged, not safetensors, or lack parameters (which would be random numbers).
     """
-    device = _resolve_device(device)
+    device = choose_device(device)
     folder = _folder_with_weights(name)
-    with reading(f"the weights of {name}"):
+    files = weight_files(folder, name)
+    headers = tensor_headers(files, name)
+    check_values(read_json(folder / "config.json", folder, name), headers, name)
+    with reading(f"the weights of {name}"), open_tensors(files) as tensors:
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        _check_size(model_class, config, headers, name)
         network, info = model_class.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **settings
-        )
-    missing = sorted({key for key, _ in network.named_parameters()} & set(info["missing_keys"]))
-    if missing:
-        raise MissingError(f"the weights of {name} lack {len(missing)} tensors ({missing[0]}, ...); fetch them again.")
-    return network.requires_grad_(False).eval().to(device)
+            None, config=config, state_dict=tensors, dtype=_resolve_dtype(dtype, config, headers),
+            output_loading_info=True, **settings,
+        )  # fmt: skip
+        missing = sorted({key for key, _ in network.named_parameters()} & set(info["missing_keys"]))
+        if missing:
+            raise MissingError(f"the weights of {name} lack {len(missing)} tensors ({missing[0]}, ...); fetch them "
+                               "again.")  # fmt: skip
+        network = network.requires_grad_(False).eval().to(device)
+        check_weights(network, name)
+        if network.can_generate():
+            network.generation_config = read_generation_config(folder)
+    return network
+
+
+def _check_size(model_class: Any, config: Any, headers: Headers, name: str) -> None:
+    """MissingError for a configuration of more than twice the numbers that the weights hold, before memory is taken."""
+    with torch.device("meta"), no_init_weights():
+        needed = sum(parameter.numel() for parameter in model_class(config).parameters())
+    available = sum(torch.Size(shape).numel() for _, shape in headers.values())
+    if needed > 2 * available:
+        raise MissingError(f"the config.json of {name} describes {needed} weights and its files hold {available}; "
+                           "fetch them again.")  # fmt: skip
+
+
+def _resolve_dtype(dtype: Any, config: Any, headers: Headers) -> Any:
+    """`dtype`, or for "auto" that of the configuration, or of the first floating-point tensor where it says none."""
+    if dtype != "auto":
+        return dtype
+    by_name = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    first = next((by_name[kind] for kind, _ in headers.values() if kind in by_name), torch.float32)
+    return getattr(config, "dtype", None) or first
 
 
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a folder, or of a hub repository at its pinned revision, whose weights are not fetched."""
     folder = _folder(name, _SMALL_FILES)
     with reading(f"the tokenizer of {name}"):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        check_settings(folder, name)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_image_processor(name: str) -> Any:
     """The image processor of a folder or repository, always the Pillow one: torchvision's resizes a bit differently."""
     folder = _folder(name, _SMALL_FILES)
     with reading(f"the image processor of {name}"):
+        check_settings(folder, name)
         return _pillow_class(folder).from_pretrained(folder, local_files_only=True)
 
 
@@ -84,10 +128,12 @@ def fetch(name: str) -> None:
 
 
 def loaded_revision(name: str) -> str:
-    """What tells two versions of a checkpoint apart: the commit in the hub's cache, or the folder in its place."""
+    """What tells two versions of a checkpoint apart: the commit in the hub's cache, or a hash of the files in the
+    folder that stands for it."""
     folder = _local_folder(name)
     if folder is not None:
-        return f"folder {folder}"
+        weights = weights_digest(weight_files(folder, name)) if _revision_and_weights(name)[1] else "no weights"
+        return f"folder {weights} {settings_digest(folder)}"
     revision, _ = _revision_and_weights(name)
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
@@ -99,7 +145,7 @@ def _local_folder(name: str) -> Path | None:
     """The folder `name`, or the one that stands for this repository under $MILR_CHECKPOINTS; None without either."""
     parent = os.environ.get("MILR_CHECKPOINTS")
     candidates = [*([Path(parent) / name] if parent else []), Path(name).expanduser()]
-    return next((folder for folder in candidates if folder.is_dir()), None)
+    return next((folder for folder in candidates if is_folder(folder)), None)
 
 
 def _revision_and_weights(name: str) -> tuple[str, bool]:
@@ -120,22 +166,13 @@ def _folder_with_weights(name: str) -> Path:
     return folder
 
 
-def _resolve_device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise UsageError(f"the device {device!r} is not available here; use cpu or auto.") from None
-    return device
-
-
 def _folder(name: str, patterns: list[str]) -> Path:
     """The local folder of a checkpoint, or the hub's or its cache's files that match `patterns`."""
     folder = _local_folder(name)
     if folder is not None:
         return folder
-    if not _HUB_NAME.fullmatch(name):
+    name = plain_name(name)
+    if not is_hub_name(name):
         raise MissingError(f"there is no folder {name}; name a folder with a checkpoint, or a hub repository.")
     revision, _ = _revision_and_weights(name)
     with quiet():

@@ -1,0 +1,52 @@
+"""Where a network is computed, and in which dtype."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from milr.types import UsageError
+
+_DEVICE = re.compile(r"(cpu|cuda|mps)(?::(\d{1,4}))?")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str) -> str:
+    """`auto` is cuda where there is one, else the CPU; mps must be asked for by name and is untested.
+
+    UsageError, with what there is, for a device that is not here.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    match = _DEVICE.fullmatch(device)
+    if match is None or int(match.group(2) or 0) >= _num_devices(match.group(1)):
+        raise UsageError(f"the device {device[:40]!r} is not available here: there is {_describe_devices()}; "
+                         "use --device auto, or one of these.")  # fmt: skip
+    return device
+
+
+def _num_devices(kind: str) -> int:
+    """How many devices of a kind there are here."""
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return int(kind == "cpu" or torch.backends.mps.is_available())
+
+
+def _describe_devices() -> str:
+    """The devices of this machine, in words."""
+    count = _num_devices("cuda")
+    cuda = [f"cuda:{index}" for index in range(min(count, 3))]
+    if count > 3:
+        cuda = ["cuda:0", f"... cuda:{count - 1}"]
+    names = ["cpu", *(["mps"] if _num_devices("mps") else []), *cuda]
+    return ", ".join(names) if cuda else f"{' and '.join(names)}, and no CUDA GPU that torch sees"
+
+
+def choose_dtype(dtype: str, device: str) -> torch.dtype:
+    """`auto` is bfloat16 on cuda and float32 elsewhere."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if dtype not in DTYPES:
+        raise UsageError(f"the dtype {dtype!r} is unknown; use auto, float32, bfloat16 or float16.")
+    return DTYPES[dtype]
