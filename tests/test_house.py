@@ -24,7 +24,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 # file is its room.
 FLOORS = [
     "types policy",
-    "base randomness templates options presets rules runs",
+    "base randomness templates options presets rules runs inputs",
     "latent models engine report",
     "methods shapes",
     "rewards benchmarks",

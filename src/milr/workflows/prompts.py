@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milr.inputs.json_text import JsonError, check_depth
 from milr.templates import fill, split_reasoning
 from milr.types import Prompt, UsageError
 
@@ -48,9 +49,9 @@ def _from_line(line: str, path: Path, number: int) -> Prompt:
 
 
 def checked_prompts(texts: Sequence[str | Prompt], model: UnifiedModel) -> tuple[Prompt, ...]:
-    """Prompts that the model can read, trimmed, each once; those of its world with the world's metadata.
+    """Prompts that the model can read, trimmed, each once, completed by its world (`complete`).
 
-    UsageError for the first that it cannot read.
+    UsageError for the first that it cannot read, and for metadata that cannot be written as JSON.
     """
     world = world_of(model)
     prompts: dict[str, Prompt] = {}
@@ -58,11 +59,19 @@ def checked_prompts(texts: Sequence[str | Prompt], model: UnifiedModel) -> tuple
         prompt = text if isinstance(text, Prompt) else Prompt(text)
         prompt = replace(prompt, text=prompt.text.strip())
         _check(prompt.text, model, "prompt")
-        if world:
-            world_prompt = world.read(prompt.text, prompt.id)
-            prompt = replace(world_prompt or replace(prompt, metadata=None, category=""), source=prompt.source)
+        _check_metadata(prompt)
+        prompt = complete(prompt, world)
         prompts.setdefault(f"{prompt.id}\0{prompt.text}", prompt)
     return tuple(prompts.values())
+
+
+def complete(prompt: Prompt, world: World | None) -> Prompt:
+    """The prompt, with the category and metadata of the world's grammar where it has none of its own."""
+    read = world.read(prompt.text, prompt.id) if world else None
+    if read is None:
+        return prompt
+    return replace(prompt, category=prompt.category or read.category,
+                   metadata=read.metadata if prompt.metadata is None else prompt.metadata)  # fmt: skip
 
 
 def check_texts(options: Options, prompts: Sequence[Prompt], model: UnifiedModel) -> None:
@@ -77,11 +86,14 @@ def check_texts(options: Options, prompts: Sequence[Prompt], model: UnifiedModel
 def outside_the_world(prompts: Sequence[Prompt], model: UnifiedModel) -> tuple[str, ...]:
     """A warning where the model draws one small world only and prompts are not about it; else none."""
     world = world_of(model)
-    outside = [prompt.text for prompt in prompts if prompt.metadata is None] if world else []
+    outside = [prompt.text for prompt in prompts if world.read(prompt.text) is None] if world else []
     if not world or not outside:
         return ()
-    others = f" and {len(outside) - 1} more prompts" if len(outside) > 1 else ""
-    return (f"{model.name} draws one small world only, and {outside[0]!r}{others} is not about it: expect a picture of "
+    others = len(outside) - 1
+    subject = {0: f"{outside[0]!r} is", 1: f"{outside[0]!r} and 1 other prompt are"}.get(
+        others, f"{outside[0]!r} and {others} other prompts are")  # fmt: skip
+    pictures = "pictures" if others else "a picture"
+    return (f"{model.name} draws one small world only, and {subject} not about it: expect {pictures} of "
             f"something else. {world.advice(outside[0])}",)  # fmt: skip
 
 
@@ -89,6 +101,18 @@ def world_of(model: UnifiedModel) -> World | None:
     """The small world that the model draws; None where it draws anything."""
     world: World | None = getattr(model, "world", None)
     return world
+
+
+def _check_metadata(prompt: Prompt) -> None:
+    """UsageError for metadata that cannot be kept with a run."""
+    try:
+        check_depth(prompt.metadata)
+        json.dumps(prompt.metadata)
+    except JsonError as error:
+        raise UsageError(f"the metadata of {prompt.text!r} {error}: simplify it.") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the metadata of {prompt.text!r} is no JSON ({error}): use texts, numbers, lists and "
+                         "objects.") from None  # fmt: skip
 
 
 def _check(text: str, model: UnifiedModel, what: str) -> None:
