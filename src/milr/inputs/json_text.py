@@ -43,4 +43,6 @@ def too_deep() -> str:
 
 
 def _reason(error: BaseException) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error) or type(error).__name__
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, line {error.lineno}" if error.lineno > 1 else error.msg
+    return "a number has too many digits" if "digits" in str(error) else str(error) or type(error).__name__
