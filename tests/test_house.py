@@ -24,7 +24,8 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 # file is its room.
 FLOORS = [
     "types policy",
-    "base randomness templates options presets rules runs inputs",
+    "inputs",
+    "base randomness templates options presets rules runs",
     "latent models engine report",
     "methods shapes",
     "rewards benchmarks",

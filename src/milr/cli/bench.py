@@ -52,6 +52,8 @@ def bench(
     console = open_console(stderr=as_json)
     part, prompts = _select_prompts(benchmark, choice)
     options = dataclasses.replace(options, metric=options.metric or part.metric)
+    if options.samples == 1:  # a file in which each line stands so often means as many samples
+        options = dataclasses.replace(options, samples=getattr(part, "repeats", 1))
     if folder := finished_folder(prompts, options, out, part.name):
         console.print(FINISHED)
     else:

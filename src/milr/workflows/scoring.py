@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from milr.base import Benchmark, Reward, UnifiedModel
 from milr.catalog import world_needed
 from milr.engine.studio import Studio
+from milr.inputs.pictures import decode_picture, read_picture_file
 from milr.runs.config import RunConfig, digest_of, prompts_digest
 from milr.runs.official_pictures import OfficialPicture, find_pictures
 from milr.runs.runner import Job, OnEvent, run
@@ -178,11 +178,20 @@ def _refuse_unjudgeable(prompts: Sequence[Prompt], judge: FolderJudge) -> None:
     """UsageError where the metric can never judge one of the prompts."""
     check, world = getattr(judge.reward, "check", None), world_needed(judge.reward)
     for prompt in prompts:
-        if world and world.read(prompt.text) is None:
+        if world and world.read(prompt.text) is None and not _can_judge(check, prompt):
             raise UsageError(f"the metric {judge.name} knows the world {world.name} alone, and {prompt.text!r} is none "
                              "of its prompts: choose another --metric.")  # fmt: skip
         if callable(check):
             check(prompt)
+
+
+def _can_judge(check: Any, prompt: Prompt) -> bool:
+    """Whether a reward's `check` accepts the metadata that a prompt brings."""
+    try:
+        check(prompt)
+    except (UsageError, TypeError):  # TypeError: there is no check
+        return False
+    return True
 
 
 def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnChecked) -> Iterator[tuple[str, str]]:
@@ -193,6 +202,8 @@ def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnC
             on_checked(done, len(pictures))
             if isinstance(digest, str):
                 yield name_of(picture.prompt, picture.sample), digest
+            elif not partial and isinstance(digest, UsageError):
+                raise digest
             elif not partial:
                 raise UsageError(f"{picture.path} cannot be read as a picture ({type(digest).__name__}): make it "
                                  "again, or leave it out with --partial.")  # fmt: skip
@@ -202,23 +213,16 @@ def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnC
 
 def _digest(picture: OfficialPicture) -> str | Exception:
     try:
-        content = picture.path.read_bytes()
-        _decode(content)
+        content = read_picture_file(picture.path)
+        decode_picture(content, str(picture.path))
     except Exception as error:  # a decoder may raise anything about a damaged file; the caller reports or counts it
         return error
     return hashlib.sha256(content).hexdigest()
 
 
-def _decode(content: bytes) -> Image:
-    from PIL import Image as files
-
-    with files.open(io.BytesIO(content)) as file:
-        return file.convert("RGB")
-
-
 def _reopen(path: Path) -> Image:
     try:
-        return _decode(path.read_bytes())
+        return decode_picture(read_picture_file(path), str(path))
     except Exception as error:  # it could be read a moment ago
         raise UsageError(f"{path} changed while the folder was judged: restore it, and the same command goes on."
                          ) from error  # fmt: skip
