@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from milr.base import Benchmark, Services
+from milr.base import Benchmark, Reward, Services
 from milr.benchmarks.geneval import GenEval
 from milr.benchmarks.shapes import Shapes
 from milr.benchmarks.t2i_compbench import CATEGORIES, CompBench
@@ -29,7 +29,7 @@ from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Prompt, Score, UsageError
-from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder
+from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder, score_list
 from outcomes import config, outcome, step
 from scripted import Brightness
 
@@ -584,3 +584,67 @@ def test_a_judge_of_nano_s_world_takes_clauses_that_a_prompt_brings(tmp_path, fo
     refused_metric = FolderJudge(DetectorReward())
     with pytest.raises(UsageError, match="knows the world shapes alone"):
         judge(geneval(tmp_path), geneval_folder(tmp_path / "cups"), tmp_path / "o", judge=refused_metric)
+
+
+# --- a list of pictures
+
+
+def listed(file: Path, out: Path, metric: Reward | None = None, **selection) -> ScoredFolder:
+    return asyncio.run(score_list(file, FolderJudge(metric or Dim()), out=out, selection=Selection(**selection)))
+
+
+def picture_list(folder: Path) -> Path:
+    for number in range(3):
+        paint(folder / f"pictures/{number}.PNG", 51 * number)
+    rows = [("pictures/0.PNG", "a cat"), (str(folder / "pictures/1.PNG"), "a dog"), ("pictures/2.PNG", "a cat")]
+    file = folder / "list.csv"
+    file.write_text("prompt,path\n" + "".join(f"{prompt},{path}\n" for path, prompt in rows))
+    (folder / "list.jsonl").write_text("\n".join(json.dumps({"image": path, "text": text}) for path, text in rows))
+    return file
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_a_list_of_pictures_is_scored_by_any_reward_and_resumes(tmp_path, folder, out, name):
+    file = picture_list(folder).with_name(name)
+    assert listed(file, out) == ScoredFolder(pictures=3, found=0, missing=0, samples=2, out=out)
+    found = {(record.prompt.text, record.sample): record.result.judged.score for record in RunStore(out).records()}
+    assert found == {("a cat", 0): 0, ("a dog", 0): pytest.approx(0.2), ("a cat", 1): pytest.approx(0.4)}
+    again = Dim()
+    assert listed(file, out, again).found == 3 and again.calls == 0
+    assert RunStore(out).run().config.benchmark == "list"
+    paint(folder / "pictures/0.PNG", 9)
+    with pytest.raises(UsageError, match="other settings .*model pictures"):
+        listed(file, out)
+
+
+def test_prompts_of_a_list_are_completed_for_the_judges_of_nano_s_world(folder, out):
+    file = picture_list(folder)
+    paint(folder / "pictures/0.PNG", 128, side=64)
+    file.write_text("path,prompt\npictures/0.PNG,a red star\n")
+    assert listed(file, out, DetectorReward()).pictures == 1
+    assert RunStore(out).prompts()[0].category == "colors"
+    file.write_text("path,prompt\npictures/0.PNG,a cat\n")
+    with pytest.raises(UsageError, match="knows the world shapes alone, and 'a cat' is none"):
+        listed(file, out.with_name("other"), DetectorReward())
+
+
+@pytest.mark.parametrize("rows, says", [
+    ("path,prompt\n,a cat\npictures/0.PNG,\n", "line 2: no path of a picture in a field \"path\"; line 3: the prompt"),
+    ("prompt\na cat\n", "line 2: no path of a picture"), ("a cat\na dog\n", "a table without"), ("", "lists no pict"),
+    ("path,words\na.png,a cat\n", "a table without"), ("path,prompt\nnone.png,a cat\n", "cannot read .*none.png"),
+    ("path,prompt\n.,a cat\n", "is a folder, not a file"), ("path,prompt\nlist.csv,a cat\n", "cannot be read as a pic"),
+])  # fmt: skip
+def test_a_list_that_cannot_be_read(folder, out, rows, says):
+    file = picture_list(folder)
+    file.write_text(rows)
+    with pytest.raises(UsageError, match=says):
+        listed(file, out)
+    assert not out.exists()
+
+
+def test_unreadable_pictures_of_a_list_are_left_out_only_if_allowed(folder, out):
+    file = picture_list(folder)
+    (folder / "pictures/1.PNG").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        listed(file, out)
+    assert listed(file, out, partial=True).missing == 1

@@ -35,7 +35,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     prompts, problems = [], []
     for row in rows:
         try:
-            prompts.append(_prompt_of(row, column))
+            prompts.append(prompt_of_row(row, column))
         except ValueError as error:
             problems.append((row.label, str(error)))
     refuse(path, problems)
@@ -44,7 +44,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _prompt_of(row: Row, column: str) -> Prompt:
+def prompt_of_row(row: Row, column: str) -> Prompt:
     """The prompt of a row; ValueError, with the problem, where it has none."""
     if row.problem:
         raise ValueError(row.problem)
