@@ -24,6 +24,7 @@ FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*
 # file is its room.
 FLOORS = [
     "types policy",
+    "inputs",
     "base randomness templates options presets rules runs",
     "latent models engine report",
     "methods shapes",

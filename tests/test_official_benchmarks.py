@@ -95,7 +95,7 @@ def test_a_line_that_is_not_geneval_is_named(line):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "has no prompts"), (b"\n\n", "has no prompts"), (b"\xff\xfe", "not UTF-8"),
+    [(b"", "has no prompts"), (b"\n\n", "has no prompts"), (b"\xff\xf0", "not UTF-8"),
      (f"{BENCH}\n{CUP}\n{BENCH}".encode(), "the prompt 'a photo of a bench' more than once")],
 )  # fmt: skip
 def test_a_file_that_cannot_be(tmp_path, content, says):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from milr.base import Benchmark, Services
+from milr.base import Benchmark, Reward, Services
 from milr.benchmarks.geneval import GenEval
 from milr.benchmarks.shapes import Shapes
 from milr.benchmarks.t2i_compbench import CATEGORIES, CompBench
 from milr.benchmarks.wise import STEMS, Wise
+from milr.inputs import pictures
 from milr.report.compare.comparison import compare_runs
 from milr.report.html import write_report
 from milr.rewards.detector import DetectorReward
@@ -27,7 +29,7 @@ from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Prompt, Score, UsageError
-from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder
+from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder, score_list
 from outcomes import config, outcome, step
 from scripted import Brightness
 
@@ -405,7 +407,7 @@ def test_metadata_that_is_absent_or_stands_twice(tmp_path, folder, out):
     refused(benchmark, folder, out, "00000 has no metadata.jsonl", partial=True)
 
 
-@pytest.mark.parametrize("name", ["0000.png", "00000/samples/0000.jpg", "00001/samples/a photo.png"])
+@pytest.mark.parametrize("name", ["0000.png", "00000/samples/x.jpg", "00001/samples/a photo.png"])
 def test_a_foreign_picture_in_geneval(tmp_path, folder, out, name):
     paint(geneval_folder(folder) / name, 0)
     refused(geneval(tmp_path), folder, out, "is no picture of this benchmark.*move it away", partial=True)
@@ -413,7 +415,7 @@ def test_a_foreign_picture_in_geneval(tmp_path, folder, out, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["color/samples/a shape cup._000000.png", "color/samples/a color cup._000000.jpg", "samples/a dog_000000.png",
+    ["color/samples/a shape cup._000000.png", "color/samples/a color cup.jpg", "samples/a dog_000000.png",
      "color/samples/a color cup..png"],
 )  # fmt: skip
 def test_a_foreign_picture_in_compbench(tmp_path, folder, out, name):
@@ -431,7 +433,7 @@ def test_compbench_numbers_that_belong_to_several_prompts(tmp_path, folder, out)
     assert judge(benchmark, folder, out, partial=True, samples=10).missing == 118
 
 
-@pytest.mark.parametrize("name", ["4.png", "03.png", "3.jpg", "grid.png"])
+@pytest.mark.parametrize("name", ["4.png", "03.png", "4.jpg", "grid.png"])
 def test_a_foreign_picture_in_wise(tmp_path, folder, out, name):
     paint(wise_folder(folder) / name, 0)
     refused(wise(tmp_path), folder, out, "is no picture of this benchmark.*<prompt_id>.png", partial=True)
@@ -462,3 +464,187 @@ def test_progress_of_the_check_and_of_the_judging(tmp_path, folder, out):
     judge(wise(tmp_path), wise_folder(folder), out, on_checked=lambda *counts: checked.append(counts),
           on_event=lambda event: events.append((event.kind, event.total)))  # fmt: skip
     assert checked == [(1, 3), (2, 3), (3, 3)] and events.count(("finished", 3)) == 3
+
+
+# --- folders as other tools leave them
+
+
+def test_only_what_the_official_evaluator_reads_of_geneval_s_metadata_counts(tmp_path, folder, out):
+    geneval_folder(folder)
+    for number, line in enumerate(LINES):
+        extra = {**line, "exclude": [], "index": number, "id": f"x{number}", "seed": None}
+        (folder / f"{number:05d}/metadata.jsonl").write_text(json.dumps(extra, indent=1))
+    assert judge(geneval(tmp_path), folder, out).pictures == 4
+    excluding = {**LINES[0], "exclude": [{"class": "cow", "count": 1}]}
+    (folder / "00000/metadata.jsonl").write_text(json.dumps(excluding))
+    refused(geneval(tmp_path), folder, tmp_path / "other", "is no line of the benchmark")
+
+
+def test_pictures_of_any_ending_in_any_case(tmp_path, folder, out):
+    benchmark = geneval(tmp_path)
+    for number, line in enumerate(LINES):
+        paint(folder / f"{number:05d}/samples/0.JPG", 200)
+        paint(folder / f"{number:05d}/samples/00001.webp", 200)
+        (folder / f"{number:05d}/metadata.jsonl").write_text(json.dumps(line))
+    assert judge(benchmark, folder, out).pictures == 4
+    paint(folder / "00000/samples/1.png", 0)
+    refused(benchmark, folder, tmp_path / "other", "are the same sample of")
+
+
+def test_wise_pictures_of_any_ending(tmp_path, folder, out):
+    for number in (3, 500, 1000):
+        paint(folder / f"{number}.Jpeg", 0)
+    assert judge(wise(tmp_path), folder, out).pictures == 3
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_compbench_folders_of_other_tools(tmp_path, folder, out, start):
+    """Categories in capitals, JPEG, and numbers that restart for each prompt."""
+    benchmark = compbench(tmp_path)
+    for prompt in benchmark.prompts():
+        inner = "" if prompt.category == "shape" else "samples/"
+        category = prompt.category.capitalize().replace("_", "-")
+        for sample in range(2):
+            paint(folder / f"{category}/{inner}{prompt.text}_{start + sample:06d}.JPG", 10 * sample)
+    tally = judge(benchmark, folder, out)
+    assert (tally.pictures, tally.samples) == (24, 2)
+    assert {sample for _, sample in scores(out)} == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["numeracy", "3d_spatial", "Numeracy", "my_own"])
+def test_a_folder_of_another_category_is_named(tmp_path, folder, out, name):
+    benchmark = compbench(tmp_path)
+    compbench_root(folder / "color", [prompt for prompt in benchmark.prompts() if prompt.category == "color"], 1)
+    paint(folder / name / "samples/three cups_000000.png", 0)
+    refused(benchmark, folder, out, f"{name} is of no category of this benchmark, which has color, ", partial=True)
+
+
+@pytest.mark.parametrize("numbers", [(3,), (3, 500, 1000)])
+def test_wise_in_one_file(tmp_path, folder, numbers):
+    records = [{"Prompt": f"prompt {number}", "Explanation": "e", "Subcategory": "s", "prompt_id": number}
+               for number in numbers]  # fmt: skip
+    path = tmp_path / "natural_science.json"
+    path.write_text(json.dumps(records))
+    assert [prompt.id for prompt in Wise(path).prompts()] == [str(number) for number in numbers]
+    with pytest.raises(UsageError, match=r"none\.json cannot be read \(No such file or directory\): name a folder or"):
+        Wise(tmp_path / "none.json").prompts()
+    path.write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="natural_science.json is not a JSON array .*nested deeper"):
+        Wise(path).prompts()
+
+
+def test_geneval_prompts_that_each_stand_four_times_are_four_samples(tmp_path, folder, out):
+    benchmark = geneval(tmp_path, [line for line in LINES for _ in range(4)])
+    assert len(benchmark.prompts()) == 2 and benchmark.repeats == 4
+    assert [prompt.id for prompt in benchmark.prompts()] == ["geneval-00000", "geneval-00001"]
+    for number in range(8):
+        paint(folder / f"{number:05d}/samples/0000.png", 10 * number)
+        (folder / f"{number:05d}/metadata.jsonl").write_text(json.dumps(LINES[number // 4]))
+    tally = judge(benchmark, folder, out)
+    assert (tally.pictures, tally.samples) == (8, 4)
+    assert {key: round(255 * value) for key, value in scores(out).items()} == {
+        (f"geneval-0000{number // 4}", number % 4): 10 * number for number in range(8)
+    }
+    with pytest.raises(UsageError, match="more than once"):
+        geneval(tmp_path, [LINES[0], *LINES]).prompts()
+
+
+@pytest.mark.parametrize("name", ["999999999999999999.png", "9" * 200 + ".png", "99999999.png"])
+def test_numbers_in_names_have_a_limit(tmp_path, folder, out, name):
+    paint(geneval_folder(folder) / "00000/samples" / name, 0)
+    refused(geneval(tmp_path), folder, out, "number the pictures from 0", partial=True)
+    refused(geneval(tmp_path), folder, out, "--samples lies between 1 and 10000", samples=10**11)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_picture_that_is_no_file_is_refused_at_once(tmp_path, folder, out, kind):
+    path = geneval_folder(folder) / "00000/samples/0000.png"
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    refused(geneval(tmp_path), folder, out, f"0000.png is a {kind}, not a file")
+    metadata = folder / "00001/metadata.jsonl"
+    metadata.unlink()
+    os.mkfifo(metadata) if kind == "pipe" else metadata.symlink_to("/dev/zero")
+    refused(geneval(tmp_path), folder, out, f"metadata.jsonl is a {kind}, not a file")
+
+
+def test_pictures_have_limits_of_bytes_and_pixels(tmp_path, folder, out, monkeypatch):
+    geneval_folder(folder)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 35)
+    refused(geneval(tmp_path), folder, out, "has 6 x 6 pixels, and at most 35 are read")
+    monkeypatch.setattr(pictures, "MAX_BYTES", 10)
+    refused(geneval(tmp_path), folder, out, "has more than 10 bytes")
+
+
+def test_a_judge_of_nano_s_world_takes_clauses_that_a_prompt_brings(tmp_path, folder, out):
+    star = {"tag": "t", "include": [{"class": "star", "count": 1}], "prompt": "a crimson star"}
+    paint(folder / "00000/samples/0000.png", 128, side=64)
+    (folder / "00000/metadata.jsonl").write_text(json.dumps(star))
+    assert judge(geneval(tmp_path, [star]), folder, out, DetectorReward()).pictures == 1
+    refused_metric = FolderJudge(DetectorReward())
+    with pytest.raises(UsageError, match="knows the world shapes alone"):
+        judge(geneval(tmp_path), geneval_folder(tmp_path / "cups"), tmp_path / "o", judge=refused_metric)
+
+
+# --- a list of pictures
+
+
+def listed(file: Path, out: Path, metric: Reward | None = None, **selection) -> ScoredFolder:
+    return asyncio.run(score_list(file, FolderJudge(metric or Dim()), out=out, selection=Selection(**selection)))
+
+
+def picture_list(folder: Path) -> Path:
+    for number in range(3):
+        paint(folder / f"pictures/{number}.PNG", 51 * number)
+    rows = [("pictures/0.PNG", "a cat"), (str(folder / "pictures/1.PNG"), "a dog"), ("pictures/2.PNG", "a cat")]
+    file = folder / "list.csv"
+    file.write_text("prompt,path\n" + "".join(f"{prompt},{path}\n" for path, prompt in rows))
+    (folder / "list.jsonl").write_text("\n".join(json.dumps({"image": path, "text": text}) for path, text in rows))
+    return file
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_a_list_of_pictures_is_scored_by_any_reward_and_resumes(tmp_path, folder, out, name):
+    file = picture_list(folder).with_name(name)
+    assert listed(file, out) == ScoredFolder(pictures=3, found=0, missing=0, samples=2, out=out)
+    found = {(record.prompt.text, record.sample): record.result.judged.score for record in RunStore(out).records()}
+    assert found == {("a cat", 0): 0, ("a dog", 0): pytest.approx(0.2), ("a cat", 1): pytest.approx(0.4)}
+    again = Dim()
+    assert listed(file, out, again).found == 3 and again.calls == 0
+    assert RunStore(out).run().config.benchmark == "list"
+    paint(folder / "pictures/0.PNG", 9)
+    with pytest.raises(UsageError, match="other settings .*model pictures"):
+        listed(file, out)
+
+
+def test_prompts_of_a_list_are_completed_for_the_judges_of_nano_s_world(folder, out):
+    file = picture_list(folder)
+    paint(folder / "pictures/0.PNG", 128, side=64)
+    file.write_text("path,prompt\npictures/0.PNG,a red star\n")
+    assert listed(file, out, DetectorReward()).pictures == 1
+    assert RunStore(out).prompts()[0].category == "colors"
+    file.write_text("path,prompt\npictures/0.PNG,a cat\n")
+    with pytest.raises(UsageError, match="knows the world shapes alone, and 'a cat' is none"):
+        listed(file, out.with_name("other"), DetectorReward())
+
+
+@pytest.mark.parametrize("rows, says", [
+    ("path,prompt\n,a cat\npictures/0.PNG,\n", "line 2: no path of a picture in a field \"path\"; line 3: the prompt"),
+    ("prompt\na cat\n", "line 2: no path of a picture"), ("a cat\na dog\n", "a table without"), ("", "lists no pict"),
+    ("path,words\na.png,a cat\n", "a table without"), ("path,prompt\nnone.png,a cat\n", "cannot read .*none.png"),
+    ("path,prompt\n.,a cat\n", "is a folder, not a file"), ("path,prompt\nlist.csv,a cat\n", "cannot be read as a pic"),
+])  # fmt: skip
+def test_a_list_that_cannot_be_read(folder, out, rows, says):
+    file = picture_list(folder)
+    file.write_text(rows)
+    with pytest.raises(UsageError, match=says):
+        listed(file, out)
+    assert not out.exists()
+
+
+def test_unreadable_pictures_of_a_list_are_left_out_only_if_allowed(folder, out):
+    file = picture_list(folder)
+    (folder / "pictures/1.PNG").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        listed(file, out)
+    assert listed(file, out, partial=True).missing == 1

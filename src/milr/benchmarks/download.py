@@ -18,9 +18,11 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import MissingError, UsageError
 
 GITHUB = "https://raw.githubusercontent.com"
+MAX_BYTES = 64 * MEBIBYTE  # of a local file
 TIMEOUT = 60.0  # seconds without a byte
 UNKNOWN_HASH = "not known to this version"
 
@@ -107,11 +109,17 @@ def sha256(content: bytes) -> str:
 
 def _local(prompts: Path, source: Source, *, alone: bool) -> bytes:
     path = prompts if alone and not prompts.is_dir() else prompts / source.name
+    return read_local(path, source, "the file" if alone else "a folder with it")
+
+
+def read_local(path: Path, source: Source, wanted: str = "a folder or a file with the prompts") -> bytes:
+    """The content of a local file of prompts; UsageError, which says what is `wanted`, where it cannot be read."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name {'the file' if alone else 'a folder with it'}"
-                         f" with --prompts, as at {source.address()}.") from None  # fmt: skip
+        return read_file(path, MAX_BYTES)
+    except UsageError as error:
+        reason = str(error).removeprefix(f"cannot read {path}: ").rstrip(".")
+        raise UsageError(f"{path} cannot be read ({reason}): name {wanted} with --prompts, as at {source.address()}."
+                         ) from None  # fmt: skip
 
 
 def _download(source: Source, base: str, expected: str) -> bytes:

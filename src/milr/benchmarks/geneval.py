@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from typing import Any
 
 from milr.benchmarks.download import Files, Source
 from milr.benchmarks.official_prompts import OfficialPrompts, lines_of, require_counts, require_distinct
+from milr.inputs.json_text import parse_json
 from milr.types import Prompt, UsageError
 
 SOURCE = Source(
@@ -27,21 +28,30 @@ class GenEval(OfficialPrompts):
     metric = "geneval"
     layout = "geneval"
     source: tuple[Source, ...] = (SOURCE,)
+    repeats = 1  # how often each line stands in the file: as many samples are meant
     deviations = ("Official runs draw 4 pictures for each prompt, the paper of MILR 1.",)
 
     def _parse(self, files: Files) -> list[Prompt]:
         name = str(self._local or SOURCE.name)
-        lines = lines_of(files.contents[0], name)
+        lines = self._once(lines_of(files.contents[0], name))
         prompts = require_distinct((_prompt(index, *line, name=name) for index, line in enumerate(lines)), name)
         if files.official:
             require_counts(prompts, COUNTS, name)
         return prompts
 
+    def _once(self, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """The lines without their repetitions, where each stands equally often: so many samples are meant."""
+        counts = Counter(line for _, line in lines)
+        if len(set(counts.values())) == 1:
+            self.repeats = len(lines) // len(counts)
+            return list({line: (number, line) for number, line in reversed(lines)}.values())[::-1]
+        return lines
+
 
 def _prompt(index: int, number: int, line: str, *, name: str) -> Prompt:
     """The prompt of one line; UsageError, with the line's number in the file, where it is not in GenEval's format."""
     try:
-        record: dict[str, Any] = json.loads(line)
+        record: dict[str, Any] = parse_json(line)
         tag, text = record.pop("tag"), record.pop("prompt")
         clauses = [*record["include"], *record.get("exclude", [])]
         valid = isinstance(tag, str) and isinstance(text, str) and text.strip() and record["include"]

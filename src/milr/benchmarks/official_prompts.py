@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from milr.benchmarks.download import Fetch, Files, Source, fetch, load_files
+from milr.inputs.text import decode_text
 from milr.types import Prompt, UsageError
 
 
@@ -35,9 +36,13 @@ class OfficialPrompts:
     def _load(self) -> tuple[list[Prompt], bool]:
         """The prompts, and whether they are official."""
         if self._loaded is None:
-            files = load_files(self.source, self._local, self._fetch)
+            files = self._files()
             self._loaded = self._parse(files), files.official
         return self._loaded
+
+    def _files(self) -> Files:
+        """The contents of all files of `source`."""
+        return load_files(self.source, self._local, self._fetch)
 
     def _parse(self, files: Files) -> list[Prompt]:
         """The prompts in the files; UsageError where something is wrong with them."""
@@ -45,11 +50,8 @@ class OfficialPrompts:
 
 
 def text_of(content: bytes, name: str) -> str:
-    """The file as text; UsageError where it is not UTF-8."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} is not UTF-8 text: restore the file.") from None
+    """The file as text; UsageError where it is neither UTF-8 nor UTF-16 with its mark."""
+    return decode_text(content, name)
 
 
 def lines_of(content: bytes, name: str) -> list[tuple[int, str]]:

@@ -7,12 +7,12 @@ takes the short one. That the legacy files are in WISE_legacy/data is read from 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from milr.benchmarks.download import Files, Source
+from milr.benchmarks.download import Files, Source, read_local
 from milr.benchmarks.official_prompts import OfficialPrompts, require_distinct, text_of
+from milr.inputs.json_text import JsonError, parse_json
 from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
 from milr.types import Prompt, UsageError
 
@@ -26,7 +26,8 @@ def _sources(pattern: str) -> tuple[Source, ...]:
 class Wise(OfficialPrompts):
     """The prompts of the paper (PKU-YuanGroup/WISE), which the repository now calls legacy.
 
-    `prompts` names a local folder with the three files; without it they are fetched. `official` is False for local
+    `prompts` names a local folder with the three files, or one file with some or all prompts; without it they are
+    fetched. `official` is False for local
     files, because there is no hash to check them against; they need not hold all 1000 prompts.
     """
 
@@ -41,7 +42,8 @@ class Wise(OfficialPrompts):
     )
 
     def _parse(self, files: Files) -> list[Prompt]:
-        contents = {source.name: content for source, content in zip(self.source, files.contents, strict=True)}
+        names = [source.name for source in self.source] if len(files.contents) > 1 else [str(self._local)]
+        contents = dict(zip(names, files.contents, strict=True))
         prompts = require_distinct(
             (prompt for name, content in contents.items() for prompt in self._prompts(name, content)),
             self.name, texts=False,
@@ -52,11 +54,17 @@ class Wise(OfficialPrompts):
                              "delete its files from the cache, or name others with --prompts.")  # fmt: skip
         return prompts
 
+    def _files(self) -> Files:
+        """The three files; or one, with some or all of the prompts, where `prompts` names a file."""
+        if self._local and not self._local.is_dir():
+            return Files((read_local(self._local, self.source[0]),), False)
+        return super()._files()
+
     def _prompts(self, name: str, content: bytes) -> Iterator[Prompt]:
         try:
-            records = json.loads(text_of(content, name))
-        except ValueError:
-            records = None
+            records = parse_json(text_of(content, name))
+        except JsonError as error:
+            raise UsageError(f"{name} is not a JSON array ({error}): restore the file.") from None
         if not isinstance(records, list):
             raise UsageError(f"{name} is not a JSON array: restore the file.")
         for position, record in enumerate(records, 1):

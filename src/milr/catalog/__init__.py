@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.benchmarks import BENCHMARKS
-from milr.catalog.files import as_reward, call, file_hash, from_file, is_file_part
+from milr.catalog.files import FileBenchmark, as_reward, call, file_hash, from_file, is_file_part
 from milr.catalog.identity import reward_identity
 from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
 from milr.catalog.models import MODELS, hub, model_files, worlds
@@ -133,14 +133,13 @@ def world_needed(judge: Reward) -> World | None:
 def make_benchmark(name: str, **settings: Any) -> Benchmark:
     """A benchmark by name, or path/to/file.py:name; UsageError for a setting that it does not take."""
     if is_file_part(name):
-        benchmark: Benchmark = call(name, from_file(name), **settings)
-        return benchmark
+        return FileBenchmark(call(name, from_file(name), **settings), name)
     factory = menu("benchmarks")[one_of("benchmark", name, list(menu("benchmarks")))].make
     if name in BENCHMARKS:
         unknown_setting = next((key for key in settings if key not in inspect.signature(factory).parameters), "")
         if unknown_setting:
             raise UsageError(f"the benchmark {name} takes no --{unknown_setting}.")
-    benchmark = factory(**settings)
+    benchmark: Benchmark = factory(**settings)
     return benchmark
 
 

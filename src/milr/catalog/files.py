@@ -6,14 +6,21 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import nearest_name
-from milr.types import MilrError, UsageError
+from milr.types import MilrError, Prompt, UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Reward
+    from milr.base import Benchmark, Reward
+
+MAX_MESSAGE = 500  # letters of an error of the user's code
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def is_file_part(name: str) -> bool:
@@ -39,10 +46,8 @@ def from_file(name: str) -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
-    try:
+    with user_code(f"{path} does not load"):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{path} does not load: {type(error).__name__}: {error}.") from error
     if not hasattr(module, attribute):
         public_names = [key for key in vars(module) if not key.startswith("_")]
         raise UsageError(f"{path} has no {attribute!r}; {nearest_name(attribute, public_names)}")
@@ -51,12 +56,35 @@ def from_file(name: str) -> Any:
 
 def call(name: str, factory: Any, *arguments: Any, **settings: Any) -> Any:
     """What a factory from a file makes; its own errors in one sentence."""
-    try:
+    with user_code(f"{name} cannot be made"):
         return factory(*arguments, **settings)
-    except MilrError:
+
+
+@contextmanager
+def user_code(problem: str) -> Iterator[None]:
+    """Whatever the user's code inside raises becomes a UsageError: the problem, the error, and where it was raised.
+
+    MilrError and an interrupt pass.
+    """
+    try:
+        yield
+    except (MilrError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise UsageError(f"{name} cannot be made: {type(error).__name__}: {error}.") from error
+    except BaseException as error:  # sys.exit() in a user's file, too
+        message = " ".join(str(error).split())[:MAX_MESSAGE]
+        reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        raise UsageError(f"{problem}{_raised_at(error)}: {reason}.") from error
+
+
+def _raised_at(error: BaseException) -> str:
+    """The last line of code outside this package that the error went through, as " (line N of FILE)"; "" if none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_of_others(frame.filename)]
+    return f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
+
+
+def _is_of_others(file: str) -> bool:
+    """Whether a file is of this package, of Python or of an installed package."""
+    return file.startswith(("<frozen", _PACKAGE, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
 
 
 def as_reward(judge: Any, name: str) -> Reward:
@@ -74,3 +102,30 @@ def as_reward(judge: Any, name: str) -> Reward:
     from milr.rewards.function import FunctionReward
 
     return FunctionReward(judge, name)
+
+
+class FileBenchmark:
+    """A benchmark from a user's file: what its `prompts` raises or returns is checked; the rest is the benchmark's."""
+
+    def __init__(self, benchmark: Benchmark, source: str) -> None:
+        absent = [field for field in ("name", "metric", "layout", "prompts") if not hasattr(benchmark, field)]
+        if absent:
+            raise UsageError(f"{source} is no whole benchmark; it lacks {', '.join(absent)} (see milr.base.Benchmark).")
+        self._benchmark, self._source = benchmark, source
+        self.name, self.metric, self.layout = benchmark.name, benchmark.metric, benchmark.layout
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._benchmark, name)
+
+    def prompts(self) -> list[Prompt]:
+        """The benchmark's prompts; UsageError where its code raises, or returns anything but prompts."""
+        with user_code(f"the prompts of {self._source} cannot be made"):
+            prompts = list(self._benchmark.prompts())
+        for prompt in prompts:
+            if not isinstance(prompt, Prompt) or not all(
+                isinstance(text, str) for text in (prompt.text, prompt.id, prompt.category)
+            ):
+                raise UsageError(f"the prompts of {self._source} must be milr.types.Prompt with texts, not {prompt!r}.")
+        if not prompts:
+            raise UsageError(f"{self._source} has no prompts.")
+        return prompts

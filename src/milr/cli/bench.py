@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from milr.cli.compare import print_comparison
 from milr.cli.console import FINISHED, open_console
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, with_flags
 from milr.options import Options
-from milr.types import JudgeError, Prompt
+from milr.types import JudgeError, Prompt, UsageError
 
 if TYPE_CHECKING:
     from milr.base import Benchmark
@@ -29,8 +29,18 @@ class ScoreFlags:
     """How `milr score` judges a folder."""
 
     metric: Annotated[str | None, typer.Option(help="What judges. Default: the benchmark's own.")] = None
+    reward: Annotated[str | None, typer.Option(help="The same as --metric.")] = None
     samples: Annotated[int | None, typer.Option(help="Pictures for each prompt. Default: those found.")] = None
     partial: Annotated[bool, typer.Option("--partial", help="Score what is there, although some are missing.")] = False
+
+    def judge(self, benchmark: Benchmark | None) -> str:
+        """The name of the reward that judges; UsageError where none, or two, are named."""
+        if self.metric and self.reward and self.metric != self.reward:
+            raise UsageError("--metric and --reward are two names of one flag here: leave one out.")
+        name = self.metric or self.reward or (benchmark.metric if benchmark else "")
+        if not name:
+            raise UsageError("a list of pictures has no judge of its own: name one with --reward.")
+        return name
 
 
 @with_flags("visualisation")
@@ -52,6 +62,8 @@ def bench(
     console = open_console(stderr=as_json)
     part, prompts = _select_prompts(benchmark, choice)
     options = dataclasses.replace(options, metric=options.metric or part.metric)
+    if options.samples == 1:  # a file in which each line stands so often means as many samples
+        options = dataclasses.replace(options, samples=getattr(part, "repeats", 1))
     if folder := finished_folder(prompts, options, out, part.name):
         console.print(FINISHED)
     else:
@@ -65,8 +77,11 @@ def bench(
 
 @with_flags("visualisation", *NOT_FOR_FOLDERS)
 def score(
-    benchmark: BenchmarkName,
-    folder: Annotated[Path, typer.Argument(help="Pictures in the benchmark's official layout, made by any tool.")],
+    benchmark: Annotated[str, typer.Argument(help="A name from `milr list benchmarks`, or `list`.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Pictures in the benchmark's official layout; with `list`, a file of paths and prompts."),
+    ],
     scoring: ScoreFlags,
     choice: PromptFlags,
     out: Annotated[Path | None, typer.Option(help="Where the scores go. Default: runs/score-FOLDER.")] = None,
@@ -74,25 +89,29 @@ def score(
     *,
     options: Options,
 ) -> None:
-    """Score a folder of pictures as a benchmark does; nothing is drawn. The same command resumes."""
+    """Score a folder or a list of pictures; nothing is drawn. The same command resumes."""
     from milr.cli.progress import folder_progress
     from milr.report.html import write_report
-    from milr.workflows.scoring import FolderJudge, Selection, score_folder
+    from milr.workflows.scoring import LIST, FolderJudge, Selection, score_folder, score_list
 
-    part, prompts = _select_prompts(benchmark, choice)
-    console = open_console(stderr=as_json)
-    name, run_folder = scoring.metric or part.metric, out or Path("runs") / f"score-{folder.resolve().name}"
-    selection = Selection(tuple(prompts), scoring.samples, options.seed, scoring.partial)
+    console, is_list = open_console(stderr=as_json), benchmark == LIST
+    run_folder = out or Path("runs") / f"score-{folder.resolve().stem if is_list else folder.resolve().name}"
+    part, prompts = (None, None) if is_list else _select_prompts(benchmark, choice)
+    if is_list and choice != PromptFlags():
+        raise UsageError("a list has its own prompts: leave --split, --prompts, --categories and --limit out.")
+    name = scoring.judge(part)
+    selection = Selection(None if prompts is None else tuple(prompts), scoring.samples, options.seed, scoring.partial)
     with console.status("loading the metric"):
         reward = catalog.make_reward(name, None, options)
         judge = FolderJudge(reward, name, catalog.reward_identity(name, reward),
                             catalog.notes_of(part, reward, reward))  # fmt: skip
     with folder_progress(console) as (on_checked, on_event):
-        tally = asyncio.run(score_folder(part, folder, judge, out=run_folder, selection=selection,
-                                         in_flight=options.in_flight, on_checked=on_checked, on_event=on_event,
-                                         ))  # fmt: skip
+        settings: dict[str, Any] = {"out": run_folder, "selection": selection, "in_flight": options.in_flight,
+                                    "on_checked": on_checked, "on_event": on_event}  # fmt: skip
+        tally = asyncio.run(score_folder(part, folder, judge, **settings) if part
+                            else score_list(folder, judge, **settings))  # fmt: skip
     write_report(run_folder)
-    print_comparison(console, [run_folder], run_folder, partial=scoring.partial, as_json=as_json)
+    print_comparison(console, [run_folder], run_folder, partial=scoring.partial or is_list, as_json=as_json)
     if tally.missing:
         console.print(f"{tally.missing} of {tally.pictures + tally.missing} pictures are missing and are not in the "
                       "score", soft_wrap=True)  # fmt: skip

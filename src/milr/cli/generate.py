@@ -18,7 +18,7 @@ from milr.types import JudgeError, Outcome, Prompt, UsageError
 @with_flags()
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to draw.", show_default=False)] = None,
-    prompts: Annotated[Path | None, typer.Option(help="A file of prompts, one a line (or JSON lines).")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A file of prompts: one a line, JSON, or CSV.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts of the file.")] = None,
     out: Out = None,
     as_json: Json = False,

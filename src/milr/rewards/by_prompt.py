@@ -24,6 +24,12 @@ class ByPromptReward:
         self.threshold = max(informed.threshold, general.threshold)
         self.licence = f"{informed.licence}; {general.licence}"
 
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt that its judge cannot judge."""
+        judge = self.general if prompt.metadata is None else self.informed
+        if callable(check := getattr(judge, "check", None)):
+            check(prompt)
+
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture, in [0, 1], by the judge for its prompt."""
         scores: list[Score] = []

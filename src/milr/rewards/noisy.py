@@ -31,6 +31,11 @@ class NoisyReward:
         self.name = f"noisy:{miss_rate:g},{false_pass_rate:g}"
         self.threshold, self.needs, self.licence = judge.threshold, judge.needs, judge.licence
 
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt that the judge cannot judge."""
+        if callable(check := getattr(self.judge, "check", None)):
+            check(prompt)
+
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """The judge's scores with mistakes; unscored stays unscored."""
         scores = await self.judge.score(pictures, prompts, services)

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from milr.inputs.files import MEBIBYTE, read_file
+from milr.inputs.json_text import JsonError, parse_json
+from milr.inputs.pictures import SUFFIXES
 from milr.runs.layouts import LAYOUTS, Slot
 from milr.types import Prompt, UsageError
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+PICTURE = r"\.(?:png|jpe?g|webp|gif|bmp|tiff?)"  # any ending of a picture, in any case
+MAX_DIGITS = 9  # of a number in the name of a file or folder
+MAX_SAMPLES = 10_000  # pictures of one prompt
+OTHER_CATEGORIES = ("numeracy", "2d_spatial", "3d_spatial")  # T2I-CompBench++'s, which this benchmark does not have
+MAX_METADATA_BYTES = MEBIBYTE
+READ_BY_THE_EVALUATOR = ("tag", "prompt", "include", "exclude")  # of GenEval's metadata
 REMEDY = "mend it, or name the --prompts with which the pictures were made"
 
 
@@ -45,12 +54,17 @@ def find_pictures(folder: Path, prompts: Sequence[Prompt], layout: str, *, sampl
         raise UsageError(f"there is no folder {folder}: name one with pictures in the layout of the benchmark.")
     if layout not in READERS:
         raise UsageError("this benchmark has no official layout: pictures of it are judged by milr bench.")
+    if samples is not None and not 1 <= samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples lies between 1 and {MAX_SAMPLES}; it is {samples}.")
     try:
         pictures = list(READERS[layout](folder, prompts, samples))
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be read ({error.strerror}): mend that first.") from None
     _check_unique(pictures)
     for picture in pictures:
+        if picture.sample >= MAX_SAMPLES:
+            raise UsageError(f"{picture.path} is sample {picture.sample} of its prompt, and a prompt has at most "
+                             f"{MAX_SAMPLES}: number the pictures from 0.")  # fmt: skip
         if samples is not None and picture.sample >= samples:
             raise UsageError(f"{picture.path} is sample {picture.sample} and {samples} are asked for, counted from 0: "
                              "ask for more --samples.")  # fmt: skip
@@ -70,7 +84,7 @@ def _check_unique(pictures: Sequence[OfficialPicture]) -> None:
 
 def _picture_files(folder: Path) -> list[Path]:
     """The files in `folder` with the suffix of a picture, sorted; hidden files are left out."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
 
 
 def _not_of_benchmark(path: Path, expected: str) -> UsageError:
@@ -85,26 +99,50 @@ def _geneval(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pi
     for path in _picture_files(folder):
         raise _not_of_benchmark(path, "00000/samples/0000.png")
     numbered = (path for path in folder.iterdir() if path.is_dir() and re.fullmatch("[0-9]+", path.name))
-    for prompt_folder in sorted(numbered):
-        prompt = _prompt_of(prompt_folder, prompt_by_line)
-        for path in _picture_files(prompt_folder / "samples") if (prompt_folder / "samples").is_dir() else []:
-            if not re.fullmatch(r"[0-9]+\.png", path.name):
-                raise _not_of_benchmark(path, "0000.png, 0001.png, ...")
-            yield OfficialPicture(prompt, int(path.stem), path)
+    folders = [(path, _prompt_of(path, prompt_by_line)) for path in sorted(numbered)]
+    per_folder = _samples_per_folder(folders)
+    positions: dict[str, int] = {}
+    for prompt_folder, prompt in folders:
+        key = f"{prompt.id}\0{prompt.text}"
+        earlier = positions[key] = positions.get(key, -1) + 1
+        for path in _geneval_files(prompt_folder):
+            yield OfficialPicture(prompt, earlier * per_folder + _number(path.stem, path), path)
+
+
+def _geneval_files(prompt_folder: Path) -> list[Path]:
+    """The pictures of one prompt's folder; UsageError for a name that is no number."""
+    samples = prompt_folder / "samples"
+    files = _picture_files(samples) if samples.is_dir() else []
+    for path in files:
+        if not re.fullmatch(rf"[0-9]+{PICTURE}", path.name, re.IGNORECASE):
+            raise _not_of_benchmark(path, "0000.png, 0001.png, ...")
+    return files
+
+
+def _samples_per_folder(folders: Sequence[tuple[Path, Prompt]]) -> int:
+    """How many samples a folder has, where every prompt has equally many folders, several; else 0.
+
+    Such folders come of a file in which each line stands as often as there are to be pictures.
+    """
+    counts = Counter((prompt.id, prompt.text) for _, prompt in folders)
+    if set(counts.values()) <= {1} or len(set(counts.values())) > 1 or len(counts) == 1:
+        return 0
+    numbers = (_number(path.stem, path) for folder, _ in folders for path in _geneval_files(folder))
+    return 1 + max(numbers, default=0)
 
 
 def _metadata_of(prompt: Prompt) -> Any:
-    return json.loads(next(iter(LAYOUTS["geneval"](Slot(prompt, 0, 0, 1)).metadata.values())))
+    return parse_json(next(iter(LAYOUTS["geneval"](Slot(prompt, 0, 0, 1)).metadata.values())))
 
 
 def _prompt_of(folder: Path, prompt_by_line: Mapping[str, Prompt]) -> Prompt:
-    """The prompt whose line is in the folder's metadata.jsonl; the order of the line's fields does not matter."""
+    """The prompt whose line is in the folder's metadata.jsonl, of which counts what the official evaluator reads."""
     path = folder / "metadata.jsonl"
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"{folder} has no metadata.jsonl to say of which prompt it is: write the prompt's line there.")
     try:
-        line = _canonical(json.loads(path.read_bytes()))
-    except ValueError:
+        line = _canonical(parse_json(read_file(path, MAX_METADATA_BYTES)))
+    except (JsonError, UnicodeDecodeError):
         line = ""
     if line not in prompt_by_line:
         raise UsageError(f"{path} is no line of the benchmark's prompts: {REMEDY}.")
@@ -112,7 +150,17 @@ def _prompt_of(folder: Path, prompt_by_line: Mapping[str, Prompt]) -> Prompt:
 
 
 def _canonical(value: Any) -> str:
+    """The metadata as text: only fields that the evaluator reads, and not an exclude clause that excludes nothing."""
+    if isinstance(value, Mapping):
+        value = {name: value[name] for name in READ_BY_THE_EVALUATOR if value.get(name) not in (None, [])}
     return json.dumps(value, sort_keys=True)
+
+
+def _number(digits: str, path: Path) -> int:
+    """A number in a file's name; UsageError where it has more than MAX_DIGITS digits."""
+    if len(digits.lstrip("0")) > MAX_DIGITS:
+        raise UsageError(f"{path} has a number of more than {MAX_DIGITS} digits: number the pictures from 0.")
+    return int(digits)
 
 
 # --- T2I-CompBench: samples/<prompt>_000000.png, in one folder or in one for each category
@@ -126,8 +174,11 @@ def _compbench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> 
     for texts, files in by_candidates.items():
         for number, path in files:
             by_text.setdefault(_choose_text(texts, number // per_prompt, prompts), []).append((number, path))
+    firsts = {min(number for number, _ in files) for files in by_text.values()}
+    start = 1 if firsts == {1} and len(by_text) > 1 else 0  # some tools restart at 1 for each prompt
     for prompt in prompts:
-        yield from _number_samples(prompt, sorted(by_text.get(prompt.text, [])), per_prompt)
+        files = sorted((number - start, path) for number, path in by_text.get(prompt.text, []))
+        yield from _number_samples(prompt, files, per_prompt)
 
 
 NumberedFile = tuple[int, Path]
@@ -145,10 +196,10 @@ def _compbench_files(folder: Path, prompts: Sequence[Prompt]) -> dict[tuple[str,
             for name in dict.fromkeys((prompt.text, prompt.text.rstrip("."))):
                 texts.setdefault(name, []).append(prompt.text)
         for path in _picture_files(picture_folder):
-            match = re.fullmatch(r"([^_]*)_([0-9]+)\.png", path.name)
+            match = re.fullmatch(rf"([^_]*)_([0-9]+){PICTURE}", path.name, re.IGNORECASE)
             if match is None or match[1] not in texts:
                 raise _not_of_benchmark(path, "<prompt>_000000.png")
-            by_candidates.setdefault(tuple(texts[match[1]]), []).append((int(match[2]), path))
+            by_candidates.setdefault(tuple(texts[match[1]]), []).append((_number(match[2], path), path))
     return by_candidates
 
 
@@ -164,12 +215,22 @@ def _choose_text(texts: Sequence[str], position: int, prompts: Sequence[Prompt])
 
 
 def _compbench_folders(folder: Path, prompts: Sequence[Prompt]) -> Iterator[tuple[Path, list[Prompt]]]:
-    """Every folder of pictures with the prompts that may be in it: one for all, one for each category, or both."""
-    if (folder / "samples").is_dir():
-        yield folder / "samples", list(prompts)
-    for category in dict.fromkeys(prompt.category for prompt in prompts):
-        if category and (folder / category / "samples").is_dir():
-            yield folder / category / "samples", [prompt for prompt in prompts if prompt.category == category]
+    """Every folder of pictures with the prompts that may be in it: one for all, one for each category, or both.
+
+    The case of letters in a category's name does not matter, and its pictures may lie in it or in its `samples`.
+    UsageError for a folder of pictures of another category.
+    """
+    categories = list(dict.fromkeys(prompt.category for prompt in prompts if prompt.category))
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        pictures = path / "samples" if (path / "samples").is_dir() else path
+        category = path.name.lower().replace("-", "_")
+        if path.name == "samples":
+            yield path, list(prompts)
+        elif category in categories:
+            yield pictures, [prompt for prompt in prompts if prompt.category == category]
+        elif pictures != path or category in OTHER_CATEGORIES:
+            raise UsageError(f"{path} is of no category of this benchmark, which has {', '.join(categories)}: move it "
+                             "away.")  # fmt: skip
 
 
 def _number_samples(prompt: Prompt, files: Sequence[NumberedFile], per_prompt: int) -> Pictures:
@@ -187,7 +248,7 @@ def _number_samples(prompt: Prompt, files: Sequence[NumberedFile], per_prompt: i
 def _wise(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
     by_id = {prompt.id: prompt for prompt in prompts}
     for path in _picture_files(folder):
-        if path.suffix != ".png" or path.stem not in by_id:
+        if path.stem not in by_id:
             raise _not_of_benchmark(path, "<prompt_id>.png")
         yield OfficialPicture(by_id[path.stem], 0, path)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from milr.runs.config import RunConfig, describe_differences
+from milr.runs.config import RunConfig, describe_differences, to_json_value
 from milr.runs.files import FolderLock, remove_leftovers, write_atomically
 from milr.runs.records import Judgement, Record, StepRecord, to_record
 from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
@@ -51,7 +51,7 @@ class RunStore:
         try:
             self._make_folders()
             self._lock.acquire()
-            self._claim(config, in_flight, request)
+            self._claim(config, prompts, in_flight, request)
             self._clean()
             self._write_prompts(prompts)
         except OSError as error:
@@ -122,26 +122,40 @@ class RunStore:
         for name in ("records", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
-    def _claim(self, config: RunConfig, in_flight: int, request: str) -> None:
+    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, request: str) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
         path, period = self.folder / "run.json", current_work_period(in_flight)
         if not path.exists():
             self._check_no_records()
             self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), request=request))
             return
-        run = self.check(config)
+        run = self.check(config, prompts)
         changes: dict[str, Any] = {"request": request} if run.request != request else {}
         if not run.sittings or not same_environment(run.sittings[-1], period):
             changes["sittings"] = (*run.sittings, period)
         if changes:
             self._write_run(run.model_copy(update=changes))
 
-    def check(self, config: RunConfig) -> RunFile:
+    def check(self, config: RunConfig, prompts: Sequence[Prompt] = ()) -> RunFile:
         """The content of run.json; UsageError, listing the differences, where it is of another run than `config`."""
         run = read_run(self.folder)
         if run.digest != config.digest:
-            raise _other_run(self.folder, describe_differences(run.config, config))
+            differences = describe_differences(run.config, config)
+            raise _other_run(self.folder, [*differences, *self._describe_other_metadata(prompts)])
         return run
+
+    def _describe_other_metadata(self, prompts: Sequence[Prompt]) -> list[str]:
+        """One phrase where the run has the same prompts but for their categories or metadata, else none."""
+        try:
+            stored = self.prompts()
+        except UsageError:  # damaged
+            return []
+        names = [[(prompt.id, prompt.text) for prompt in each] for each in (stored, prompts)]
+        values = [[[prompt.category, to_json_value(prompt.metadata)] for prompt in each] for each in (stored, prompts)]
+        if names[0] != names[1] or values[0] == values[1]:
+            return []
+        return ["the prompts' words are the same, their categories or metadata are not (those that a prompt brings are "
+                "kept now; an earlier version replaced them by those of nano's grammar)"]  # fmt: skip
 
     def record_peak_memory(self, peak: int) -> None:
         """Raise the last work period's `peak_memory` to `peak` bytes, where it is lower."""

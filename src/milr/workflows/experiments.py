@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from milr import catalog
 from milr.benchmarks.selection import select_prompts
+from milr.inputs.files import MEBIBYTE, read_file
+from milr.inputs.json_text import JsonError, check_depth, too_deep
+from milr.inputs.text import decode_text
 from milr.options import Options
 from milr.types import Prompt, UsageError
 from milr.workflows.finished import finished_folder
@@ -25,6 +28,7 @@ from milr.workflows.running import Listeners, run_into, studio_for
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
+MAX_BYTES = MEBIBYTE  # of an experiment file
 ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed"}
 
 
@@ -87,10 +91,12 @@ class ExperimentRun:
 
 def read_experiment(path: Path) -> Experiment:
     """The experiment in a TOML file; UsageError, naming the key, where it is not one."""
+    text = decode_text(read_file(path, MAX_BYTES), str(path))
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+        content = tomllib.loads(text)
+        check_depth(content)
+    except (JsonError, RecursionError):
+        raise UsageError(f"{path} {too_deep()}: see the files in experiments/.") from None
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
     for key in content:

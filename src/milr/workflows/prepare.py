@@ -227,14 +227,14 @@ def _reward_names(options: Options, prompts: Sequence[Prompt], model: UnifiedMod
     """The names of search reward and report metric ("": none but the search reward).
 
     By default they are the judges of the model's world, which are two, for prompts about it, and else the model's own
-    judgement.
+    judgement. The judges of a world are told apart by metadata ("A or B"), so the model judges all where a prompt that
+    is not about its world has metadata of its own.
     """
     world = world_of(model)
-    in_world = {prompt.metadata is not None and world is not None for prompt in prompts}
-    reward = "self" if world is None or in_world == {False} else world.reward
-    if len(in_world) == 2:
-        reward = f"{reward} or self"
-    metric = world.metric if world and True in in_world else ""
+    outside = [prompt for prompt in prompts if world is None or world.read(prompt.text) is None]
+    if world is None or len(outside) == len(prompts) or any(prompt.metadata is not None for prompt in outside):
+        return options.reward or "self", options.metric or ""
+    reward, metric = f"{world.reward} or self" if outside else world.reward, world.metric
     return options.reward or reward, options.metric or metric
 
 

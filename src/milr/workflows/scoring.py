@@ -9,27 +9,31 @@ reward and as report metric, although nothing was searched.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from milr.base import Benchmark, Reward, UnifiedModel
+from milr.base import Benchmark, Reward, UnifiedModel, World
 from milr.catalog import world_needed
 from milr.engine.studio import Studio
+from milr.inputs.pictures import decode_picture, read_picture_file
 from milr.runs.config import RunConfig, digest_of, prompts_digest
 from milr.runs.official_pictures import OfficialPicture, find_pictures
 from milr.runs.runner import Job, OnEvent, run
 from milr.runs.store import RunStore, name_of
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
+from milr.workflows.picture_list import read_picture_list
+from milr.workflows.prompts import complete
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHOD, MODEL = "pictures", "folder"
+LIST = "list"  # what stands as the benchmark of pictures from a list
 READERS = 4  # threads that decode pictures while the folder is checked
 OnChecked = Callable[[int, int], None]  # pictures read, of how many
 
@@ -116,7 +120,31 @@ async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *
 
     The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
     """
-    checked = await asyncio.to_thread(lambda: check_folder(benchmark, folder, selection, on_checked=on_checked))
+    world = world_needed(judge.reward)
+    checked = await asyncio.to_thread(
+        lambda: check_folder(benchmark, folder, selection, on_checked=on_checked, world=world)
+    )
+    config = _config(benchmark.name, checked, judge, folder.resolve().name, selection.seed)
+    return await _score(checked, judge, config, out=out, in_flight=in_flight, on_event=on_event)
+
+
+async def score_list(file: Path, judge: FolderJudge, *, out: Path, selection: Selection = EVERYTHING,
+                     in_flight: int = 8, on_checked: OnChecked | None = None,
+                     on_event: OnEvent | None = None) -> ScoredFolder:  # fmt: skip
+    """Judge the pictures that `file` lists with their prompts (`read_picture_list`), and keep each in `out`.
+
+    Of the selection, `seed` and `partial` count. The same call resumes; UsageError, before any judgement, where the
+    list or a picture cannot be read.
+    """
+    world = world_needed(judge.reward)
+    checked = await asyncio.to_thread(lambda: check_list(file, selection, on_checked=on_checked, world=world))
+    config = _config(LIST, checked, judge, file.resolve().stem, selection.seed)
+    return await _score(checked, judge, config, out=out, in_flight=in_flight, on_event=on_event)
+
+
+async def _score(checked: CheckedFolder, judge: FolderJudge, config: RunConfig, *, out: Path, in_flight: int,
+                 on_event: OnEvent | None) -> ScoredFolder:  # fmt: skip
+    """Judge what was checked and has no judgement yet."""
     _refuse_unjudgeable(checked.prompts, judge)
     model = _NoModel()
     studio = Studio(cast(UnifiedModel, model), judge.reward)
@@ -128,9 +156,8 @@ async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *
         if model.was_asked:
             raise UsageError(f"the metric {judge.name} asks the model that drew, and a folder of pictures has none: "
                              "choose another --metric.")  # fmt: skip
-        return _outcome(prompt, Key(selection.seed, prompt.text, sample), picture, score)
+        return _outcome(prompt, Key(config.seed, prompt.text, sample), picture, score)
 
-    config = _config(benchmark, checked, judge, folder.resolve().name, selection.seed)
     try:
         with RunStore(out).open(config, checked.prompts, in_flight=in_flight) as store:
             tally = await run(checked.jobs, store=store, search_one=judge_picture, in_flight=in_flight,
@@ -141,10 +168,14 @@ async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *
 
 
 def check_folder(benchmark: Benchmark, folder: Path, selection: Selection = EVERYTHING, *,
-                 on_checked: OnChecked | None = None) -> CheckedFolder:  # fmt: skip
-    """Read the whole folder once; UsageError where it cannot be judged as it is."""
-    all_prompts = benchmark.prompts()
-    prompts = tuple(all_prompts) if selection.prompts is None else selection.prompts
+                 on_checked: OnChecked | None = None, world: World | None = None) -> CheckedFolder:  # fmt: skip
+    """Read the whole folder once; UsageError where it cannot be judged as it is.
+
+    What prompts lack of category and metadata comes from `world`, which the judge knows.
+    """
+    all_prompts = [complete(prompt, world) for prompt in benchmark.prompts()]
+    chosen = all_prompts if selection.prompts is None else selection.prompts
+    prompts = tuple(complete(prompt, world) for prompt in chosen)
     keys = {(prompt.id, prompt.text) for prompt in prompts}
     all_pictures = find_pictures(folder, all_prompts, benchmark.layout, samples=selection.samples)
     pictures = [picture for picture in all_pictures if (picture.prompt.id, picture.prompt.text) in keys]
@@ -152,12 +183,29 @@ def check_folder(benchmark: Benchmark, folder: Path, selection: Selection = EVER
         raise UsageError(f"{folder} holds no picture of these prompts in layout {benchmark.layout}: name a folder as "
                          f"milr export --layout {benchmark.layout} makes it.")  # fmt: skip
     samples = selection.samples or 1 + max(picture.sample for picture in all_pictures)
-    digests = dict(_digests(pictures, selection.partial, on_checked or (lambda done, total: None)))
     expected = [Job(prompt, sample) for sample in range(samples) for prompt in prompts]
-    jobs = _readable(folder, expected, digests, partial=selection.partial)
+    return _checked(folder, prompts, pictures, expected, partial=selection.partial, on_checked=on_checked)
+
+
+def check_list(file: Path, selection: Selection = EVERYTHING, *, on_checked: OnChecked | None = None,
+               world: World | None = None) -> CheckedFolder:  # fmt: skip
+    """Read all pictures of a list once; UsageError where one cannot be judged as it is."""
+    pictures = [dataclasses.replace(picture, prompt=complete(picture.prompt, world))
+                for picture in read_picture_list(file)]  # fmt: skip
+    prompts = tuple({picture.prompt.text: picture.prompt for picture in pictures}.values())
+    expected = [Job(picture.prompt, picture.sample) for picture in pictures]
+    return _checked(file, prompts, pictures, expected, partial=selection.partial, on_checked=on_checked)
+
+
+def _checked(source: Path, prompts: tuple[Prompt, ...], pictures: Sequence[OfficialPicture], expected: Sequence[Job],
+             *, partial: bool, on_checked: OnChecked | None) -> CheckedFolder:  # fmt: skip
+    """The `expected` samples of a folder or a list whose `pictures` are read."""
+    digests = dict(_digests(pictures, partial, on_checked or (lambda done, total: None)))
+    jobs = _readable(source, expected, digests, partial=partial)
     paths = {name_of(picture.prompt, picture.sample): picture.path for picture in pictures}
-    digest = digest_of(sorted(digests.items()))
-    return CheckedFolder(prompts, samples, paths, tuple(jobs), len(expected) - len(jobs), digest)
+    samples = 1 + max(job.sample for job in expected)
+    return CheckedFolder(prompts, samples, paths, tuple(jobs), len(expected) - len(jobs),
+                         digest_of(sorted(digests.items())))  # fmt: skip
 
 
 def _readable(folder: Path, expected: Sequence[Job], digests: Mapping[str, str], *, partial: bool) -> list[Job]:
@@ -178,11 +226,20 @@ def _refuse_unjudgeable(prompts: Sequence[Prompt], judge: FolderJudge) -> None:
     """UsageError where the metric can never judge one of the prompts."""
     check, world = getattr(judge.reward, "check", None), world_needed(judge.reward)
     for prompt in prompts:
-        if world and world.read(prompt.text) is None:
+        if world and world.read(prompt.text) is None and not _can_judge(check, prompt):
             raise UsageError(f"the metric {judge.name} knows the world {world.name} alone, and {prompt.text!r} is none "
                              "of its prompts: choose another --metric.")  # fmt: skip
         if callable(check):
             check(prompt)
+
+
+def _can_judge(check: Any, prompt: Prompt) -> bool:
+    """Whether a reward's `check` accepts the metadata that a prompt brings."""
+    try:
+        check(prompt)
+    except (UsageError, TypeError):  # TypeError: there is no check
+        return False
+    return True
 
 
 def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnChecked) -> Iterator[tuple[str, str]]:
@@ -193,6 +250,8 @@ def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnC
             on_checked(done, len(pictures))
             if isinstance(digest, str):
                 yield name_of(picture.prompt, picture.sample), digest
+            elif not partial and isinstance(digest, UsageError):
+                raise digest
             elif not partial:
                 raise UsageError(f"{picture.path} cannot be read as a picture ({type(digest).__name__}): make it "
                                  "again, or leave it out with --partial.")  # fmt: skip
@@ -202,32 +261,25 @@ def _digests(pictures: Sequence[OfficialPicture], partial: bool, on_checked: OnC
 
 def _digest(picture: OfficialPicture) -> str | Exception:
     try:
-        content = picture.path.read_bytes()
-        _decode(content)
+        content = read_picture_file(picture.path)
+        decode_picture(content, str(picture.path))
     except Exception as error:  # a decoder may raise anything about a damaged file; the caller reports or counts it
         return error
     return hashlib.sha256(content).hexdigest()
 
 
-def _decode(content: bytes) -> Image:
-    from PIL import Image as files
-
-    with files.open(io.BytesIO(content)) as file:
-        return file.convert("RGB")
-
-
 def _reopen(path: Path) -> Image:
     try:
-        return _decode(path.read_bytes())
+        return decode_picture(read_picture_file(path), str(path))
     except Exception as error:  # it could be read a moment ago
         raise UsageError(f"{path} changed while the folder was judged: restore it, and the same command goes on."
                          ) from error  # fmt: skip
 
 
-def _config(benchmark: Benchmark, checked: CheckedFolder, judge: FolderJudge, label: str, seed: int) -> RunConfig:
+def _config(benchmark: str, checked: CheckedFolder, judge: FolderJudge, label: str, seed: int) -> RunConfig:
     """The identity of the run: the pictures' bytes are part of it, the folder's path is not."""
     return RunConfig(
-        command="score", label=label, benchmark=benchmark.name, prompts_digest=prompts_digest(checked.prompts),
+        command="score", label=label, benchmark=benchmark, prompts_digest=prompts_digest(checked.prompts),
         prompt_count=len(checked.prompts), model=MODEL, model_identity={"pictures": checked.digest}, reward=judge.name,
         reward_identity=dict(judge.identity), report_metric=judge.name, metric_identity=dict(judge.identity),
         method=METHOD, seed=seed, samples=checked.samples, notes=judge.notes,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from milr.base import Services
+from milr.shapes.clauses import problem_of
 from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ class ShapesReward:
     def __init__(self, judge: Callable[[Image, Mapping[str, Any]], Score]) -> None:
         self.judge = judge
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; UsageError for a prompt without metadata."""
-        return [self._score(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)]
-
-    def _score(self, picture: Image, prompt: Prompt) -> Score:
+    def check(self, prompt: Prompt) -> None:
+        """UsageError, with the reason, for a prompt whose metadata the judges of this world cannot judge."""
         if prompt.metadata is None:
             raise UsageError(
                 f"the reward {self.name} judges only prompts of the shapes grammar, and cannot read {prompt.text!r}; "
                 "--reward self judges any prompt."
             )
-        return self.judge(picture, prompt.metadata)
+        if problem := problem_of(prompt.metadata):
+            raise UsageError(f"the metadata of {prompt.text!r} {problem}: mend it, leave it out where the shapes "
+                             f"grammar reads the prompt, or take another reward than {self.name}.")  # fmt: skip
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """One score for each picture; UsageError for a prompt without metadata that can be judged."""
+        for prompt in prompts:
+            self.check(prompt)
+        return [self.judge(picture, prompt.metadata or {}) for picture, prompt in zip(pictures, prompts, strict=True)]
