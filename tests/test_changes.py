@@ -20,7 +20,7 @@ from milr.report.changes import (
     moved_latents,
     word_diff,
 )
-from milr.runs.records import Record, to_record
+from milr.runs.records import PictureFile, Record, to_record
 from milr.types import ImageTrace, Modality, ModalityInfo, Rollout, Step, TextTrace
 from outcomes import outcome, picture, step
 
@@ -90,7 +90,7 @@ def test_steps_and_their_records_are_described_alike_by_all_updates_so_far():
         counted(4, (), FREE, text=2, image=0),  # after an unscored picture
         counted(5, ("image",), FREE, text=0, image=0),
     )
-    record = to_record(outcome(steps=steps), [str(index) for index in range(6)])
+    record = to_record(outcome(steps=steps), [PictureFile(str(index)) for index in range(6)])
     for described in (steps, record.steps):
         assert [describe_result(described, index) for index in range(6)] == [
             "the first picture was kept",
@@ -113,7 +113,10 @@ def test_a_result_is_described_as_its_step():
 
 
 def test_counts_survive_a_record_and_are_absent_from_older_ones():
-    record = to_record(outcome(steps=(make_step(0, (5, 6), (1,)), counted(1, ("text",), FREE, text=3))), ["0", "1"])
+    record = to_record(
+        outcome(steps=(make_step(0, (5, 6), (1,)), counted(1, ("text",), FREE, text=3))),
+        [PictureFile("0"), PictureFile("1")],
+    )
     assert [each.tokens_by_updates for each in record.steps] == [{}, {"text": 3}]
     again = Record.model_validate_json(record.model_dump_json())
     assert again == record

@@ -19,7 +19,8 @@ from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.html import write_report
 from milr.report.statistics import Interval
 from milr.report.summary import summarise, to_csv
-from milr.runs.records import Record, to_record
+from milr.runs.config import prompts_digest
+from milr.runs.records import PictureFile, Record, to_record
 from milr.runs.store import RunStore
 from milr.types import Cost, ImageTrace, ModalityInfo, Outcome, Prompt, Rollout, Score, UsageError
 from outcomes import GREEN, RED, config, outcome, picture, step
@@ -28,10 +29,12 @@ from page import Page
 
 def record(*arguments, **changes) -> Record:
     sample = outcome(*arguments, **changes)
-    return to_record(sample, [f"images/x/{index:03d}.png" for index in range(len(sample.steps))])
+    return to_record(sample, [PictureFile(f"images/x/{index:03d}.png") for index in range(len(sample.steps))])
 
 
 def report(folder: Path, *outcomes: Outcome, prompts: Sequence[Prompt] = (), **changes) -> str:
+    if prompts:
+        changes |= {"prompts_digest": prompts_digest(prompts)}
     with RunStore(folder).open(config(**changes), prompts) as store:
         for each in outcomes:
             store.write(each)
@@ -115,7 +118,9 @@ def test_nothing_to_summarise_is_an_error():
 
 def test_marks_name_each_failure_and_nothing_else():
     def second_step(**changes):
-        return to_record(outcome(steps=(step(0, 0.5), step(1, 0.5, **changes))), ["a", "b"]).steps[1]
+        return to_record(
+            outcome(steps=(step(0, 0.5), step(1, 0.5, **changes))), [PictureFile("a"), PictureFile("b")]
+        ).steps[1]
 
     surprising = ModalityInfo(0, 0, 0, 1.5, 0, 1, surprise=9.0)
     assert failure_marks(second_step()) == []

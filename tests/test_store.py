@@ -29,6 +29,15 @@ def record_path(store: RunStore, prompt: Prompt = RED, sample: int = 0) -> Path:
     return store.folder / "records" / f"{name_of(prompt, sample)}.json"
 
 
+def make_older(path: Path) -> None:
+    """Write a record again as the version before checksums wrote it."""
+    content = json.loads(path.read_text())
+    del content["checksum"], content["run"]
+    for each in content["steps"]:
+        del each["picture_sha256"], each["picture_bytes"]
+    path.write_text(json.dumps(content))
+
+
 def test_a_sample_that_no_judge_scored_is_recorded_but_not_finished(tmp_path):
     given_up = outcome(RED, (0.5, None, None, None), stop="judge_failed")
     without_metric = outcome(GREEN, (0.5, 1.0), judged={1: Score.unscored("no connection")})
@@ -180,7 +189,7 @@ def test_records_come_in_order_of_samples(store):
 
 def test_records_can_be_sorted_by_the_order_of_the_prompts_file(tmp_path):
     prompts = [Prompt("zebra", "z"), Prompt("apple", "a"), Prompt("mango", "m")]
-    with RunStore(tmp_path).open(config(), prompts) as store:
+    with RunStore(tmp_path).open(config(prompts_digest=prompts_digest(prompts)), prompts) as store:
         for prompt, sample in ((prompts[1], 0), (prompts[0], 10), (prompts[2], 0), (prompts[0], 2)):
             store.write(outcome(prompt, sample=sample))
     ordered = [(record.prompt.text, record.sample) for record in RunStore(tmp_path).records_in_prompt_order()]
@@ -326,9 +335,10 @@ def test_a_damaged_run_json_is_named(store, content):
         RunStore(store.folder).open(config())
 
 
-def test_records_without_run_json_are_not_adopted(store):
+def test_records_of_an_older_version_without_run_json_are_not_adopted(store):
     store.write(outcome())
     store.close()
+    make_older(record_path(store))
     (store.folder / "run.json").unlink()
     with pytest.raises(UsageError, match=r"no run\.json"):
         RunStore(store.folder).open(config())

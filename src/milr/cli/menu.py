@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from milr import catalog
 from milr.cli.console import open_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from milr.catalog.parts import Part
 
 NARROWEST = 24  # columns that an explanation gets even where the names leave fewer
@@ -73,16 +76,33 @@ def _explain(part: Part) -> str:
 
 
 def doctor(
+    run: Annotated[Path | None, typer.Argument(help="A run folder, of which every byte is checked.")] = None,
     fetch: Annotated[str | None, typer.Option(help="Fetch what this reward needs: its weights, spaCy's model.")] = None,
 ) -> None:
-    """Check what runs on this machine, the rewards among it."""
+    """Check what runs on this machine, the rewards among it; or, with a run's folder, every byte of the run."""
     from milr.workflows.doctor import check_machine, fetch_for
 
     console = open_console()
+    if run is not None:
+        _check_run(console, run)
+        return
     if fetch:
         fetch_for(catalog.one_of("reward", fetch, list(catalog.REWARDS)), console.print)
     findings = check_machine()
     for finding in findings:
         console.print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what}", soft_wrap=True)
     if not all(finding.ok for finding in findings if finding.needed):
+        raise typer.Exit(3)
+
+
+def _check_run(console: Console, folder: Path) -> None:
+    """Print what is damaged in a run's folder; exit code 3 where anything is."""
+    from milr.workflows.check_run import check_run
+
+    checked = check_run(folder)
+    for damage in checked.damage:
+        console.print(f"damaged  {damage}", soft_wrap=True)
+    console.print(f"{checked.complete} of {checked.samples} samples are complete")
+    if checked.damage:
+        console.print("The command that made this run makes again what is damaged.")
         raise typer.Exit(3)

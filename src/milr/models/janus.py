@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 MAX_SMALL_PARAMETERS = 2**24  # the products of a smaller model's decode step are too small to share among threads
 MAX_WORKERS = 4
-RENDER_BATCH_SIZE = 8
 
 
 class TemplateChanges(TypedDict, total=False):
@@ -256,14 +255,20 @@ class JanusModel:
 
     @torch.inference_mode()
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
-        """Image tokens, N per row, to pictures."""
-        pictures: list[Image] = []
-        for first in range(0, len(image_ids), RENDER_BATCH_SIZE):
-            ids = torch.tensor([list(row) for row in image_ids[first : first + RENDER_BATCH_SIZE]])
-            pixels = self.network.decode_image_tokens(ids.to(self.network.device))
-            check_finite(pixels, f"{self.name} drew pixels")
-            pictures += to_pictures(pixels)
-        return pictures
+        """Image tokens, N per row, to pictures: the same bytes for the same tokens, whatever is rendered with them.
+
+        The sums of a convolution are ordered by the size of the batch and by the number of threads, and a pixel next to
+        the limit between two levels then falls on the other side. So each row is decoded alone, on one thread of a CPU.
+        """
+        with one_thread():
+            return [self._render_alone(row) for row in image_ids]
+
+    def _render_alone(self, row: Sequence[int]) -> Image:
+        ids = torch.tensor([list(row)], device=self.network.device)
+        pixels = self.network.decode_image_tokens(ids)
+        check_finite(pixels, f"{self.name} drew pixels")
+        (picture,) = to_pictures(pixels)
+        return picture
 
     def answer(self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
                ) -> list[Answer]:  # fmt: skip

@@ -17,13 +17,14 @@ from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.judges import judge_of
 from milr.report.methods import explain_method, other_model
 from milr.report.page_template import render_template
-from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed
+from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed_step
 from milr.report.summary import Summary, summarise, to_csv, to_json
 from milr.runs.config import display_name
-from milr.runs.store import Record, RunFile, RunStore, StepRecord, write_atomically
+from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
+PICTURED = 300  # samples whose first and best pictures are shown; the others have a line in the table
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 
@@ -80,18 +81,21 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
     sample is finished or a file cannot be written.
     """
     store = RunStore(run_folder)
-    run, records = store.run(), store.records()
+    run, stored = store.run(), store.read(tokens=False)
+    records = stored.records
     if not records:
         raise UsageError(f"{run_folder} has no finished sample yet: run the same command again to go on.")
     summary = summarise(
         records, threshold_of=run.config.threshold_of, judge_of=lambda prompt: judge_of(run.config.reward, prompt)
     )
-    records = store.records_in_prompt_order()
+    records = store.in_prompt_order(records)
     page = store.folder / "report.html"
     files = {
         "table.csv": to_csv(records),
         "report.json": to_json(summary, digest=run.digest, config=run.config.model_dump(mode="json")),
-        page.name: render(store.folder, run, records, summary=summary, on_progress=on_progress).encode(),
+        page.name: render(
+            store.folder, run, records, summary=summary, damage=stored.damage, on_progress=on_progress
+        ).encode(),  # fmt: skip
     }
     try:
         for name, content in files.items():
@@ -101,7 +105,7 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
     return page
 
 
-def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary,
+def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary, damage: Sequence[Damage] = (),
            on_progress: OnProgress | None = None) -> str:  # fmt: skip
     """The page as text; the samples are in the order of `records`."""
     samples = []
@@ -123,6 +127,8 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         words=words,
         full=FULL,
         unfold=len(samples) <= OPEN,
+        pictured=PICTURED,
+        damage=damage,
     )
 
 
@@ -150,7 +156,7 @@ def _overview(records: Sequence[Record]) -> Markup:
 
 
 def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int) -> SampleView:
-    side = LARGE if index < FULL else THUMBNAIL
+    side = LARGE if index < FULL else THUMBNAIL if index < PICTURED else 0
     best = record.result if record.best is None else record.steps[record.best]
     caption = "Returned" if best is record.result else "Best"
     return SampleView(
@@ -159,16 +165,18 @@ def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int) -> S
         judge=judge_of(run.config.reward, record.prompt),
         change=describe_result(record.steps, record.returned),
         marks=_sample_marks(record),
-        before=_picture_view(folder / record.first.picture, "First", score=record.first.score, side=side),
-        after=_picture_view(folder / best.picture, caption, score=best.score, side=side),
+        before=_picture_view(folder, record.first, "First", side=side),
+        after=_picture_view(folder, best, caption, side=side),
         judgement=_judgement(record.result),
         steps=_step_views(folder, record) if index < FULL else (),
         curve=_curve(run, record) if index < FULL and len(record.steps) > 1 else Markup(""),
     )
 
 
-def _picture_view(path: Path, caption: str, *, score: float | None, side: int) -> PictureView:
-    return PictureView(caption, words.number(score), embed(path, side))
+def _picture_view(folder: Path, step: StepRecord, caption: str, *, side: int) -> PictureView:
+    """`side` 0: the picture is not shown."""
+    embedded = embed_step(folder, step, side) if side else EmbeddedPicture("", False)
+    return PictureView(caption, words.number(step.score), embedded)
 
 
 def _curve(run: RunFile, record: Record) -> Markup:
@@ -200,7 +208,7 @@ def _step_view(folder: Path, record: Record, index: int, *, previous: str | None
         marks=tuple(failure_marks(step)),
         returned=index == record.returned,
         alt=f"Step {step.index} for “{record.prompt.text}”, score {words.number(step.score)}",
-        thumbnail=embed(folder / step.picture, THUMBNAIL),
+        thumbnail=embed_step(folder, step, THUMBNAIL),
         visualisation=text if text != previous else None,
         word_changes=tuple(word_diff(previous, text)) if previous and text and text != previous else (),
     )

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from milr.runs.files import DamagedError, read_bounded
+from milr.runs.record_files import MAX_PICTURE_BYTES, MAX_PIXELS, read_picture
+from milr.runs.records import StepRecord
+
 SMALL = 128  # pixels; up to this side a picture is embedded unchanged and enlarged with hard edges
 LARGE, THUMBNAIL = 448, 176
 
@@ -24,12 +28,28 @@ class EmbeddedPicture:
 def embed(path: Path, side: int) -> EmbeddedPicture:
     """The picture at `path`: a small one unchanged, a larger one as a JPEG with sides of at most `side` pixels."""
     try:
-        content = path.read_bytes()
+        return _embed(read_bounded(path, MAX_PICTURE_BYTES), side)
+    except OSError:
+        return EmbeddedPicture("", False)
+
+
+def embed_step(folder: Path, step: StepRecord, side: int) -> EmbeddedPicture:
+    """The picture of a step as it was written, as `embed` does it; `uri` is empty where it is missing or damaged."""
+    try:
+        return _embed(read_picture(folder, step), side)
+    except DamagedError:
+        return EmbeddedPicture("", False)
+
+
+def _embed(content: bytes, side: int) -> EmbeddedPicture:
+    try:
         with Image.open(io.BytesIO(content)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return EmbeddedPicture("", False)
             if max(picture.size) <= SMALL:
                 return EmbeddedPicture(_data_uri("png", content), True)
             return EmbeddedPicture(_data_uri("jpeg", _resize(picture, side)), False)
-    except (OSError, UnidentifiedImageError):
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
         return EmbeddedPicture("", False)
 
 

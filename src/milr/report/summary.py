@@ -5,9 +5,7 @@ An update counts only where latents moved: the steps of `frozen` are no updates.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ from operator import add
 from typing import Any
 
 from milr.report.changes import moved_latents
+from milr.report.csv_cells import to_csv_text
 from milr.report.failures import failure_marks, looks_hacked
 from milr.report.statistics import Group, Interval, interval_of_mean, interval_of_share
 from milr.runs.store import Record, StepRecord
@@ -193,12 +192,8 @@ def to_json(summary: Summary, **about: Any) -> bytes:
 
 def to_csv(records: Sequence[Record]) -> bytes:
     """The content of table.csv: one row per sample; an empty score is unscored."""
-    content = io.StringIO(newline="")
     rows = [_row(record) for record in records]
-    writer = csv.DictWriter(content, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return content.getvalue().encode()
+    return to_csv_text(list(rows[0]), rows).encode()
 
 
 def _row(record: Record) -> dict[str, Any]:

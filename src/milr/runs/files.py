@@ -1,10 +1,13 @@
-"""Atomic writes of files, and a lock that lets one process at a time write a folder."""
+"""Atomic writes, bounded reads of plain files, and a lock that lets one process at a time write a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -13,8 +16,25 @@ from milr.types import UsageError
 PARTIAL = ".partial"
 
 
+class DamagedError(UsageError):
+    """A file that is not what was written; `str(error)` says what is wrong with it."""
+
+
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write to a temporary file, then rename it; `durable` also survives a power cut (fsync of file and folder)."""
+    _replace(path, content, durable=durable)
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_durably(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write several files of one folder as `write_atomically` does with `durable`; the folder is synced once."""
+    for name, content in contents.items():
+        _replace(folder / name, content, durable=True)
+    sync_folder(folder)
+
+
+def _replace(path: Path, content: bytes, *, durable: bool) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -24,20 +44,48 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that cannot be written: the first error is the one to tell
+            temporary.unlink(missing_ok=True)
         raise
-    if durable:
-        _sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable where the file system supports fsync of a folder."""
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable, where the file system supports fsync of a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; each new one is durable in the folder that holds it."""
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for path in reversed(missing):
+        if not path.is_dir():
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a plain file of at most `limit` bytes; OSError for a link, pipe, device, or a larger file."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from None
+        raise
+    with open(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes")
+        return file.read(limit + 1)
 
 
 def remove_leftovers(folder: Path, pattern: str = "*") -> None:
@@ -57,7 +105,8 @@ class FolderLock:
         """Take the lock; UsageError at once where another process holds it or the file system has no locks."""
         import fcntl  # not on every system; reading a run must work there too
 
-        file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = open(os.open(self.path, flags, 0o666), "ab")  # noqa: SIM115 - stays open while the lock is held
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

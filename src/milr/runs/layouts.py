@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from milr.runs.files import PARTIAL, remove_leftovers
+from milr.runs.files import PARTIAL, DamagedError, remove_leftovers
+from milr.runs.record_files import read_picture
 from milr.runs.records import Record, StepRecord
 from milr.runs.store import RunStore, name_of
 from milr.types import Prompt, UsageError
@@ -179,8 +180,16 @@ def _finished_pictures(folder: Path, records: Sequence[Record],
     return {
         name_of(record.prompt, record.sample): folder / choose(record).picture
         for record in records
-        if store.finished(record.prompt, record.sample)
+        if store.finished(record.prompt, record.sample) and _is_undamaged(folder, choose(record))
     }
+
+
+def _is_undamaged(folder: Path, step: StepRecord) -> bool:
+    try:
+        read_picture(folder, step)
+    except DamagedError:
+        return False
+    return True
 
 
 def _write_plan(plan: Plan, to: Path, on_progress: OnProgress) -> None:

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from milr.types import Cost, Modality, ModalityInfo, Outcome, Prompt, Score, Step, StopReason, TextTrace
 
 VERSION: Final = 1
+MAX_COUNT = 2**53  # of anything that a record counts: more is damage, and no float holds it
+
+MAX_SEED = 2**64
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Value = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # of a score
+
+
+def _check_cost(cost: Cost) -> Cost:
+    """ValueError where a cost holds a number that no search can cost."""
+    for name in cost.__dataclass_fields__:
+        if not 0 <= getattr(cost, name) <= MAX_COUNT:  # NaN, too
+            raise ValueError(f"{name} must lie between 0 and {MAX_COUNT}")
+    return cost
+
+
+def _check_info(info: ModalityInfo) -> ModalityInfo:
+    for name in ("tokens_changed", "free_tokens"):
+        if not 0 <= getattr(info, name) <= MAX_COUNT:
+            raise ValueError(f"{name} must lie between 0 and {MAX_COUNT}")
+    return info
+
+
+SpentCost = Annotated[Cost, AfterValidator(_check_cost)]
+UpdateInfo = Annotated[ModalityInfo, AfterValidator(_check_info)]
 
 
 class Judgement(BaseModel):
@@ -17,13 +43,14 @@ class Judgement(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    score: float | None
+    score: Value | None
     parts: dict[str, float] = {}
     reason: str = ""
 
 
 class StepRecord(BaseModel):
-    """One step of a sample. `picture` is a path relative to the run's folder.
+    """One step of a sample. `picture` is a path relative to the run's folder, `picture_sha256` and `picture_bytes` the
+    hash and the size of the file there ("" and 0: a record of an older version).
 
     `judged` is the report metric's score of the picture (None: it was not asked). `visualisation` None: the picture was
     drawn from the bare prompt. `tokens_by_updates` {}: not counted, as in records of older versions.
@@ -31,39 +58,47 @@ class StepRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
-    index: int
-    score: float | None
+    index: Count
+    score: Value | None
     parts: dict[str, float] = {}
     reason: str = ""
     visualisation: str | None
-    text_ids: tuple[int, ...] = ()
-    image_ids: tuple[int, ...] = ()
+    text_ids: tuple[Count, ...] = ()
+    image_ids: tuple[Count, ...] = ()
     moved: tuple[Modality, ...] = ()
-    info: dict[Modality, ModalityInfo] = {}
-    tokens_by_updates: dict[Modality, int] = {}
+    info: dict[Modality, UpdateInfo] = {}
+    tokens_by_updates: dict[Modality, Count] = {}
     text_changed: bool = False
     repetition: float = 0.0
-    text_near_ties: tuple[int, ...] = ()
-    image_near_ties: tuple[int, ...] = ()
-    cost: Cost = Cost()
+    text_near_ties: tuple[Count, ...] = ()
+    image_near_ties: tuple[Count, ...] = ()
+    cost: SpentCost = Cost()
     picture: str
+    picture_sha256: str = ""
+    picture_bytes: Count = 0
     judged: Judgement | None = None
 
 
 class Record(BaseModel):
-    """One finished sample: `best` and `returned` are positions in `steps`; `best` None when nothing was scored."""
+    """One finished sample: `best` and `returned` are positions in `steps`; `best` None when nothing was scored.
+
+    `checksum` is the SHA-256 of the rest of the record's file, `run` the digest of the run's identity ("": a record of
+    an older version has neither).
+    """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
+    checksum: str = ""
     version: Literal[1] = VERSION
+    run: str = ""
     prompt: Prompt
-    seed: int
-    sample: int
+    seed: Annotated[int, Field(ge=-MAX_SEED, le=MAX_SEED)]
+    sample: Count
     steps: tuple[StepRecord, ...]
     best: int | None
     returned: int
     stop: StopReason
-    cost: Cost
+    cost: SpentCost
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
@@ -78,6 +113,11 @@ class Record(BaseModel):
         judgements = [step.judged for step in self.steps if step.judged]
         return self.stop == "judge_failed" or any(judgement.score is None for judgement in judgements)
 
+    def without_tokens(self) -> Record:
+        """The record with empty `text_ids` and `image_ids`, a fraction of its size in memory."""
+        steps = tuple(step.model_copy(update={"text_ids": (), "image_ids": ()}) for step in self.steps)
+        return self.model_copy(update={"steps": steps})
+
     @property
     def first(self) -> StepRecord:
         """Step 0, before any update."""
@@ -89,13 +129,23 @@ class Record(BaseModel):
         return self.steps[self.returned]
 
 
-def to_record(outcome: Outcome, pictures: Sequence[str]) -> Record:
-    """The record of `outcome`; `pictures` are the paths of its steps' pictures, relative to the run's folder."""
+@dataclass(frozen=True)
+class PictureFile:
+    """A written picture: its path relative to the run's folder, the SHA-256 of its bytes, and how many they are."""
+
+    path: str
+    sha256: str = ""
+    num_bytes: int = 0
+
+
+def to_record(outcome: Outcome, pictures: Sequence[PictureFile], run: str = "") -> Record:
+    """The record of `outcome`; `pictures` are the files of its steps' pictures, `run` is the digest of the run."""
     steps = (
         _to_step_record(step, picture, outcome.judged.get(index))
         for index, (step, picture) in enumerate(zip(outcome.steps, pictures, strict=True))
     )
     return Record(
+        run=run,
         prompt=outcome.prompt,
         seed=outcome.key.seed,
         sample=outcome.key.sample,
@@ -107,14 +157,14 @@ def to_record(outcome: Outcome, pictures: Sequence[str]) -> Record:
     )
 
 
-def _to_step_record(step: Step, picture: str, judged: Score | None) -> StepRecord:
+def _to_step_record(step: Step, picture: PictureFile, judged: Score | None) -> StepRecord:
     text = step.rollout.visualisation or TextTrace("", ())
     return StepRecord(
         index=step.index,
         score=step.score.value,
         parts=dict(step.score.parts),
-        reason=step.score.reason,
-        visualisation=text.text if step.rollout.visualisation else None,
+        reason=_printable(step.score.reason),
+        visualisation=_printable(text.text) if step.rollout.visualisation else None,
         text_ids=text.ids,
         image_ids=step.rollout.image.ids,
         moved=step.moved,
@@ -125,10 +175,19 @@ def _to_step_record(step: Step, picture: str, judged: Score | None) -> StepRecor
         text_near_ties=text.near_ties,
         image_near_ties=step.rollout.image.near_ties,
         cost=step.cost,
-        picture=picture,
+        picture=picture.path,
+        picture_sha256=picture.sha256,
+        picture_bytes=picture.num_bytes,
         judged=_to_judgement(judged),
     )
 
 
 def _to_judgement(score: Score | None) -> Judgement | None:
-    return None if score is None else Judgement(score=score.value, parts=dict(score.parts), reason=score.reason)
+    if score is None:
+        return None
+    return Judgement(score=score.value, parts=dict(score.parts), reason=_printable(score.reason))
+
+
+def _printable(text: str) -> str:
+    """`text` with question marks for lone surrogates, which no file can hold."""
+    return text.encode(errors="replace").decode()

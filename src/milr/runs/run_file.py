@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -11,13 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 from pydantic import BaseModel, ConfigDict
 
 from milr.runs.config import RunConfig
+from milr.runs.files import DamagedError, read_bounded
 from milr.runs.records import VERSION
 from milr.types import UsageError
 
 PACKAGES = ("milr", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
+
+MAX_RUN_BYTES = 2**26
 
 
 class WorkPeriod(BaseModel):
@@ -50,18 +53,18 @@ class RunFile(BaseModel):
 
 
 def read_run(folder: Path | str) -> RunFile:
-    """The content of `folder`/run.json; UsageError, naming the file, when it is absent or damaged."""
+    """The content of `folder`/run.json; UsageError, naming the file, when it is absent; DamagedError when damaged."""
     path = Path(folder) / "run.json"
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_RUN_BYTES)
     except OSError as error:
         raise UsageError(f"{folder} holds no run ({path.name}: {error.strerror}): name a folder that --out made."
                          ) from None  # fmt: skip
     try:
-        check_version(json.loads(content), path)
+        check_version(pydantic_core.from_json(content), path)
         return RunFile.model_validate_json(content)
     except ValueError:
-        raise UsageError(f"{path} is damaged: restore it, or choose another --out.") from None
+        raise DamagedError(f"{path} is damaged: restore it, or choose another --out.") from None
 
 
 def check_version(content: Any, path: Path) -> None:

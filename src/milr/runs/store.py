@@ -1,7 +1,8 @@
 """The folder of a run: run.json describes the run, and one record per finished sample shows its progress.
 
 Progress is derived from the records that exist, never from a counter. Pictures are written first and the record last,
-each to a temporary file that is then renamed, so a killed process loses at most the samples in flight.
+each to a temporary file that is synced and then renamed, so a killed process or a power cut loses at most the samples
+in flight. `record_files` says what is checked when a record is read.
 """
 
 from __future__ import annotations
@@ -9,29 +10,48 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from milr.runs.config import RunConfig, describe_differences, to_json_value
-from milr.runs.files import FolderLock, remove_leftovers, write_atomically
-from milr.runs.records import Judgement, Record, StepRecord, to_record
+from milr.runs.files import (
+    DamagedError,
+    FolderLock,
+    make_folder,
+    remove_leftovers,
+    write_atomically,
+    write_durably,
+)
+from milr.runs.prompts_file import read_prompts, write_prompts
+from milr.runs.record_files import (
+    Damage,
+    PictureChecks,
+    encode_record,
+    name_of,
+    picture_path,
+    read_record,
+)
+from milr.runs.records import Judgement, PictureFile, Record, StepRecord, to_record
 from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
 from milr.types import Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Judgement", "Record", "RunConfig", "RunFile", "RunStore", "StepRecord", "WorkPeriod", "name_of",
-           "read_run", "write_atomically"]  # fmt: skip
+__all__ = ["Damage", "Judgement", "Record", "RunConfig", "RunFile", "RunStore", "StepRecord", "StoredRecords",
+           "WorkPeriod", "check_version", "name_of", "read_run", "write_atomically"]  # fmt: skip
 
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+@dataclasses.dataclass(frozen=True)
+class StoredRecords:
+    """The readable records of a run, and what is damaged: other records, and pictures of these."""
+
+    records: list[Record]
+    damage: list[Damage]
 
 
 class RunStore:
@@ -40,6 +60,8 @@ class RunStore:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._lock = FolderLock(self.folder)
+        self._checks = PictureChecks(self.folder)
+        self._digest = ""
 
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
              request: str = "") -> RunStore:  # fmt: skip
@@ -53,7 +75,8 @@ class RunStore:
             self._lock.acquire()
             self._claim(config, prompts, in_flight, request)
             self._clean()
-            self._write_prompts(prompts)
+            self._write_prompts(prompts, config.prompts_digest)
+            self._digest = config.digest
         except OSError as error:
             self.close()
             raise _unwritable(self.folder, error) from error
@@ -83,10 +106,13 @@ class RunStore:
         return record is not None and not record.unjudged
 
     def record(self, prompt: Prompt, sample: int) -> Record | None:
-        """The sample's record; None unless the record and all its pictures are complete."""
-        record = _read_record(self._record_path(name_of(prompt, sample)))
-        complete = record is not None and all(_is_complete_png(self.folder / step.picture) for step in record.steps)
-        return record if complete else None
+        """The sample's record; None unless the record and all its pictures are complete (see `record_files`)."""
+        path = self._record_path(name_of(prompt, sample))
+        try:
+            record = read_record(path)
+        except DamagedError:
+            return None
+        return record if next(self._checks.damage(record), None) is None else None
 
     def write(self, outcome: Outcome) -> None:
         """Write a finished sample: first its pictures, then its record, whose existence marks it as finished."""
@@ -94,18 +120,37 @@ class RunStore:
         try:
             self._record_path(name).unlink(missing_ok=True)
             pictures = self._write_pictures(name, [step.rollout.picture for step in outcome.steps])
-            text = to_record(outcome, pictures).model_dump_json(indent=1)
-            write_atomically(self._record_path(name), text.encode(), durable=True)
+            content = encode_record(to_record(outcome, pictures, self._digest))
+            write_atomically(self._record_path(name), content, durable=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
     def records(self) -> list[Record]:
         """The records of all finished samples in natural order of their file names; damaged records are left out."""
-        paths = sorted((self.folder / "records").glob("*.json"), key=_natural_order)
-        return [record for path in paths if (record := _read_record(path)) is not None]
+        return [record for record in self._read_all() if isinstance(record, Record)]
+
+    def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
+        """All records in natural order of their file names, and what is damaged among them and their pictures.
+
+        `tokens` False leaves out `text_ids` and `image_ids`, most of a record's size. `checks` says how much of the
+        pictures is checked (None: as `record_files` says).
+        """
+        stored = StoredRecords([], [])
+        checks = checks or PictureChecks(self.folder)
+        for record in self._read_all():
+            if isinstance(record, Damage):
+                stored.damage.append(record)
+            else:
+                stored.damage.extend(checks.damage(record))
+                stored.records.append(record if tokens else record.without_tokens())
+        return stored
 
     def records_in_prompt_order(self) -> list[Record]:
-        """The records of `records`, sorted by the prompt's position in prompts.jsonl and then by sample."""
+        """`in_prompt_order` of all `records`."""
+        return self.in_prompt_order(self.records())
+
+    def in_prompt_order(self, records: Sequence[Record]) -> list[Record]:
+        """The records sorted by the prompt's position in prompts.jsonl and then by sample."""
         positions: dict[tuple[str, str], int] = {}
         for index, prompt in enumerate(self.prompts()):
             positions.setdefault((prompt.id, prompt.text), index)
@@ -113,20 +158,33 @@ class RunStore:
         def position(record: Record) -> tuple[int, int]:
             return positions.get((record.prompt.id, record.prompt.text), len(positions)), record.sample
 
-        return sorted(self.records(), key=position)
+        return sorted(records, key=position)
+
+    def _read_all(self) -> Iterator[Record | Damage]:
+        """Each record in natural order of the file names, or why it cannot be read."""
+        for path in sorted((self.folder / "records").glob("*.json"), key=_natural_order):
+            try:
+                yield read_record(path)
+            except UsageError as error:
+                yield Damage(path.relative_to(self.folder).as_posix(), str(error))
 
     def _record_path(self, name: str) -> Path:
         return self.folder / "records" / f"{name}.json"
 
     def _make_folders(self) -> None:
         for name in ("records", "images"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / name)
+            if (self.folder / name).is_symlink():
+                raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
+                                 "move the whole run to where it points, or choose another --out.")  # fmt: skip
 
     def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, request: str) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
         path, period = self.folder / "run.json", current_work_period(in_flight)
-        if not path.exists():
-            self._check_no_records()
+        if not path.exists() or self._is_replaceable():
+            self._check_records_are_of(config)
+            if path.exists():
+                os.replace(path, path.with_name("run.json.damaged"))
             self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), request=request))
             return
         run = self.check(config, prompts)
@@ -135,6 +193,16 @@ class RunStore:
             changes["sittings"] = (*run.sittings, period)
         if changes:
             self._write_run(run.model_copy(update=changes))
+
+    def _is_replaceable(self) -> bool:
+        """Whether run.json is damaged, and there are records, which say of what run they are."""
+        try:
+            read_run(self.folder)
+        except DamagedError:
+            if not any(isinstance(record, Record) for record in self._read_all()):
+                raise
+            return True
+        return False
 
     def check(self, config: RunConfig, prompts: Sequence[Prompt] = ()) -> RunFile:
         """The content of run.json; UsageError, listing the differences, where it is of another run than `config`."""
@@ -162,31 +230,44 @@ class RunStore:
         run = self.run()
         if run.sittings and run.sittings[-1].peak_memory < peak:
             last = run.sittings[-1].model_copy(update={"peak_memory": peak})
-            self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
+            try:
+                self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
 
     def prompts(self) -> list[Prompt]:
-        """The prompts in the order of prompts.jsonl; those of the records where an older version wrote no such file."""
-        try:
-            lines = (self.folder / "prompts.jsonl").read_text(encoding="utf-8").split("\n")
-        except OSError:
-            return list({record.prompt.text: record.prompt for record in self.records()}.values())
-        try:
-            return [Prompt(**json.loads(line)) for line in lines if line]
-        except (ValueError, TypeError):
-            raise UsageError(f"{self.folder / 'prompts.jsonl'} is damaged: restore it, or run into another --out."
-                             ) from None  # fmt: skip
+        """The prompts in the order of prompts.jsonl; those of the records where an older version wrote no such file.
 
-    def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
-        if prompts and not (self.folder / "prompts.jsonl").exists():
-            lines = [json.dumps(dataclasses.asdict(prompt)) for prompt in prompts]
-            write_atomically(self.folder / "prompts.jsonl", "\n".join([*lines, ""]).encode(), durable=True)
+        DamagedError where the file is damaged, or holds other prompts than the run's.
+        """
+        try:
+            digest = self.run().config.prompts_digest
+        except UsageError:
+            digest = ""
+        prompts = read_prompts(self.folder, digest)
+        return list({each.prompt.text: each.prompt for each in self.records()}.values()) if prompts is None else prompts
+
+    def _write_prompts(self, prompts: Sequence[Prompt], digest: str) -> None:
+        """Write prompts.jsonl where it is absent or damaged."""
+        try:
+            absent = read_prompts(self.folder, digest) is None
+        except DamagedError:
+            absent = True
+        if absent and prompts:
+            write_prompts(self.folder, prompts)
 
     def _write_run(self, run: RunFile) -> None:
         write_atomically(self.folder / "run.json", run.model_dump_json(indent=1).encode(), durable=True)
 
-    def _check_no_records(self) -> None:
-        if any((self.folder / "records").glob("*.json")):
-            raise UsageError(f"{self.folder} has records but no run.json to say of what run: choose another --out.")
+    def _check_records_are_of(self, config: RunConfig) -> None:
+        """UsageError unless every record in a folder without run.json says that it is of the run of `config`."""
+        for record in self._read_all():
+            if isinstance(record, Damage):
+                continue  # made again
+            if record.run != config.digest:
+                why = "are of a run with other settings" if record.run else "do not say of what run they are"
+                raise UsageError(f"{self.folder} has no run.json that can be read, and its records {why}: use the "
+                                 "settings that made them, restore run.json, or choose another --out.")  # fmt: skip
 
     def _clean(self) -> None:
         remove_leftovers(self.folder, "run.json.*")
@@ -194,47 +275,24 @@ class RunStore:
         for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
             remove_leftovers(folder)
 
-    def _write_pictures(self, name: str, pictures: list[Image]) -> list[str]:
+    def _write_pictures(self, name: str, pictures: list[Image]) -> list[PictureFile]:
+        """Write the pictures of a sample, durable before this returns, and delete others of an earlier attempt."""
         folder = self.folder / "images" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{index:03d}.png" for index in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            write_atomically(path, _png(picture))
-        for stale in set(folder.glob("*.png")) - set(paths):
-            stale.unlink()
-        return [path.relative_to(self.folder).as_posix() for path in paths]
-
-
-def name_of(prompt: Prompt, sample: int) -> str:
-    """The file name of one sample, without an ending: readable, portable, and different for different prompts."""
-    slug = re.sub(r"[^a-z0-9]+", "-", (prompt.id or prompt.text).lower())[:48].strip("-") or "prompt"
-    digest = hashlib.sha256(f"{prompt.id}\0{prompt.text}".encode()).hexdigest()[:8]
-    return f"{slug}-{digest}-{sample}"
-
-
-def _read_record(path: Path) -> Record | None:
-    """The record at `path`, or None when there is none or it is damaged."""
-    try:
-        content = path.read_bytes()
-        check_version(json.loads(content), path)
-        return Record.model_validate_json(content)
-    except (OSError, ValidationError, ValueError):
-        return None
+        if folder.is_symlink():
+            folder.unlink()  # the link, and nothing that it points to
+        make_folder(folder)
+        contents = {Path(picture_path(name, index)).name: _png(picture) for index, picture in enumerate(pictures)}
+        write_durably(folder, contents)
+        for path in folder.glob("*.png"):
+            if path.name not in contents:
+                path.unlink()
+        return [PictureFile(f"images/{name}/{file}", hashlib.sha256(content).hexdigest(), len(content))
+                for file, content in contents.items()]  # fmt: skip
 
 
 def _natural_order(path: Path) -> list[str | int]:
     """A sort key that puts `prompt-2` before `prompt-10`: text and numbers alternate and compare as such."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", path.stem))]
-
-
-def _is_complete_png(path: Path) -> bool:
-    """Whether the file at `path` ends with the last chunk of a PNG."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(-len(_PNG_END), os.SEEK_END)
-            return file.read() == _PNG_END
-    except OSError:
-        return False
 
 
 def _png(picture: Image) -> bytes:

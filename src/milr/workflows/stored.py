@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,27 @@ from typing import TYPE_CHECKING, Any
 from milr.types import ImageTrace, Key, Outcome, Outcomes, Rollout, Score, Step, TextTrace, UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from milr.runs.config import RunConfig
     from milr.runs.records import Record, StepRecord
+    from milr.runs.store import Damage, StoredRecords
+
+
+class StoredRollout(Rollout):
+    """A rollout of a run's folder. `picture` is read, and checked, when it is asked for.
+
+    UsageError where the picture is missing or damaged.
+    """
+
+    def __init__(self, visualisation: TextTrace | None, image: ImageTrace, *, folder: Path, step: StepRecord) -> None:
+        for name, value in (("visualisation", visualisation), ("image", image), ("_folder", folder), ("_step", step)):
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def picture(self) -> Image:  # type: ignore[override]
+        """The picture of the step."""
+        return open_picture(self._folder, self._step)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -26,13 +46,24 @@ class Run:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """All finished samples, in the order of the prompts, then of the samples."""
+        """All finished samples, in the order of the prompts, then of the samples; pictures are read when asked for."""
         from milr.runs.store import RunStore
 
-        store = RunStore(self.folder)
-        records = store.records_in_prompt_order()
-        complete = [record for record in records if store.record(record.prompt, record.sample)]
-        return Outcomes(restore(record, self.folder) for record in complete)
+        damaged = {each.path for each in self.damage}
+        complete = [record for record in self._stored.records
+                    if not any(path in damaged for step in record.steps for path in _paths(step))]  # fmt: skip
+        return Outcomes(restore(record, self.folder) for record in RunStore(self.folder).in_prompt_order(complete))
+
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """What is damaged: `path`, relative to `folder`, and `reason` of each record and picture."""
+        return tuple(self._stored.damage)
+
+    @cached_property
+    def _stored(self) -> StoredRecords:
+        from milr.runs.store import RunStore
+
+        return RunStore(self.folder).read()
 
     def to_pandas(self) -> Any:
         """A `pandas.DataFrame` with a row for each picture, in the order of `outcomes`.
@@ -91,17 +122,35 @@ def restore(record: Record, folder: Path) -> Outcome:
 
 
 def _restore_step(step: StepRecord, folder: Path) -> Step:
-    from PIL import Image
-
-    try:
-        with Image.open(folder / step.picture) as file:
-            picture = file.convert("RGB")
-    except (OSError, SyntaxError) as error:  # PIL says SyntaxError of a broken chunk
-        raise UsageError(f"{folder / step.picture} is damaged: delete it, and the same command makes it again."
-                         ) from error  # fmt: skip
     text = None if step.visualisation is None else TextTrace(step.visualisation, step.text_ids,
                                                              near_ties=step.text_near_ties)  # fmt: skip
-    rollout = Rollout(text, ImageTrace(step.image_ids, near_ties=step.image_near_ties), picture)
+    image = ImageTrace(step.image_ids, near_ties=step.image_near_ties)
+    rollout = StoredRollout(text, image, folder=folder, step=step)
     score = Score(step.score, step.parts, step.reason, step.cost.reward_calls, step.cost.reward_seconds)
     return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost,
                 step.tokens_by_updates)  # fmt: skip
+
+
+def open_picture(folder: Path, step: StepRecord) -> Image:
+    """A step's picture as it was written; UsageError where it is missing or damaged, or has too many pixels."""
+    from PIL import Image, UnidentifiedImageError
+
+    from milr.runs.files import DamagedError
+    from milr.runs.record_files import MAX_PIXELS, read_picture
+
+    try:
+        with Image.open(io.BytesIO(read_picture(folder, step))) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise DamagedError(f"has more than {MAX_PIXELS:,} pixels")
+            return file.convert("RGB")
+    except DamagedError as error:
+        reason = str(error)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        reason = "is damaged (it is no picture)"  # PIL says SyntaxError of a broken chunk
+    raise UsageError(f"{folder / step.picture} {reason}: the command that made the run makes it again.")
+
+
+def _paths(step: StepRecord) -> tuple[str, str, str]:
+    """The paths that damage of a step's picture may be told of: the picture, and the folders that hold it."""
+    parent, _, _ = step.picture.rpartition("/")
+    return step.picture, parent, "images"

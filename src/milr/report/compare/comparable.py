@@ -54,6 +54,7 @@ def _check_finished(rows: Sequence[Row]) -> None:
     if unfinished:
         missing = ", ".join(
             f"{loaded.folder} lacks {loaded.missing} of {loaded.missing + len(loaded.samples)} samples"
+            f"{' (damaged: ' + str(loaded.damage[0]) + ')' if loaded.damage else ''}"
             for loaded in unfinished
         )
         raise UsageError(f"{missing}: the same command finishes a run, or {PARTIAL}.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from milr.report.compare.records import Comparison, CurvePoint, Difference, MeanCost, MeanScore, RowResult, ScopeScores
 from milr.report.compare.scores import OVERALL
 from milr.report.compare.sentences import how_made
+from milr.report.csv_cells import to_csv_text
 from milr.report.statistics import Interval
 
 VERSION = 1  # of the JSON; it grows where a field's meaning changes
@@ -26,12 +25,7 @@ def to_json(comparison: Comparison) -> str:
 def to_csv(comparison: Comparison) -> str:
     """Long format: for each row one line overall, one for each category, and one for each point of its curve."""
     lines = [line for row in comparison.rows for line in _lines(row)]
-    content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, fieldnames=list(dict.fromkeys(name for line in lines for name in line)),
-                            lineterminator="\n")  # fmt: skip
-    writer.writeheader()
-    writer.writerows(lines)
-    return content.getvalue()
+    return to_csv_text(list(dict.fromkeys(name for line in lines for name in line)), lines)
 
 
 def _lines(row: RowResult) -> Iterator[dict[str, Any]]:

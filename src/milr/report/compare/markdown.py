@@ -17,10 +17,12 @@ from milr.report.compare.tables import (
 )
 from milr.report.quoted import quotation
 
+_ESCAPED = {"\\": "\\\\", "&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "](": "]\\(", "\r": " ", "\n": " "}
+
 
 def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
     """The tables with their notes; `quoted` as in `quoted.quotation`."""
-    parts = [f"# {_escape(title(comparison))}", headline(comparison), _table(main_table(comparison)),
+    parts = [f"# {_escape(title(comparison))}", _escape(headline(comparison)), _table(main_table(comparison)),
              _bullets(comparison.notes)]  # fmt: skip
     if comparison.categories:
         parts += ["## By category", _table(category_table(comparison))]
@@ -28,10 +30,14 @@ def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
         parts += ["## After so many pictures", _table(curve_table(comparison)), _table(spending_table(comparison))]
     updates = updates_table(comparison)
     if updates.rows:
-        parts += ["## What the updates did", UPDATES, _table(updates)]
+        parts += ["## What the updates did", _escape(UPDATES), _table(updates)]
     parts += ["## How the numbers are made", _bullets(how_made(comparison))]
     if published := quotation(comparison.benchmark, quoted):
-        parts += [f"## {published.heading}", " ".join(published.sentences), _table(quoted_table(published))]
+        parts += [
+            f"## {_escape(published.heading)}",
+            _escape(" ".join(published.sentences)),
+            _table(quoted_table(published)),
+        ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -41,7 +47,10 @@ def _table(table: Table) -> str:
 
 
 def _escape(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """`cell` as text of one line: no HTML, no link, no picture, no other cell, and no entity that is none."""
+    for letter, escaped in _ESCAPED.items():
+        cell = cell.replace(letter, escaped)
+    return cell
 
 
 def _bullets(lines: Sequence[str]) -> str:

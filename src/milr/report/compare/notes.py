@@ -18,7 +18,14 @@ def notes_of(rows: Sequence[Row], common: Sequence[SampleKey]) -> list[str]:
     """The notes, as sentences; `common` are the samples that all rows have."""
     notes = dict.fromkeys(note for row in rows for note in row.config.notes)
     return [*_methods(rows), *_metric(rows, common), *_budgets(rows), *notes, *_missing_samples(rows, common),
-            *_environments(rows), *_in_flight(rows)]  # fmt: skip
+            *_damage(rows), *_environments(rows), *_in_flight(rows)]  # fmt: skip
+
+
+def _damage(rows: Sequence[Row]) -> Iterator[str]:
+    """The runs with damaged files, with the first of these."""
+    for loaded in (loaded for row in rows for loaded in row.runs if loaded.damage):
+        yield (f"{loaded.folder} has {len(loaded.damage)} damaged files ({loaded.damage[0]}): samples with damaged "
+               "records are left out, and the command that made the run makes them again.")  # fmt: skip
 
 
 def _methods(rows: Sequence[Row]) -> Iterator[str]:

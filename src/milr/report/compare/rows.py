@@ -13,7 +13,7 @@ from milr.report.compare.row_names import row_names, title_of
 from milr.report.compare.updates import UpdateCounts, count_updates
 from milr.report.judges import judge_of
 from milr.runs.config import RunConfig, digest_of
-from milr.runs.store import Record, RunFile, RunStore, StepRecord, WorkPeriod
+from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, WorkPeriod
 from milr.types import Cost, UsageError
 
 OnProgress = Callable[[int, int], None]  # runs read, number of all runs
@@ -56,12 +56,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run that was read from its folder. `unjudged` counts returned pictures that the report metric never saw."""
+    """A run that was read from its folder. `unjudged` counts returned pictures that the report metric never saw.
+
+    `damage` names records that were left out, and pictures of others, because they are damaged.
+    """
 
     folder: Path
     run: RunFile
     samples: tuple[Sample, ...]
     unjudged: int
+    damage: tuple[Damage, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -141,9 +145,11 @@ def load_rows(folders: Iterable[Path | str], *, on_progress: OnProgress | None =
 def load_run(folder: Path) -> LoadedRun:
     """The run in `folder`, reduced to what is compared; UsageError when there is none."""
     store = RunStore(folder)
-    run, records = store.run(), store.records()
+    run, stored = store.run(), store.read(tokens=False)
+    records = stored.records
     unjudged = sum(not _is_judged(run.config, record.result) for record in records)
-    return LoadedRun(folder, run, tuple(to_sample(folder, run.config, record) for record in records), unjudged)
+    return LoadedRun(folder, run, tuple(to_sample(folder, run.config, record) for record in records), unjudged,
+                     tuple(stored.damage))  # fmt: skip
 
 
 def _digest_without_seed(config: RunConfig) -> str:
