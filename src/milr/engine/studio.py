@@ -81,6 +81,10 @@ class Studio:
             self._meters.pop(task, None)
             self._schedule()
 
+    def meter(self) -> Meter | None:
+        """The meter of the method that the current task runs."""
+        return self._meters.get(asyncio.current_task())
+
     # Requests
 
     async def reason(self, request: ReasonRequest) -> TextTrace:
@@ -141,7 +145,7 @@ class Studio:
         self._schedule()
         try:
             result, seconds = await future
-            meter = self._meters.get(asyncio.current_task())
+            meter = self.meter()
             if meter and kind in UNTIMED_KINDS:
                 meter.seconds += seconds
             return result

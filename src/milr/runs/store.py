@@ -23,6 +23,7 @@ from milr.runs.config import RunConfig, describe_differences
 from milr.runs.files import FolderLock, remove_leftovers, write_atomically
 from milr.runs.records import Judgement, Record, StepRecord, to_record
 from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
+from milr.runs.unfinished import FOLDER, UnfinishedSearch, remove_search
 from milr.types import Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
@@ -96,8 +97,13 @@ class RunStore:
             pictures = self._write_pictures(name, [step.rollout.picture for step in outcome.steps])
             text = to_record(outcome, pictures).model_dump_json(indent=1)
             write_atomically(self._record_path(name), text.encode(), durable=True)
+            remove_search(self.folder, name)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+
+    def unfinished(self, prompt: Prompt, sample: int) -> UnfinishedSearch:
+        """What the sample's search was answered before it was interrupted."""
+        return UnfinishedSearch(self.folder / FOLDER / name_of(prompt, sample))
 
     def records(self) -> list[Record]:
         """The records of all finished samples in natural order of their file names; damaged records are left out."""
@@ -179,6 +185,10 @@ class RunStore:
         remove_leftovers(self.folder, "prompts.jsonl.*")
         for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
             remove_leftovers(folder)
+        for folder in (self.folder / FOLDER).glob("*/"):  # of a process that was killed just after a record was whole
+            record = _read_record(self._record_path(folder.name))
+            if record and not record.unjudged:
+                remove_search(self.folder, folder.name)
 
     def _write_pictures(self, name: str, pictures: list[Image]) -> list[str]:
         folder = self.folder / "images" / name

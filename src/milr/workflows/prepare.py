@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
+from milr.engine.replay import resumable
 from milr.engine.search import Budget, OnStep, returnable, search
 from milr.engine.studio import Studio
 from milr.options import Options
@@ -18,6 +19,7 @@ from milr.workflows.prompts import check_texts, checked_prompts, outside_the_wor
 if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel
     from milr.runs.config import RunConfig
+    from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
 MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "reasoning_prompt")
@@ -99,13 +101,18 @@ class PreparedRun:
         of_the_user = not self.options.stop or self.options.threshold is not None
         return self.threshold if of_the_user or by_category is None else by_category(prompt.category)
 
-    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
-        """One sample of one prompt, from its first picture to its stop, judged by the report metric."""
+    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None,
+                         unfinished: UnfinishedSearch | None = None) -> Outcome:  # fmt: skip
+        """One sample of one prompt, from its first picture to its stop, judged by the report metric.
+
+        A search that was interrupted goes on from what `unfinished` holds.
+        """
         from milr.latent.released import Quirks
 
         key = Key(self.options.seed, prompt.text, sample)
         threshold = Quirks.of(self.settings).threshold(self.threshold_for(prompt))
-        outcome = await search(studio, prompt, key, self.method, threshold=threshold,
+        method = resumable(self.method, unfinished) if unfinished else self.method
+        outcome = await search(studio, prompt, key, method, threshold=threshold,
                                budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
         return await self.judge(studio, outcome)
 
