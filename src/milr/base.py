@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
@@ -144,3 +146,14 @@ class Benchmark(Protocol):
 
     def prompts(self) -> list[Prompt]:
         """All prompts in the benchmark's order."""
+
+
+def describe_error(error: BaseException) -> str:
+    """What a third party's part raised, and where in its file: "ValueError: too dark (/home/me/reward.py, line 12)"."""
+    ours = str(Path(__file__).parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if not frames:
+        return words
+    last = [frame for frame in frames if frame.filename == frames[0].filename][-1]
+    return f"{words} ({last.filename}, line {last.lineno})"

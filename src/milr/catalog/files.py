@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milr.base import describe_error
 from milr.catalog.names import nearest_name
 from milr.types import MilrError, UsageError
 
@@ -41,7 +42,7 @@ def from_file(name: str) -> Any:
     sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path} does not load: {type(error).__name__}: {error}.") from error
     if not hasattr(module, attribute):
         public_names = [key for key in vars(module) if not key.startswith("_")]
@@ -55,12 +56,15 @@ def call(name: str, factory: Any, *arguments: Any, **settings: Any) -> Any:
         return factory(*arguments, **settings)
     except MilrError:
         raise
-    except Exception as error:
-        raise UsageError(f"{name} cannot be made: {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{name} cannot be made: {describe_error(error)}.") from error
 
 
-def as_reward(judge: Any, name: str) -> Reward:
-    """A Reward, its class, or a plain function of picture and prompt, as a reward."""
+def as_reward(judge: Any, name: str, seconds: float | None = None) -> Reward:
+    """A Reward, its class, or a plain function of picture and prompt, as a reward.
+
+    A function's judgement that takes longer than `seconds` (None: no limit) is unscored.
+    """
     if inspect.isclass(judge) or (inspect.isfunction(judge) and not inspect.signature(judge).parameters):
         judge = call(name, judge)
     if hasattr(judge, "score"):
@@ -73,4 +77,4 @@ def as_reward(judge: Any, name: str) -> Reward:
         raise UsageError(f"{name} is no reward; it must be a Reward, or a plain function of picture and prompt.")
     from milr.rewards.function import FunctionReward
 
-    return FunctionReward(judge, name)
+    return FunctionReward(judge, name, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from milr import catalog
 from milr.cli.compare import print_comparison
 from milr.cli.console import FINISHED, open_console
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, with_flags
+from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Prompt
 
@@ -88,7 +88,7 @@ def score(
         judge = FolderJudge(reward, name, catalog.reward_identity(name, reward),
                             catalog.notes_of(part, reward, reward))  # fmt: skip
     with folder_progress(console) as (on_checked, on_event):
-        tally = asyncio.run(score_folder(part, folder, judge, out=run_folder, selection=selection,
+        tally = run_async(score_folder(part, folder, judge, out=run_folder, selection=selection,
                                          in_flight=options.in_flight, on_checked=on_checked, on_event=on_event,
                                          ))  # fmt: skip
     write_report(run_folder)

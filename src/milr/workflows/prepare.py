@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
 MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
+MOST_SEARCHES = 1_000_000  # in one run
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
 
 
@@ -143,6 +144,9 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     check_names(options, rewards=make_reward is catalog.make_reward, method=method is None)
     if not texts:
         raise UsageError("there are no prompts.")
+    if len(texts) * options.samples > MOST_SEARCHES:
+        raise UsageError(f"{len(texts)} prompts of {options.samples} samples are more than the {MOST_SEARCHES} "
+                         "searches of a run: take fewer.")  # fmt: skip
     model = model or load_model(options)
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = checked_prompts(texts, model)
