@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from milr.runs.records import Record
     from milr.runs.store import RunStore
 
-NOT_RESULTS = ("in_flight", "threads", "reward_seconds")  # options that change no token and no score
+NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds")  # options that change no token and no score
 
 
 def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "reasoning_prompt")
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "cache_bytes", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
 MOST_SEARCHES = 1_000_000  # in one run
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
@@ -178,6 +178,8 @@ def load_model(options: Options) -> UnifiedModel:
                                reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
     if options.threads and callable(use := getattr(model, "set_num_threads", None)):
         use(options.threads)
+    if options.cache_bytes and callable(use := getattr(model, "set_cache_bytes", None)):
+        use(options.cache_bytes)
     return model
 
 
@@ -193,7 +195,7 @@ def check_loaded(model: UnifiedModel, options: Options) -> None:
         if getattr(options, name) not in ("auto", identity.get(name)):
             raise UsageError(f"the model that was given has {name} {identity.get(name)}, not {getattr(options, name)}: "
                              f"leave {name} out, or name the model.")  # fmt: skip
-    for name in ("quantise", "threads", "reasoning_prompt", "role_tags"):
+    for name in ("quantise", "threads", "cache_bytes", "reasoning_prompt", "role_tags"):
         if getattr(options, name) is not None:
             raise UsageError(f"{name} is chosen when a model is loaded, and this one was given as an object: leave it "
                              "out, or name the model.")  # fmt: skip
