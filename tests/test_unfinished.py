@@ -20,10 +20,12 @@ from milr.engine.search import Budget, search
 from milr.engine.studio import Studio
 from milr.latent.schedules import SCHEDULES
 from milr.models.janus import JanusModel
+from milr.options import Options
 from milr.presets import resolve
 from milr.runs import unfinished as module
 from milr.runs.unfinished import AnsweredRequest, UnfinishedSearch
 from milr.types import Answer, DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, Step, TextTrace
+from milr.workflows.prepare import prepare
 from outcomes import picture
 from scripted import Brightness
 
@@ -171,6 +173,28 @@ def test_a_cancelled_search_writes_what_is_not_written_yet(tiny: JanusModel, tmp
     whole = MortalStudio(tiny)
     assert_identical(outcome, run(whole, method))
     assert rest.asked.total() == whole.asked.total() - 8
+
+
+def test_a_search_that_was_to_be_judged_when_the_run_ended_is_not_made_again(
+    tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", 3600.0)
+
+    class Cancelled(Brightness):
+        async def score(self, *arguments: Any) -> list[Score]:
+            raise asyncio.CancelledError
+
+    def search_one(metric: Brightness) -> tuple[Outcome, Counter[str]]:
+        rewards = {"mine": Brightness(), "metric": metric}
+        options = Options(reward="mine", metric="metric", method="redraw_plain", pictures=2, stop=False)
+        prepared = prepare([PROMPT], options, model=tiny, make_reward=lambda name, *rest: rewards[name])
+        studio = MortalStudio(tiny)
+        return asyncio.run(prepared.search_one(studio, PROMPT, 0, None, UnfinishedSearch(tmp_path))), studio.asked
+
+    with pytest.raises(asyncio.CancelledError):
+        search_one(Cancelled())
+    outcome, asked = search_one(Brightness())
+    assert asked.keys() == {"score"} and asked["score"] == len(outcome.judged), "the report metric alone was asked"
 
 
 def test_a_short_search_writes_nothing(tiny: JanusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

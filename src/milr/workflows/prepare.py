@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,12 @@ class PreparedRun:
         method = resumable(self.method, unfinished) if unfinished else self.method
         outcome = await search(studio, prompt, key, method, threshold=threshold,
                                budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
-        return await self.judge(studio, outcome)
+        try:
+            return await self.judge(studio, outcome)
+        except (Exception, asyncio.CancelledError):  # the search has ended, and need not be made again
+            if unfinished:
+                unfinished.save()
+            raise
 
     async def judge(self, studio: Studio, outcome: Outcome) -> Outcome:
         """The outcome with the report metric's scores, where the metric is another judge than the search reward.
