@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -112,21 +113,21 @@ def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:
     assert prepared.model is other.model and prepared.oracle and prepared.label == "drawn"
     assert count_finished(run, prepared) == 0
     events = []
-    execute_run(run, prepared, on_event=events.append)
+    asyncio.run(execute_run(run, prepared, on_event=events.append))
     assert count_finished(run, prepared) == 2 and [event.kind for event in events].count("finished") == 2
     stored = RunStore(run.folder).run()
     assert stored.config.label == "drawn" and stored.config.benchmark == "shapes" and stored.config.oracle
     assert stored.sittings[-1].in_flight == 4 and stored.sittings[-1].peak_memory > 1e7
     assert RunStore(run.folder).prompts() == list(prepared.prompts)
     events.clear()
-    execute_run(run, prepared, on_event=events.append)
+    asyncio.run(execute_run(run, prepared, on_event=events.append))
     assert [event.kind for event in events] == ["found", "found"]
 
 
 def test_a_folder_of_another_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
     plan = read_experiment(written(tmp_path, SMALL))
     (run, prepared), *_ = prepare_runs(plan, experiment_runs(plan, tmp_path / "out")[:1])
-    execute_run(run, prepared)
+    asyncio.run(execute_run(run, prepared))
     other = read_experiment(written(tmp_path, SMALL.replace("pictures = 2", "pictures = 3")))
     (again, changed), *_ = prepare_runs(other, experiment_runs(other, tmp_path / "out")[:1])
     assert again.folder == run.folder
@@ -137,12 +138,12 @@ def test_a_folder_of_another_run_is_refused_before_anything_starts(tmp_path: Pat
 def test_a_lost_picture_is_made_again(tmp_path: Path) -> None:
     plan = read_experiment(written(tmp_path, SMALL))
     (run, prepared), *_ = prepare_runs(plan, experiment_runs(plan, tmp_path / "out")[:1])
-    execute_run(run, prepared)
+    asyncio.run(execute_run(run, prepared))
     lost = next(run.folder.glob("images/*/000.png"))
     before, tokens = np.asarray(Image.open(lost), int), drawn(run.folder)
     lost.unlink()
     assert count_finished(run, prepared) == 1
-    execute_run(run, prepared)
+    asyncio.run(execute_run(run, prepared))
     assert count_finished(run, prepared) == 2 and drawn(run.folder) == tokens
     again = np.asarray(Image.open(lost), int)
     assert abs(again - before).max() <= 1, "rendered alone, a pixel may be rounded the other way"

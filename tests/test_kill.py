@@ -14,6 +14,7 @@ import pytest
 
 from milr.runs.files import PARTIAL
 from milr.runs.store import RunStore
+from milr.runs.unfinished import FOLDER
 from milr.shapes.splits import prompts
 from milr.workflows.stored import restore
 from same_tokens import assert_same
@@ -125,6 +126,48 @@ def test_twenty_kills_of_a_benchmark_at_random_moments(tmp_path: Path) -> None:
         same = [assert_same(restore(made[key], done), restore(whole[key], tmp_path / "whole")) for key in made]
         assert sum(same) >= len(same) - 2, "near ties are rare"
         assert not list(done.rglob(f"*{PARTIAL}"))
+
+
+SAVE_AT_ONCE = """
+import milr.cli, milr.runs.unfinished
+milr.runs.unfinished.SECONDS_BETWEEN_SAVES = 0.0
+milr.cli.main()
+"""
+
+
+def single(out: Path, *more: str) -> list[str]:
+    """One search of twelve pictures that writes every answer as soon as it has it."""
+    return [sys.executable, "-c", SAVE_AT_ONCE, "generate", "two red stars and a blue circle", "--no-stop", "--steps",
+            "11", "--out", str(out), *more]  # fmt: skip
+
+
+def saved_answers(out: Path) -> int:
+    return len(list((out / FOLDER).glob("*/*.safetensors")))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("more", [(), ("--samples", "3", "--metric", "held-out", "--reward", "detector")])
+def test_a_search_killed_more_often_than_it_lasts_ends_the_same(tmp_path: Path, more: tuple[str, ...]) -> None:
+    subprocess.run(single(tmp_path / "whole", *more), check=True, capture_output=True)
+    out, kills, saved, moment = tmp_path / "killed", 0, 0, random.Random(1)
+    signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+    while not RunStore(out).records():
+        process = subprocess.Popen(single(out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and saved_answers(out) < saved + moment.randint(4, 7):
+            time.sleep(0.002)
+        sent = signals[kills % 3]
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (0, -sent, 128 + sent) and "Traceback" not in err, err
+        if process.returncode:
+            kills += 1
+            assert saved_answers(out) > saved or RunStore(out).records(), "it does not get on"
+        saved = saved_answers(out)
+    subprocess.run(single(out, *more), check=True, capture_output=True)
+    assert kills >= 5, "every life was shorter than the search"
+    assert results(out) == results(tmp_path / "whole") if not more else True
+    assert_same_runs(tmp_path / "whole", out)
+    assert not (out / FOLDER).exists(), "what a search was answered is dropped when it ends"
 
 
 @pytest.mark.long

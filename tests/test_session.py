@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import signal
 import threading
 import time
@@ -106,6 +107,26 @@ def test_calls_from_several_threads(session: Session) -> None:
     for prompt, outcome in outcomes.items():
         assert_same(outcome, session.generate(prompt))
     assert len(outcomes) == 3
+
+
+def test_a_session_that_is_dropped_without_close_keeps_no_thread(tiny_folder: Path) -> None:
+    def milr_threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith(("milr-session", "milr-model"))}
+
+    before = milr_threads()
+    session = milr.load(tiny_folder, reward=brightness_of, pictures=1)
+    assert len(session.generate("a red star").steps) == 1
+    assert milr_threads() - before
+    del session
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while milr_threads() - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not milr_threads() - before
+
+
+def brightness_of(picture: Image, prompt: Prompt) -> float:
+    return brightness(picture)
 
 
 def test_a_closed_session_says_so(tiny_folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
@@ -10,6 +13,9 @@ from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonReque
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
+
+MAX_MESSAGE = 500  # letters of an error of a third party's code
+_PACKAGE = str(Path(__file__).parent)
 
 
 @runtime_checkable
@@ -144,3 +150,16 @@ class Benchmark(Protocol):
 
     def prompts(self) -> list[Prompt]:
         """All prompts in the benchmark's order."""
+
+
+def describe_error(error: BaseException) -> str:
+    """What a third party's part raised, and where in its file: "ValueError: too dark (/home/me/reward.py, line 12)"."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_of_others(frame.filename)]
+    message = " ".join(str(error).split())[:MAX_MESSAGE]
+    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return f"{words} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else words
+
+
+def _is_of_others(file: str) -> bool:
+    """Whether a file is of this package, of Python or of an installed package."""
+    return file.startswith(("<frozen", _PACKAGE, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))

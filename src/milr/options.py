@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
@@ -11,6 +12,7 @@ from milr.types import UsageError
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+MOST = {"samples": 1_000_000, "in_flight": 10_000_000, "threads": 1024, "cache_bytes": 2**50, "steps": 1_000_000_000}
 LIMITS = ("pictures", "token_steps", "reward_calls")
 
 
@@ -53,9 +55,13 @@ class Options:
     quantise: str | None = _option(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
     threads: int | None = _option(None, "Threads of the CPU that the model decodes with. Default: every core.")
+    cache_bytes: int | None = _option(None, "Most bytes of keys and values kept for sequences that begin alike. "
+                                      "Default: 1 GiB.")  # fmt: skip
     seed: int = _option(0, "The same seed gives the same pictures.")
     samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _option(16, "Searches at the same time; changes speed only.")
+    reward_seconds: float | None = _option(None, "Most seconds for a reward function's judgement; one that takes "
+                                           "longer is unscored. Default: no limit.")  # fmt: skip
     judge_url: str | None = _option(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
                                   "http://localhost:8000/v1; its key, if any, in JUDGE_API_KEY. Default: "
                                   "OpenAI's, with OPENAI_API_KEY.")  # fmt: skip
@@ -71,10 +77,15 @@ class Options:
             object.__setattr__(self, "reasoning_prompt", read_reasoning_prompt(self.reasoning_prompt))
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight", "threads", "judge_calls", "judge_tokens", *LIMITS):
+        for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens", *LIMITS):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) is not None and value > most:
+                raise UsageError(f"{name} can be at most {most}; it is {f'{value:.3g}' if value < 1e300 else 'more'}.")
+        if self.reward_seconds is not None and not 0 < self.reward_seconds <= threading.TIMEOUT_MAX:
+            raise UsageError(f"reward_seconds must be above 0; it is {self.reward_seconds}.")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"the threshold is on the score, between 0 and 1, not {self.threshold}.")
         if self.threshold is not None and not self.stop:
@@ -141,8 +152,10 @@ class OptionsDict(TypedDict, total=False):
     device: str
     quantise: Literal["8bit", "4bit"] | None
     threads: int | None
+    cache_bytes: int | None
     seed: int
     in_flight: int
+    reward_seconds: float | None
     judge_url: str | None
     judge_model: str | None
     judge_template: str | None

@@ -98,7 +98,7 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
         informed, general = (make_reward(part, model, options) for part in name.split(OR, 1))
         return ByPromptReward(informed, general)
     if is_file_part(name) and not name.startswith("weighted:"):
-        return as_reward(from_file(name), name)
+        return as_reward(from_file(name), name, options.reward_seconds)
     base_name, _, argument = name.partition(":")
     factory = menu("rewards")[one_of("reward", base_name, list(menu("rewards")))].make
     if argument and base_name not in ("noisy", "self", "weighted"):
@@ -118,7 +118,8 @@ def method_code(name: str, factory: Any = None) -> str:
 def reward_options(name: str, options: Options) -> tuple[Any, ...]:
     """What makes another reward of this name: of the options where and how judges are asked, and the seed of those that
     draw at random; the content of the user's files."""
-    fields = [field for field in options.__dataclass_fields__ if field.startswith(("judge_", "strict_", "device"))]
+    names = ("judge_", "strict_", "device", "reward_seconds")
+    fields = [field for field in options.__dataclass_fields__ if field.startswith(names)]
     rewards = [REWARDS.get(word) for word in re.split(r"[:=,+ ]", name)]
     seed = options.seed if any(part and part.seeded for part in rewards) else None
     files = [file_hash(part) for part in re.split(r"[,=]| or |weighted:", name) if is_file_part(part)]

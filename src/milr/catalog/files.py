@@ -6,21 +6,17 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-import sysconfig
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from milr.base import describe_error
 from milr.catalog.names import nearest_name
 from milr.types import MilrError, Prompt, UsageError
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, Reward
-
-MAX_MESSAGE = 500  # letters of an error of the user's code
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 def is_file_part(name: str) -> bool:
@@ -71,24 +67,14 @@ def user_code(problem: str) -> Iterator[None]:
     except (MilrError, KeyboardInterrupt):
         raise
     except BaseException as error:  # sys.exit() in a user's file, too
-        message = " ".join(str(error).split())[:MAX_MESSAGE]
-        reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
-        raise UsageError(f"{problem}{_raised_at(error)}: {reason}.") from error
+        raise UsageError(f"{problem}: {describe_error(error)}.") from error
 
 
-def _raised_at(error: BaseException) -> str:
-    """The last line of code outside this package that the error went through, as " (line N of FILE)"; "" if none."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_of_others(frame.filename)]
-    return f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
+def as_reward(judge: Any, name: str, seconds: float | None = None) -> Reward:
+    """A Reward, its class, or a plain function of picture and prompt, as a reward.
 
-
-def _is_of_others(file: str) -> bool:
-    """Whether a file is of this package, of Python or of an installed package."""
-    return file.startswith(("<frozen", _PACKAGE, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
-
-
-def as_reward(judge: Any, name: str) -> Reward:
-    """A Reward, its class, or a plain function of picture and prompt, as a reward."""
+    A function's judgement that takes longer than `seconds` (None: no limit) is unscored.
+    """
     if inspect.isclass(judge) or (inspect.isfunction(judge) and not inspect.signature(judge).parameters):
         judge = call(name, judge)
     if hasattr(judge, "score"):
@@ -101,7 +87,7 @@ def as_reward(judge: Any, name: str) -> Reward:
         raise UsageError(f"{name} is no reward; it must be a Reward, or a plain function of picture and prompt.")
     from milr.rewards.function import FunctionReward
 
-    return FunctionReward(judge, name)
+    return FunctionReward(judge, name, seconds)
 
 
 class FileBenchmark:

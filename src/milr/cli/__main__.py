@@ -1,6 +1,6 @@
 """`python -m milr.cli` is the command `milr`."""
 
-from milr.cli.app import main
+from milr.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from milr.cli.compare import compare
 from milr.cli.convert import convert
 from milr.cli.experiment import experiment
 from milr.cli.generate import generate
+from milr.cli.interrupts import MESSAGE
 from milr.cli.menu import doctor, list_parts
 from milr.cli.runs import export, report
 from milr.types import MilrError
@@ -47,5 +48,5 @@ def main() -> None:
         sys.exit(3)
     except SystemExit as stop:  # typer makes of an interrupt an exit with 130
         if stop.code == 130:
-            typer.echo("milr: interrupted; the same command goes on from here.", err=True)
+            typer.echo(MESSAGE, err=True)
         raise

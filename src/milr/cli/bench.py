@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from milr import catalog
 from milr.cli.compare import print_comparison
 from milr.cli.console import FINISHED, open_console
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, with_flags
+from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Prompt, UsageError
 
@@ -108,7 +108,7 @@ def score(
     with folder_progress(console) as (on_checked, on_event):
         settings: dict[str, Any] = {"out": run_folder, "selection": selection, "in_flight": options.in_flight,
                                     "on_checked": on_checked, "on_event": on_event}  # fmt: skip
-        tally = asyncio.run(score_folder(part, folder, judge, **settings) if part
+        tally = run_async(score_folder(part, folder, judge, **settings) if part
                             else score_list(folder, judge, **settings))  # fmt: skip
     write_report(run_folder)
     print_comparison(console, [run_folder], run_folder, partial=scoring.partial or is_list, as_json=as_json)

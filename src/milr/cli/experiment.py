@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from milr.cli.compare import print_comparison
 from milr.cli.console import open_console, print_table, print_warnings
 from milr.cli.flags import Json, PromptFlags, with_flags
+from milr.cli.interrupts import run_async
 from milr.options import Options
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]]
         if cost.samples and not dry:
             title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
-                execute_run(run, prepared, progress.on_event, progress.on_step)
+                run_async(execute_run(run, prepared, progress.on_event, progress.on_step))
 
 
 def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,
@@ -107,7 +107,7 @@ def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dic
     for reward in plan.agreement:
         with console.status(f"asking {reward}"):
             judged = [picture for folder in folders
-                      for picture in asyncio.run(judge_run(folder, reward, model, options=options))]  # fmt: skip
+                      for picture in run_async(judge_run(folder, reward, model, options=options))]  # fmt: skip
         agreements.append(measure_agreement(reward, judged))
     print_table(console, HEADER, table_rows(agreements))
     content = to_json(agreements)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from milr.cli.flags import Json, Out, with_flags
+from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Outcome, Prompt, UsageError
 
@@ -62,7 +62,7 @@ def _search(console: Console, prompts: list[Prompt], options: Options, out: Path
     print_warnings(console, [prepared])
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:
-        return folder, asyncio.run(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
+        return folder, run_async(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
 
 
 def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:

@@ -182,7 +182,7 @@ class _WorkerProcess:
     def _load(self, model: Any, num_workers: int) -> None:
         """Let it load the model, and wait until it is ready with the same one."""
         try:
-            fingerprint = self._exchange((type(model), model.load_arguments, num_workers))
+            fingerprint = self._exchange((type(model), model.load_arguments, (num_workers, model.cache_bytes)))
             if fingerprint != model.fingerprint():
                 self._end("it found another model: weights or wording have changed since this one was loaded")
             else:
@@ -219,9 +219,9 @@ def serve() -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what any library prints goes to stderr, not among the replies
     try:
-        model_type, load_arguments, num_workers = pickle.load(requests)
+        model_type, load_arguments, share = pickle.load(requests)
         model = model_type.load(**load_arguments)
-        model.init_worker_process(num_workers)
+        model.init_worker_process(*share)
         _send(replies, model.fingerprint())
         while True:
             method, arguments = pickle.load(requests)

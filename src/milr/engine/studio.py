@@ -11,6 +11,7 @@ nothing but speed.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from milr.base import Reward, UnifiedModel
+from milr.base import Reward, UnifiedModel, describe_error
 from milr.engine.batch_executor import BatchExecutor
 from milr.engine.process_pool import ModelProcessPool, pool_if_faster
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
@@ -81,6 +82,10 @@ class Studio:
             self._meters.pop(task, None)
             self._schedule()
 
+    def meter(self) -> Meter | None:
+        """The meter of the method that the current task runs."""
+        return self._meters.get(asyncio.current_task())
+
     # Requests
 
     async def reason(self, request: ReasonRequest) -> TextTrace:
@@ -117,10 +122,10 @@ class Studio:
             score = _checked(score, judge)
         except JudgeError as error:
             score = Score.unscored(str(error))
-        except MilrError:
+        except (MilrError, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # sys.exit among it, which would end the event loop
+            reason = describe_error(error)
             raise JudgeError(f"the reward {judge.name} broke ({reason}); mend it, or choose another.") from error
         finally:
             self._num_waiting -= 1
@@ -141,7 +146,7 @@ class Studio:
         self._schedule()
         try:
             result, seconds = await future
-            meter = self._meters.get(asyncio.current_task())
+            meter = self.meter()
             if meter and kind in UNTIMED_KINDS:
                 meter.seconds += seconds
             return result
@@ -232,7 +237,15 @@ class _Services:
 
 
 def _checked(score: Score, reward: Reward) -> Score:
-    """`score`, or unscored where its value is no number in [0, 1]."""
-    if score.value is None or 0 <= score.value <= 1:
+    """`score` with plain numbers, or unscored where its value is no number in [0, 1] or its parts are none."""
+    if score.value is None:
         return score
-    return replace(score, value=None, reason=f"{reward.name} gave {score.value}, and scores lie in [0, 1]")
+    try:
+        value = math.nan if isinstance(score.value, str) else float(score.value)
+        parts = {str(name): float(part) for name, part in score.parts.items()}
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        value, parts = math.nan, {}
+    if 0 <= value <= 1:
+        return replace(score, value=value, parts=parts)
+    return replace(score, value=None, parts={}, reason=f"{reward.name} gave {repr(score.value)[:80]} with the parts "
+                   f"{repr(score.parts)[:80]}, and scores are numbers in [0, 1]")  # fmt: skip

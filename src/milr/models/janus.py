@@ -83,6 +83,7 @@ class JanusModel:
         use_column_major(network)
         if network.device.type == "cpu":
             network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth faster there
+        self.cache_bytes = CACHE_BYTES
         self._engine = DecodeEngine(network.model.language_model)
         self.set_num_threads(torch.get_num_threads())
         self._text_head = Head(
@@ -169,16 +170,21 @@ class JanusModel:
         self.num_threads = 1 if self.num_workers > 1 else num_threads
         self._engine.prefetch_noise(not is_cpu or num_cores() > self.num_workers * self.num_threads)
 
+    def set_cache_bytes(self, cache_bytes: int) -> None:
+        """Keep at most so many bytes of keys and values of earlier sequences, beginning with none."""
+        self.cache_bytes = cache_bytes
+        self._engine.set_cache_bytes(cache_bytes)
+
     def init_worker_thread(self) -> None:
         """Called once on each thread that decodes."""
         torch.set_num_threads(self.num_threads)
 
-    def init_worker_process(self, num_processes: int) -> None:
-        """Called once in each of the processes that share the work: one thread, and a share of the cache."""
+    def init_worker_process(self, num_processes: int, cache_bytes: int = CACHE_BYTES) -> None:
+        """Called once in each of the processes that share the work: one thread, and a share of `cache_bytes`."""
         self.set_num_threads(1)
         self.init_worker_thread()
         self._engine.prefetch_noise(num_cores() > num_processes)
-        self._engine.set_cache_bytes(CACHE_BYTES // num_processes)
+        self.set_cache_bytes(cache_bytes // num_processes)
 
     def free_memory(self) -> None:
         """Free what only serves speed: cached prefixes, drafts, buffers, graphs."""

@@ -78,7 +78,7 @@ async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in
     queue = iter(sorted(remaining, key=lambda job: name_of(job.prompt, job.sample) in workers.retried))
     existing = workers.done
     async with asyncio.TaskGroup() as group:
-        for _ in range(max(1, in_flight)):
+        for _ in range(max(1, min(in_flight, len(remaining)))):
             group.create_task(workers.work(queue))
     if workers.failures:
         raise _first_failure(workers.failures)

@@ -37,6 +37,7 @@ from milr.runs.record_files import (
 )
 from milr.runs.records import Judgement, PictureFile, Record, StepRecord, to_record
 from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
+from milr.runs.unfinished import FOLDER, UnfinishedSearch, remove_search
 from milr.types import Outcome, Prompt, UsageError
 
 if TYPE_CHECKING:
@@ -122,8 +123,13 @@ class RunStore:
             pictures = self._write_pictures(name, [step.rollout.picture for step in outcome.steps])
             content = encode_record(to_record(outcome, pictures, self._digest))
             write_atomically(self._record_path(name), content, durable=True)
+            remove_search(self.folder, name)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+
+    def unfinished(self, prompt: Prompt, sample: int) -> UnfinishedSearch:
+        """What the sample's search was answered before it was interrupted."""
+        return UnfinishedSearch(self.folder / FOLDER / name_of(prompt, sample))
 
     def records(self) -> list[Record]:
         """The records of all finished samples in natural order of their file names; damaged records are left out."""
@@ -163,10 +169,13 @@ class RunStore:
     def _read_all(self) -> Iterator[Record | Damage]:
         """Each record in natural order of the file names, or why it cannot be read."""
         for path in sorted((self.folder / "records").glob("*.json"), key=_natural_order):
-            try:
-                yield read_record(path)
-            except UsageError as error:
-                yield Damage(path.relative_to(self.folder).as_posix(), str(error))
+            yield self._read_one(path)
+
+    def _read_one(self, path: Path) -> Record | Damage:
+        try:
+            return read_record(path)
+        except UsageError as error:
+            return Damage(path.relative_to(self.folder).as_posix(), str(error))
 
     def _record_path(self, name: str) -> Path:
         return self.folder / "records" / f"{name}.json"
@@ -274,6 +283,10 @@ class RunStore:
         remove_leftovers(self.folder, "prompts.jsonl.*")
         for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
             remove_leftovers(folder)
+        for folder in (self.folder / FOLDER).glob("*/"):  # of a process that was killed just after a record was whole
+            record = self._read_one(self._record_path(folder.name))
+            if isinstance(record, Record) and not record.unjudged:
+                remove_search(self.folder, folder.name)
 
     def _write_pictures(self, name: str, pictures: list[Image]) -> list[PictureFile]:
         """Write the pictures of a sample, durable before this returns, and delete others of an earlier attempt."""

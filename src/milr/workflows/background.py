@@ -27,7 +27,7 @@ class BackgroundLoop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._lock = threading.Lock()
         self._work: weakref.WeakSet[Work[Any]] = weakref.WeakSet()
-        self.closed = False
+        self.closed = self._abandoned = False
 
     def submit(self, work: Coroutine[Any, Any, Result]) -> Work[Result]:
         """Begin `work`; UsageError where the loop is closed."""
@@ -60,9 +60,24 @@ class BackgroundLoop:
         if not self._thread.is_alive():
             self._loop.close()
 
+    def abandon(self) -> None:
+        """End the thread without waiting: for a loop whose owner is gone, so that nobody waits for its work."""
+        with self._lock:
+            closed, self.closed = self.closed, True
+        if closed:
+            return
+        if self._thread.is_alive():
+            self._abandoned = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        else:
+            self._loop.close()
+
     def _run(self) -> None:
         try:
             self._loop.run_forever()
+            if self._abandoned:
+                self._loop.run_until_complete(self._end())
+                self._loop.close()
         except BaseException as error:  # the loop has ended: whoever waits must hear of it
             with self._lock:
                 self.closed = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import re
 import tomllib
@@ -171,15 +170,11 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
                            label=run.row)  # fmt: skip
 
 
-def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
-                on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
+async def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
+                      on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
     """Make what the run's folder does not hold yet."""
-
-    async def search_all() -> None:
-        async with studio_for(prepared) as studio:
-            await run_into(run.folder, prepared, studio, Listeners(on_step, on_event))
-
-    asyncio.run(search_all())
+    async with studio_for(prepared) as studio:
+        await run_into(run.folder, prepared, studio, Listeners(on_step, on_event))
 
 
 def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:

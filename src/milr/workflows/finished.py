@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from milr.runs.records import Record
     from milr.runs.store import RunStore
 
-SPEED_ONLY = ("in_flight", "threads")  # options that change no token and no score
+NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds")  # options that change no token and no score
 
 
 def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
@@ -33,7 +33,7 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
 
     if not _is_determined(options):
         return ""
-    choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in SPEED_ONLY}
+    choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
     prompts = [dataclasses.asdict(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
+from milr.engine.replay import resumable
 from milr.engine.search import Budget, OnStep, returnable, search
 from milr.engine.studio import Studio
 from milr.options import Options
@@ -18,10 +20,12 @@ from milr.workflows.prompts import check_texts, checked_prompts, outside_the_wor
 if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel
     from milr.runs.config import RunConfig
+    from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "reasoning_prompt")
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "cache_bytes", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
+MOST_SEARCHES = 1_000_000  # in one run
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
 
 
@@ -99,15 +103,25 @@ class PreparedRun:
         of_the_user = not self.options.stop or self.options.threshold is not None
         return self.threshold if of_the_user or by_category is None else by_category(prompt.category)
 
-    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None) -> Outcome:
-        """One sample of one prompt, from its first picture to its stop, judged by the report metric."""
+    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None,
+                         unfinished: UnfinishedSearch | None = None) -> Outcome:  # fmt: skip
+        """One sample of one prompt, from its first picture to its stop, judged by the report metric.
+
+        A search that was interrupted goes on from what `unfinished` holds.
+        """
         from milr.latent.released import Quirks
 
         key = Key(self.options.seed, prompt.text, sample)
         threshold = Quirks.of(self.settings).threshold(self.threshold_for(prompt))
-        outcome = await search(studio, prompt, key, self.method, threshold=threshold,
+        method = resumable(self.method, unfinished) if unfinished else self.method
+        outcome = await search(studio, prompt, key, method, threshold=threshold,
                                budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
-        return await self.judge(studio, outcome)
+        try:
+            return await self.judge(studio, outcome)
+        except (Exception, asyncio.CancelledError):  # the search has ended, and need not be made again
+            if unfinished:
+                unfinished.save()
+            raise
 
     async def judge(self, studio: Studio, outcome: Outcome) -> Outcome:
         """The outcome with the report metric's scores, where the metric is another judge than the search reward.
@@ -136,6 +150,9 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     check_names(options, rewards=make_reward is catalog.make_reward, method=method is None)
     if not texts:
         raise UsageError("there are no prompts.")
+    if len(texts) * options.samples > MOST_SEARCHES:
+        raise UsageError(f"{len(texts)} prompts of {options.samples} samples are more than the {MOST_SEARCHES} "
+                         "searches of a run: take fewer.")  # fmt: skip
     model = model or load_model(options)
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = checked_prompts(texts, model)
@@ -167,6 +184,8 @@ def load_model(options: Options) -> UnifiedModel:
                                reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
     if options.threads and callable(use := getattr(model, "set_num_threads", None)):
         use(options.threads)
+    if options.cache_bytes and callable(use := getattr(model, "set_cache_bytes", None)):
+        use(options.cache_bytes)
     return model
 
 
@@ -182,7 +201,7 @@ def check_loaded(model: UnifiedModel, options: Options) -> None:
         if getattr(options, name) not in ("auto", identity.get(name)):
             raise UsageError(f"the model that was given has {name} {identity.get(name)}, not {getattr(options, name)}: "
                              f"leave {name} out, or name the model.")  # fmt: skip
-    for name in ("quantise", "threads", "reasoning_prompt", "role_tags"):
+    for name in ("quantise", "threads", "cache_bytes", "reasoning_prompt", "role_tags"):
         if getattr(options, name) is not None:
             raise UsageError(f"{name} is chosen when a model is loaded, and this one was given as an object: leave it "
                              "out, or name the model.")  # fmt: skip

@@ -31,9 +31,9 @@ class RewardCache:
         key = (name, id(model), catalog.reward_options(name, options))
         return self._keep(key, model, lambda: catalog.make_reward(name, model, options))
 
-    def of_object(self, part: Any, name: str) -> Reward:
-        """A reward or a function that a user gave, as a reward of this name."""
-        return self._keep(("object", id(part), name), part, lambda: catalog.as_reward(part, name))
+    def of_object(self, part: Any, name: str, seconds: float | None = None) -> Reward:
+        """A reward or a function that a user gave, as a reward of this name; see `catalog.as_reward` for `seconds`."""
+        return self._keep(("object", id(part), name, seconds), part, lambda: catalog.as_reward(part, name, seconds))
 
     def _keep(self, key: Hashable, owner: Any, make: Any) -> Reward:
         """The reward of `key`; `owner`, whose id is in the key, is held as long as that."""
@@ -55,5 +55,5 @@ class CallRewards:
     def __call__(self, name: str, model: UnifiedModel | None, options: Options) -> Reward:
         """The reward that this call means by `name`."""
         if name in self.objects:
-            return self.cache.of_object(self.objects[name], name)
+            return self.cache.of_object(self.objects[name], name, options.reward_seconds)
         return self.cache(name, model, options)

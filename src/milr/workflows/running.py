@@ -108,7 +108,8 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
         record = await asyncio.to_thread(store.record, prompt, sample)
         if record and record.stop != "judge_failed":  # searched, and not judged by the report metric
             return await prepared.judge(studio, restore(record, out))
-        return await prepared.search_one(studio, prompt, sample, listeners.on_step)
+        unfinished = await asyncio.to_thread(store.unfinished, prompt, sample)
+        return await prepared.search_one(studio, prompt, sample, listeners.on_step, unfinished)
 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -139,6 +140,7 @@ class Session:
         self._rewards = RewardCache()
         self._loop = BackgroundLoop("milr-session")
         self._studios: dict[bool, Studio] = {}  # by whether processes work for it
+        weakref.finalize(self, _let_go, self._loop, self._studios).atexit = False
 
     @property
     def options(self) -> Options:
@@ -307,6 +309,13 @@ class Session:
     def _close_studios(self) -> None:
         for studio in self._studios.values():
             studio.close()
+
+
+def _let_go(loop: BackgroundLoop, studios: dict[bool, Studio]) -> None:
+    """End the threads and processes of a session that was dropped without `close`."""
+    loop.abandon()
+    for studio in studios.values():
+        studio.close()
 
 
 def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> Session:
