@@ -23,11 +23,10 @@ from milr.models.decoding.column_major import use_column_major
 from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.models.devices import choose_device, choose_dtype
-from milr.models.finite import check_finite
 from milr.models.janus_prompts import JanusPrompts
 from milr.models.janus_requests import JanusRequests
 from milr.models.loading import Checkpoint, check_vocabulary
-from milr.models.pictures import Preprocessing, to_pictures
+from milr.models.pictures import Preprocessing, render_each_alone
 from milr.models.quantised import quantisation_config, quantisation_identity
 from milr.models.yes_or_no import YesOrNo
 from milr.policy import guided_logits
@@ -261,20 +260,9 @@ class JanusModel:
 
     @torch.inference_mode()
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
-        """Image tokens, N per row, to pictures: the same bytes for the same tokens, whatever is rendered with them.
-
-        The sums of a convolution are ordered by the size of the batch and by the number of threads, and a pixel next to
-        the limit between two levels then falls on the other side. So each row is decoded alone, on one thread of a CPU.
-        """
-        with one_thread():
-            return [self._render_alone(row) for row in image_ids]
-
-    def _render_alone(self, row: Sequence[int]) -> Image:
-        ids = torch.tensor([list(row)], device=self.network.device)
-        pixels = self.network.decode_image_tokens(ids)
-        check_finite(pixels, f"{self.name} drew pixels")
-        (picture,) = to_pictures(pixels)
-        return picture
+        """Image tokens, N per row, to pictures: the same bytes for the same tokens, whatever is rendered with them."""
+        ids = torch.tensor([list(row) for row in image_ids], device=self.network.device)
+        return render_each_alone(ids, self.network.decode_image_tokens, self.name)
 
     def answer(self, pictures: Sequence[Image], questions: Sequence[str], max_new_tokens: int | None = None
                ) -> list[Answer]:  # fmt: skip

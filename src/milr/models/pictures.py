@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from milr.models.cpu_threads import one_thread
+from milr.models.finite import check_finite
 from milr.types import MissingError
 
 MAX_SIDE = 4096  # pixels of a prepared picture
@@ -92,6 +94,22 @@ def _settings(folder: Path) -> dict[str, Any]:
             image_settings: dict[str, Any] = settings.get("image_processor", settings)
             return image_settings
     return {}
+
+
+def render_each_alone(ids: Tensor, decode: Callable[[Tensor], Tensor], model_name: str) -> list[Image.Image]:
+    """Image tokens (B, N) to pictures, by a decoder of tokens (1, N) to pixels (1, H, W, 3).
+
+    The sums of a convolution are ordered by the size of the batch and by the number of threads, and a pixel next to the
+    limit between two levels then falls on the other side. So each row is decoded alone, on one thread of a CPU. Raises
+    JudgeError for pixels that are no numbers.
+    """
+    pictures: list[Image.Image] = []
+    with one_thread():
+        for row in ids:
+            pixels = decode(row[None])
+            check_finite(pixels, f"{model_name} drew pixels")
+            pictures += to_pictures(pixels)
+    return pictures
 
 
 def to_pictures(pixels: Tensor) -> list[Image.Image]:
