@@ -6,8 +6,10 @@ PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 LINTED := src tests benchmarks docs $(wildcard examples)
 DEMO_PROMPT ?= a photo of four small outlined blue circles
 DEMO_SEED ?= 0
+FAULT_SEED ?= 0
+FAULT_SCALE ?= 1
 
-.PHONY: demo test test-long check lint install develop docs help-page clean
+.PHONY: demo test test-long faults audit check lint install develop docs help-page clean
 
 install: $(VENV)/.runtime  ## what milr runs with, and nothing else
 
@@ -31,14 +33,23 @@ lint: develop  ## style and types
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 
-check: lint  ## lint, the import table, the documented help
+check: lint audit  ## lint, known vulnerabilities, the import table, the documented help
 	$(BIN)/pytest tests/test_house.py
+
+audit: develop  ## known vulnerabilities of what is installed; skipped where PyPI cannot be asked
+	@if $(BIN)/python -c "from urllib.request import urlopen; urlopen('https://pypi.org/pypi/pip/json', timeout=10)" \
+	    2>/dev/null; \
+	then $(BIN)/pip-audit --local --skip-editable --progress-spinner off; \
+	else echo "audit skipped: PyPI's list of vulnerabilities cannot be reached from here"; fi
 
 test: lint  ## everything that runs in minutes
 	$(BIN)/pytest
 
 test-long: develop  ## kill loops, sweeps, examples and the documentation
 	$(BIN)/pytest -m long
+
+faults: develop  ## break everything that can break, counted in a table and faults-SEED.json (docs/reliability.md)
+	$(BIN)/python -m tests.faults --seed $(FAULT_SEED) --scale $(FAULT_SCALE) --out faults-$(FAULT_SEED).json
 
 docs: develop  ## the documentation site into docs/_build/html; a broken link or an undocumented name fails
 	$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
