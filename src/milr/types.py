@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from milr.outside_text import MAX_MESSAGE, clean
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
@@ -19,9 +21,15 @@ LogitsDtype = Literal["float32", "model"]
 
 
 class MilrError(Exception):
-    """Something the user can mend. `str(error)` is one sentence: what is wrong and what to do."""
+    """Something the user can mend. `str(error)` is one sentence: what is wrong and what to do.
+
+    The sentence may quote servers, files and exceptions: it is made printable, and secrets in it are hidden.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean(str(message), MAX_MESSAGE))
 
 
 class MilrWarning(UserWarning):
