@@ -17,7 +17,8 @@ from PIL import Image
 
 from chat_server import CUT, SILENT, ChatServer, Reply, fails, on_loopback, says, serving
 from milr.rewards.endpoint import client as endpoint
-from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+from milr.rewards.endpoint.client import EndpointClient
+from milr.rewards.endpoint.settings import EndpointSettings
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 KEY = "sk-very-secret-and-long"

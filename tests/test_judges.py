@@ -17,8 +17,9 @@ from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
 from milr import catalog
 from milr.base import Reward
 from milr.options import Options
-from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+from milr.rewards.endpoint.client import EndpointClient
 from milr.rewards.endpoint.question_reward import QuestionReward
+from milr.rewards.endpoint.settings import EndpointSettings
 from milr.rewards.endpoint.wording import Wording
 from milr.rewards.judge import JudgeReward
 from milr.rewards.self_json import SelfJsonReward

@@ -69,6 +69,14 @@ class Options:
     judge_template: str | None = _option(None, "Another wording: FILE, or wise=FILE,judge=FILE.")
     judge_calls: int | None = _option(None, "Most requests to a judge in one go.")
     judge_tokens: int | None = _option(None, "Most tokens of its answer, reasoning included. Default: 4096.")
+    judge_tokens_field: str | None = _option(None, "Send that limit as max_tokens (default) or "
+                                           "max_completion_tokens; learned where a server refuses one.")  # fmt: skip
+    judge_temperature: float | None = _option(None, "Temperature of its answer. Default: 0, or the judge's where it "
+                                            "takes none.")  # fmt: skip
+    judge_extra: str | None = _option(None, "More fields of each request to a judge, as a JSON object; null leaves a "
+                                    "field out. Part of the run's identity, so never a key.")  # fmt: skip
+    judge_concurrency: int | None = _option(None, "Most requests to a judge at the same time; changes speed only. "
+                                          "Default: 8.")  # fmt: skip
     strict_unidet_nouns: bool = _option(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
 
     def __post_init__(self) -> None:
@@ -77,7 +85,8 @@ class Options:
             object.__setattr__(self, "reasoning_prompt", read_reasoning_prompt(self.reasoning_prompt))
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
-        for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens", *LIMITS):
+        for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens",
+                     "judge_concurrency", *LIMITS):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")
@@ -161,4 +170,8 @@ class OptionsDict(TypedDict, total=False):
     judge_template: str | None
     judge_calls: int | None
     judge_tokens: int | None
+    judge_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None
+    judge_temperature: float | None
+    judge_extra: str | None
+    judge_concurrency: int | None
     strict_unidet_nouns: bool

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from milr.outside_text import MAX_MESSAGE, clean
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
@@ -19,9 +21,12 @@ LogitsDtype = Literal["float32", "model"]
 
 
 class MilrError(Exception):
-    """Something the user can mend. `str(error)` is one sentence: what is wrong and what to do."""
+    """Something the user can mend: `str(error)` is one printable sentence, what is wrong and what to do."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean(str(message), MAX_MESSAGE))
 
 
 class MilrWarning(UserWarning):
@@ -77,11 +82,11 @@ class Key:
 class ReasonRequest:
     """One visualisation to write, of at most `max_new_tokens` with the forced ids of `prefix`.
 
-    The first `num_latents` latents are returned (None: all of them).
-    `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
-    For the `released` preset only: after an `open_prefix` follow at least one and at most max_new_tokens + 1 tokens, an
-    end of text inside it ends nothing, and no latents are kept; `strip` False leaves blanks at both ends of the text;
-    `logits_dtype` "model" asks for `text_logits` in the dtype of the weights.
+    The first `num_latents` latents are returned (None: all of them). `temperature` 0 is greedy. `noise` (n, V)
+    overrides the keyed exponentials of the first n positions. For the `released` preset only: after an `open_prefix`
+    follow at least one and at most max_new_tokens + 1 tokens, an end of text inside it ends nothing, and no latents are
+    kept; `strip` False leaves blanks at both ends of the text; `logits_dtype` "model" asks for `text_logits` in the
+    dtype of the weights.
     """
 
     prompt: str
@@ -100,11 +105,10 @@ class ReasonRequest:
 class DrawRequest:
     """One picture to draw from `text` (the whole drawing content, "c. t").
 
-    `prefix` ids are forced. `max_new_tokens` asks for the first tokens only, forced ones included (None: all N).
-    The first `num_latents` latents are returned (None: all of them).
-    `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
-    For the `released` preset only: `role_tags` replace the model's; `logits_dtype` "model" runs guidance and softmax in
-    the dtype of the weights, here and in `image_logits`.
+    `prefix` ids are forced. `max_new_tokens` asks for the first tokens only, forced ones included (None: all N). The
+    first `num_latents` latents are returned (None: all of them). `temperature` 0 is greedy. `noise` (n, V) overrides
+    the keyed exponentials of the first n positions. For the `released` preset only: `role_tags` replace the model's;
+    `logits_dtype` "model" runs guidance and softmax in the dtype of the weights, here and in `image_logits`.
     """
 
     text: str

@@ -27,7 +27,7 @@ VISION, ENDPOINT = "rewards/vision", "rewards/endpoint"
 CHECKPOINTS, CLIP, LOCAL = f"{VISION}/checkpoints.py", f"{VISION}/clip.py", f"{VISION}/local_reward.py"
 SHAPES_DETECTOR = ("shapes/detector.py", "shapes/colours.py", "shapes/drawing.py", "shapes/scenes.py",
                    "shapes/judge.py", "rules/geneval.py")  # fmt: skip
-QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py")
+QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py")
 UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
 # The files, under src/milr, that decide what a reward says.
 SOURCES: Mapping[str, tuple[str, ...]] = {

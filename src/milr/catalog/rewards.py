@@ -116,14 +116,18 @@ def _mixed(request: RewardRequest) -> Reward:
 def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
     """A reward that asks the endpoint and the model of the options, by default the paper's model at OpenAI."""
     from milr.benchmarks.download import cache_folder
-    from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+    from milr.rewards.endpoint.client import EndpointClient
+    from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
 
     options, url = request.options, request.options.judge_url or OPENAI_URL
+    chosen: dict[str, Any] = {"max_tokens": options.judge_tokens, "temperature": options.judge_temperature,
+                              "tokens_field": options.judge_tokens_field,
+                              "concurrency": options.judge_concurrency}  # fmt: skip
     settings = EndpointSettings(
         url, options.judge_model or reward_class.paper_model, max_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
-        cache_folder=cache_folder() / "answers",
-        **({"max_tokens": options.judge_tokens} if options.judge_tokens else {}),
+        cache_folder=cache_folder() / "answers", extra=parse_extra(options.judge_extra),
+        **{name: value for name, value in chosen.items() if value is not None},
     )  # fmt: skip
     return _with_wording(reward_class, EndpointClient(settings), request)
 

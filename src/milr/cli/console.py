@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from milr.outside_text import printable
 from milr.report.changes import NOTHING_CHANGED, describe_result
 from milr.report.judges import judge_of
 from milr.types import Outcome, Score
@@ -27,9 +29,17 @@ COLUMN_GAP = 2
 MOST_ROWS = 40  # samples that are listed one by one
 
 
+class PrintableConsole(Console):
+    """A console that sends no terminal escape of a prompt, a path or a judge's words to the terminal."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """The text as rich renders it, made printable."""
+        return super().render_str(printable(text), **settings)
+
+
 def open_console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is: as wide as the terminal or COLUMNS, and without a limit in a pipe."""
-    console = Console(stderr=stderr, highlight=False, markup=False)
+    console = PrintableConsole(stderr=stderr, highlight=False, markup=False)
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = PIPE_WIDTH
     return console

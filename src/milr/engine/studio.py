@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from milr.base import Reward, UnifiedModel, describe_error
 from milr.engine.batch_executor import BatchExecutor
 from milr.engine.process_pool import ModelProcessPool, pool_if_faster
+from milr.outside_text import clean
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Studio:
             (score,) = await judge.score([picture], [prompt], _Services(self))
             score = _checked(score, judge)
         except JudgeError as error:
-            score = Score.unscored(str(error))
+            score = Score.unscored(clean(str(error)))
         except (MilrError, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # sys.exit among it, which would end the event loop
@@ -237,7 +238,9 @@ class _Services:
 
 
 def _checked(score: Score, reward: Reward) -> Score:
-    """`score` with plain numbers, or unscored where its value is no number in [0, 1] or its parts are none."""
+    """`score` with plain numbers and a printable reason; unscored where its value is no number in [0, 1]."""
+    if (reason := clean(str(score.reason))) != score.reason:
+        score = replace(score, reason=reason)
     if score.value is None:
         return score
     try:

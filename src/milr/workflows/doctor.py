@@ -85,7 +85,8 @@ def _reward(name: str) -> Finding:
 
 def _no_endpoint() -> str:
     """Why OpenAI's endpoint, which judges ask by default, cannot be asked; "" where nothing is known against it."""
-    from milr.rewards.endpoint.client import EndpointClient, EndpointSettings
+    from milr.rewards.endpoint.client import EndpointClient
+    from milr.rewards.endpoint.settings import EndpointSettings
 
     try:
         EndpointClient(EndpointSettings(OPENAI_URL, "any"))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from milr.runs.records import Record
     from milr.runs.store import RunStore
 
-NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds")  # options that change no token and no score
+NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds",
+               "judge_concurrency")  # options that change no token and no score  # fmt: skip
 
 
 def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:

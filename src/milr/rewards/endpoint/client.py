@@ -9,64 +9,32 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from milr.outside_text import MAX_MESSAGE, clean
 from milr.rewards.endpoint.answer_cache import AnswerCache
-from milr.rewards.endpoint.failures import advice, describe, is_transient, retry_after
+from milr.rewards.endpoint.completion import ChatAnswer, read_completion
+from milr.rewards.endpoint.failures import EndpointFailure, failure_of
 from milr.rewards.endpoint.question_reward import ParseAnswer
+from milr.rewards.endpoint.request_fields import RequestFields
+from milr.rewards.endpoint.retrying import BusyLine, until_not_transient
+from milr.rewards.endpoint.settings import EndpointSettings
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from PIL.Image import Image
-    from tenacity import AsyncRetrying, RetryCallState
 
 DUMMY_KEY = "none"  # sent to an endpoint that wants no key, because the client insists on one
 QUOTED_CHARACTERS = 200  # the end of an unreadable answer that is quoted in the reason
 _OPENAI_HOST = "api.openai.com"
-_SHORTEST_SECRET = 8  # characters; a shorter key, such as "x" for a local server, may occur in answers by chance
-
-
-@dataclass(frozen=True)
-class EndpointSettings:
-    """Where and how to ask.
-
-    `max_tokens` (per answer) leaves room for models that reason before they answer. At most `concurrency` requests
-    are open at once. `max_attempts` counts requests for one answer, `max_answers` answers until one can be read.
-    `timeout` is in seconds for one request; `first_wait` and `longest_wait` bound the waiting between attempts, in
-    seconds. `max_calls` caps the requests of this process (None: no cap). `cache_folder` stores answers (None: no).
-    """
-
-    base_url: str
-    model: str
-    key_variable: str = "OPENAI_API_KEY"
-    max_tokens: int = 4096
-    temperature: float = 0.0
-    concurrency: int = 8
-    max_attempts: int = 4
-    max_answers: int = 3
-    timeout: float = 300.0
-    max_calls: int | None = None
-    cache_folder: Path | None = None
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-
-    def __post_init__(self) -> None:
-        _check_address(self.base_url)
-        if not self.model:
-            raise UsageError("the judge's model has no name; give the name its endpoint knows it by.")
-        for name in ("max_tokens", "concurrency", "max_attempts", "max_answers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"the judge's {name} must be at least 1, not {getattr(self, name)}.")
-        if self.timeout <= 0 or self.temperature < 0 or (self.max_calls or 0) < 0:
-            raise UsageError("the judge's timeout must be above 0, its temperature and its cap on calls at least 0.")
 
 
 class EndpointClient:
@@ -80,80 +48,94 @@ class EndpointClient:
         self.calls = 0
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
         self._cache = AnswerCache(settings.cache_folder) if settings.cache_folder else None
+        self._fields = RequestFields(settings)
         self._key()  # raises now, and not after the first picture, where the key is missing or unusable
 
     def identity(self) -> dict[str, Any]:
-        """What tells two judge models apart: model, address, temperature and the length of answers."""
+        """What tells two judge models apart: model, address, temperature, the length of answers, and extra fields."""
         names = ("model", "base_url", "max_tokens", "temperature")
-        return {name: getattr(self.settings, name) for name in names}
+        identity = {name: getattr(self.settings, name) for name in names}
+        extra = json.dumps(self.settings.extra, sort_keys=True)
+        return identity | ({"extra": extra} if self.settings.extra else {})
 
     async def judge(self, picture: Image, question: str, parse: ParseAnswer) -> Score:
         """The score that `parse` makes of the answer, asking again while it makes none of it.
 
-        A cached answer costs no request; only answers that could be read are cached. `calls` of the score counts
-        answers, and is the same whether they were cached or not.
+        An answer that was cut, or that is a refusal, is none: it is asked for again only where the temperature makes
+        another one likely. A cached answer costs no request; only answers that could be read are cached. `calls` of the
+        score counts answers, and is the same whether they were cached or not.
         """
-        answers = 0
+        answers, answer = 0, ChatAnswer("")
         try:
             if (score := self._cached_score(picture, question, parse)) is not None:
                 return score
             async with self._connect():
                 for answers in range(1, self.settings.max_answers + 1):
                     answer = await self.ask(picture, question)
-                    if (score := parse(answer)) is not None:
-                        self._cache_answer(picture, question, answer, tries=answers)
+                    score = None if answer.problem else parse(answer.text)
+                    if score is not None:
+                        self._cache_answer(picture, question, answer.text, tries=answers)
                         return replace(score, calls=answers)
+                    if answer.problem and self._fields.greedy:
+                        break
         except JudgeError as error:
             return Score.unscored(str(error), calls=answers)
-        quote = answer[-QUOTED_CHARACTERS:]
+        if answer.problem:
+            return Score.unscored(f"the judge {self.settings.model} gave no verdict: {answer.problem}", calls=answers)
+        quote = answer.text[-QUOTED_CHARACTERS:]
         return Score.unscored(f"the judge's answer could not be read in {answers} tries: {quote!r}", calls=answers)
 
-    async def ask(self, picture: Image, question: str) -> str:
-        """The endpoint's answer about a picture ("" where it has none); JudgeError where it fails for good."""
+    async def ask(self, picture: Image, question: str) -> ChatAnswer:
+        """The endpoint's answer about a picture; JudgeError where it fails for good."""
+        content = [{"type": "image_url", "image_url": {"url": _data_url(picture)}}, {"type": "text", "text": question}]
+        attempts = until_not_transient(self.settings)
+        async with self._connect() as connection, connection.semaphore:
+
+            async def attempt() -> ChatAnswer:
+                return await attempts(self._request, connection.client, content)
+
+            try:
+                return await connection.line.ask(attempt)
+            except EndpointFailure as failure:
+                raise JudgeError(self._error_message(failure)) from None  # the cause may quote the key
+
+    async def _request(self, client: AsyncOpenAI, content: Any) -> ChatAnswer:
+        """One answer, in as many requests as it takes to learn which fields the server refuses."""
+        while True:
+            fields = self._fields.current()
+            try:
+                return await self._send(client, content, fields)
+            except EndpointFailure as failure:
+                if not self._fields.learn(failure, fields):
+                    raise
+
+    async def _send(self, client: AsyncOpenAI, content: Any, fields: dict[str, Any]) -> ChatAnswer:
         from openai import OpenAIError
 
-        content = [{"type": "image_url", "image_url": {"url": _data_url(picture)}}, {"type": "text", "text": question}]
-        async with self._connect() as connection, connection.semaphore:
-            try:
-                return await self._retrying()(self._request, connection.client, content)
-            except (OpenAIError, TimeoutError, ValueError) as error:  # ValueError: the body was no JSON
-                raise JudgeError(self._error_message(error)) from None  # the cause may quote the key
+        self._count_call()
+        create = client.chat.completions.with_raw_response.create  # loads most of the client: not the endpoint's time
+        message: Any = {"role": "user", "content": content}
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                response = await create(model=self.settings.model, messages=[message], extra_body=fields)
+        except (OpenAIError, TimeoutError, ValueError, RecursionError, EndpointFailure) as error:
+            raise failure_of(error, timeout=self.settings.timeout, secret=self._key()) from None
+        body, headers = response.http_response.content, response.http_response.headers
+        return read_completion(body, headers, max_tokens=self.settings.max_tokens, secret=self._key())
 
-    async def _request(self, client: AsyncOpenAI, content: Any) -> str:
+    def _count_call(self) -> None:
         limit = self.settings.max_calls
         if limit is not None and self.calls >= limit:
             raise JudgeError(f"the cap of {limit} calls to {self.settings.model} is reached: raise --judge-calls")
         self.calls += 1
-        create = client.chat.completions.create  # loads most of the client: this is not the endpoint's time
-        async with asyncio.timeout(self.settings.timeout):
-            completion = await create(
-                model=self.settings.model, messages=[{"role": "user", "content": content}],
-                max_tokens=self.settings.max_tokens, temperature=self.settings.temperature,
-            )  # fmt: skip
-        return self._without_key(_content(completion))
-
-    def _retrying(self) -> AsyncRetrying:
-        import tenacity
-
-        backoff = tenacity.wait_exponential_jitter(
-            initial=self.settings.first_wait, max=self.settings.longest_wait, jitter=self.settings.first_wait
-        )
-
-        def wait(state: RetryCallState) -> float:
-            seconds = retry_after(state.outcome.exception() if state.outcome else None)
-            return backoff(state) if seconds is None else min(seconds, self.settings.longest_wait)
-
-        return tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self.settings.max_attempts), wait=wait,
-            retry=tenacity.retry_if_exception(is_transient), reraise=True,
-        )  # fmt: skip
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_Connection]:
         """This event loop's connection; it is closed when nobody uses it, so that no loop ends with it open."""
         loop = asyncio.get_running_loop()
         if loop not in self._connections:
-            self._connections[loop] = _Connection(self._openai_client(), asyncio.Semaphore(self.settings.concurrency))
+            semaphore = asyncio.Semaphore(self.settings.concurrency)
+            self._connections[loop] = _Connection(self._openai_client(), semaphore, BusyLine(self.settings))
         connection = self._connections[loop]
         connection.users += 1
         try:
@@ -167,7 +149,13 @@ class EndpointClient:
     def _openai_client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
 
-        return AsyncOpenAI(api_key=self._key(), base_url=self.settings.base_url, max_retries=0, timeout=None)
+        from milr.rewards.endpoint.bounded_http import BoundedHttpClient
+
+        address, _, query = self.settings.base_url.partition("?")
+        parameters = dict(parse_qsl(query, keep_blank_values=True))
+        azure = {"api-key": self._key()} if "api-version" in parameters else {}  # the header of Azure's older addresses
+        return AsyncOpenAI(api_key=self._key(), base_url=address, default_query=parameters, default_headers=azure,
+                           max_retries=0, timeout=None, http_client=BoundedHttpClient(timeout=None))  # fmt: skip
 
     def _key(self) -> str:
         variable = self.settings.key_variable
@@ -191,61 +179,30 @@ class EndpointClient:
 
     def _cache_key(self, picture: Image, question: str) -> str:
         settings = self.settings
-        request = (question, settings.base_url, settings.model, settings.max_tokens, settings.temperature)
-        return AnswerCache.key(picture, *map(str, request))
+        request = [question, settings.base_url, settings.model, settings.max_tokens, settings.temperature]
+        extra = [json.dumps(settings.extra, sort_keys=True)] if settings.extra else []
+        return AnswerCache.key(picture, *map(str, request + extra))
 
-    def _error_message(self, error: Exception) -> str:
+    def _error_message(self, failure: EndpointFailure) -> str:
         """What went wrong and what to do, in one sentence without the key."""
         settings = self.settings
-        repeated = is_transient(error) and settings.max_attempts > 1
-        times = f" {settings.max_attempts} times" if repeated else ""
-        return self._without_key(
-            f"the judge {settings.model} at {settings.base_url} failed{times} ({describe(error, settings.timeout)}); "
-            f"{advice(error, settings.key_variable)}."
-        )
-
-    def _without_key(self, text: str) -> str:
-        """The text without the key, which a server may quote."""
-        key = self._key()
-        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
+        times = f" {settings.max_attempts} times" if failure.transient and settings.max_attempts > 1 else ""
+        advice = failure.advice(settings.key_variable, settings.max_tokens)
+        sentence = f"the judge {settings.model} at {settings.base_url} failed{times} ({failure}); {advice}."
+        return clean(sentence, MAX_MESSAGE, secrets=(self._key(),))
 
 
 @dataclass
 class _Connection:
-    """An event loop's client, the semaphore of its requests, and how many tasks use it now."""
+    """An event loop's client, the semaphore of its requests, who waits for a busy server, and how many use it now."""
 
     client: AsyncOpenAI
     semaphore: asyncio.Semaphore
+    line: BusyLine
     users: int = 0
-
-
-def _check_address(base_url: str) -> None:
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError("the judge's address is not an HTTP address; write one such as http://localhost:8000/v1.")
-    if "@" in parts.netloc or parts.query:
-        raise UsageError("the judge's address holds a password or a query; put the key into the environment instead.")
 
 
 def _data_url(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _content(completion: Any) -> str:
-    """The text of a completion's first choice, "" where it is empty; ValueError for anything but a completion."""
-    choices: Any = getattr(completion, "choices", None)
-    if choices == []:
-        return ""
-    try:
-        content = choices[0].message.content
-    except (TypeError, AttributeError):  # a web page, or the body of an error
-        raise ValueError from None
-    if not isinstance(content, str | None):
-        raise ValueError
-    return content or ""

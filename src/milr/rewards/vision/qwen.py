@@ -54,17 +54,29 @@ class LocalQwen:
         return await self._thread.score(self._judge, picture, question, parse)
 
     def _judge(self, picture: Image, question: str, parse: ParseAnswer) -> Score:
-        answer = self.answer(picture, question)
+        answer, is_cut = self._generate(picture, question)
+        if is_cut:
+            return Score.unscored(f"the judge's answer could not be read, cut at {self.max_tokens} tokens: {answer!r}")
         return parse(answer) or Score.unscored(f"the judge's answer could not be read: {answer!r}")
 
-    @torch.inference_mode()
     def answer(self, picture: Image, question: str) -> str:
         """The network's answer about one picture, decoded greedily."""
+        return self._generate(picture, question)[0]
+
+    @torch.inference_mode()
+    def _generate(self, picture: Image, question: str) -> tuple[str, bool]:
+        """The answer, and whether it stopped at the limit of tokens without an end."""
         inputs = self.inputs(picture, question)
         sequences = self.network.generate(
             **inputs, max_new_tokens=self.max_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
         )
-        return self.tokenizer.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        ids = sequences[0, inputs["input_ids"].shape[1] :]
+        ends = self.network.generation_config.eos_token_id
+        ended = any(
+            int(end) in ids[-1:].tolist() for end in (ends if isinstance(ends, list) else [ends]) if end is not None
+        )
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text, len(ids) >= self.max_tokens and not ended
 
     def inputs(self, picture: Image, question: str) -> dict[str, torch.Tensor]:
         """The network's inputs: one turn of ids (1, T) with a pad token for each merged patch, and the patches."""
