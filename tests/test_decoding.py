@@ -17,7 +17,7 @@ from milr.models.decoding.llama import LlamaDecoder
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.policy import guided_logits
 from milr.randomness import NoiseStream
-from milr.types import Key
+from milr.types import JudgeError, Key
 
 WIDTH, VOCAB, END = 16, 12, 11
 
@@ -364,9 +364,9 @@ def test_long_prompts_are_prefilled_in_several_forwards(
 def test_values_that_are_not_finite_do_not_stay_in_the_memory_of_caches(decoder: RecordingDecoder) -> None:
     engine, healthy = new_engine(decoder), [text_request(3), text_request(5)]
     expected = generate(RecordingDecoder(decoder.inner), text_head(), healthy)
-    engine.generate(
-        text_head(), [replace(text_request(6), prompt_embeds=torch.full((1, 6, WIDTH), torch.nan)), text_request(8)]
-    )
+    broken = replace(text_request(6), prompt_embeds=torch.full((1, 6, WIDTH), torch.nan))
+    with pytest.raises(JudgeError, match="no numbers"):
+        engine.generate(text_head(), [broken, text_request(8)])
     assert all(map(same, engine.generate(text_head(), healthy), expected))
 
 

@@ -128,7 +128,8 @@ def test_signals_while_everything_still_loads(number: int) -> None:
             process.send_signal(number)
             time.sleep(0.01)
         _, err = process.communicate(timeout=20)
-        assert process.returncode in (128 + number, 0) and "Traceback" not in err
+        # -number: a signal after everything is done, while Python ends and has no handlers any more
+        assert process.returncode in (128 + number, 0, -number) and "Traceback" not in err
         assert process.returncode == 0 or err.strip() == MESSAGE
 
 

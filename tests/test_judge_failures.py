@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chat_server import ChatServer, Reply, fails, on_loopback, says, serving
-from milr.outside_text import clean, hide_secrets, printable
+from milr.outside.text import clean, hide_secrets, printable
 from milr.rewards.endpoint.bounded_http import MAX_BODY
 from milr.rewards.endpoint.client import EndpointClient
 from milr.rewards.endpoint.completion import read_completion

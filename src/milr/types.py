@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from milr.outside_text import MAX_MESSAGE, clean
+from milr.outside.text import MAX_MESSAGE, clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image

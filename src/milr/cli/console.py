@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from milr.outside_text import printable
+from milr.outside.text import printable
 from milr.report.changes import NOTHING_CHANGED, describe_result
 from milr.report.judges import judge_of
 from milr.types import Outcome, Score

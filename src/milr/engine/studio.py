@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from milr.base import Reward, UnifiedModel, describe_error
 from milr.engine.batch_executor import BatchExecutor
 from milr.engine.process_pool import ModelProcessPool, pool_if_faster
-from milr.outside_text import clean
+from milr.outside.text import clean
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
 
 if TYPE_CHECKING:
@@ -250,5 +250,6 @@ def _checked(score: Score, reward: Reward) -> Score:
         value, parts = math.nan, {}
     if 0 <= value <= 1:
         return replace(score, value=value, parts=parts)
-    return replace(score, value=None, parts={}, reason=f"{reward.name} gave {repr(score.value)[:80]} with the parts "
-                   f"{repr(score.parts)[:80]}, and scores are numbers in [0, 1]")  # fmt: skip
+    with_parts = f" with the parts {repr(score.parts)[:80]}" if score.parts else ""
+    return replace(score, value=None, parts={}, reason=f"{reward.name} gave {repr(score.value)[:80]}{with_parts}, and "
+                   "scores are numbers in [0, 1]")  # fmt: skip

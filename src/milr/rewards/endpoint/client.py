@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from milr.outside_text import MAX_MESSAGE, clean
+from milr.outside.text import MAX_MESSAGE, clean
 from milr.rewards.endpoint.answer_cache import AnswerCache
 from milr.rewards.endpoint.completion import ChatAnswer, read_completion
 from milr.rewards.endpoint.failures import EndpointFailure, failure_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from milr.outside_text import clean
+from milr.outside.text import clean
 from milr.rewards.endpoint.failures import MAX_QUOTE, EndpointFailure, failure_in
 
 MAX_ANSWER = 200_000  # characters that are read for a verdict

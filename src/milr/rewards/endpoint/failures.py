@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from milr.outside_text import clean
+from milr.outside.text import clean
 from milr.rewards.endpoint.waiting import requested_wait
 
 MAX_QUOTE = 400  # characters of a server's words that are told

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from milr.outside_text import looks_like_key
+from milr.outside.text import looks_like_key
 from milr.types import UsageError
 
 TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")

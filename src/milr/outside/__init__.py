@@ -1,0 +1,1 @@
+"""What comes from servers, exceptions and files of others, before it is stored, printed or raised."""
