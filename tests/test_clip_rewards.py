@@ -12,7 +12,7 @@ from milr.base import Reward
 from milr.rewards.clip import ClipReward
 from milr.rewards.pickscore import REFERENCE_SCORE, PickScoreReward
 from milr.rewards.vision.clip import ClipScore
-from milr.types import JudgeError, Prompt
+from milr.types import JudgeError, Prompt, UsageError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 48))
 OTHER = Image.new("RGB", (48, 64), (200, 30, 30))
@@ -44,6 +44,11 @@ class Fixed:
 
     def embed_picture(self, picture):
         return torch.tensor([1.0, 0.0])
+
+    max_tokens = 77
+
+    def num_tokens(self, text):
+        return len(text.split())
 
     def embed_texts(self, texts, truncate=False):
         return torch.tensor([[self.cosine, math.sqrt(1 - self.cosine**2)]] * len(texts))
@@ -109,10 +114,17 @@ def test_a_text_of_77_tokens_is_read_and_one_more_is_an_error(clip):
         ClipScore(clip)(PICTURE, "a" * 76)
 
 
-def test_a_long_text_is_unscored_and_spoils_no_other(clip):
-    result = scores(ClipReward(ClipScore(clip)), [PICTURE, PICTURE], [LONG, "a cat"])
-    assert result[0].value is None and "82 tokens" in result[0].reason
-    assert result[1].value is not None and result[1].seconds > 0
+def test_a_prompt_that_clip_cannot_read_is_refused_before_anything_is_drawn(clip):
+    reward = ClipReward(ClipScore(clip))
+    reward.check(Prompt("a" * 75))
+    with pytest.raises(UsageError, match="clip reads 77 tokens, and the prompt .* has 82: shorten it"):
+        reward.check(Prompt(LONG))
+
+
+def test_pickscore_says_where_a_prompt_was_cut(clip):
+    cut, whole = scores(PickScoreReward(clip), [PICTURE, PICTURE], [LONG, "a cat"])
+    assert "of the prompt's 82 tokens it read the first 77" in cut.reason and "tokens" not in whole.reason
+    assert cut.value is not None
 
 
 def test_pickscore_truncates_as_its_authors_do(clip):

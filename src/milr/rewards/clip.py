@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from milr.rewards.vision.clip import ClipScore
 from milr.rewards.vision.local_reward import LocalReward
 from milr.rewards.vision.pinned import CLIP_B32
-from milr.types import Prompt, Score
+from milr.types import Prompt, Score, UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +31,13 @@ class ClipReward(LocalReward):
     def load(cls, name: str = CLIP_B32, *, device: str = "auto") -> ClipReward:
         """Load the weights of a folder or hub repository; MissingError, naming what to fetch, where they are absent."""
         return cls(ClipScore.load(name, device=device))
+
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt of more tokens than CLIP reads."""
+        encoder = self.clip_score.encoder
+        if (length := encoder.num_tokens(prompt.text)) > encoder.max_tokens:
+            raise UsageError(f"the reward clip reads {encoder.max_tokens} tokens, and the prompt {prompt.text[:60]!r} "
+                             f"has {length}: shorten it, or choose another reward.")  # fmt: skip
 
     def judge(self, picture: Image, prompt: Prompt) -> Score:
         """The cosine; JudgeError for a text of more than 77 tokens."""

@@ -47,4 +47,7 @@ class PickScoreReward(LocalReward):
     def judge(self, picture: Image, prompt: Prompt) -> Score:
         """sigmoid(raw - 21)."""
         raw = self.raw_score(picture, prompt.text)
-        return Score(1 / (1 + math.exp(REFERENCE_SCORE - raw)), reason=f"PickScore {raw:.3f}")
+        reason = f"PickScore {raw:.3f}"
+        if (length := self.encoder.num_tokens(prompt.text)) > self.encoder.max_tokens:
+            reason += f"; of the prompt's {length} tokens it read the first {self.encoder.max_tokens}"
+        return Score(1 / (1 + math.exp(REFERENCE_SCORE - raw)), reason=reason)

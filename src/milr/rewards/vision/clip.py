@@ -40,6 +40,15 @@ class ClipEncoder:
         """The factor of the cosines that the network learned."""
         return float(self.network.logit_scale.detach().exp())
 
+    @property
+    def max_tokens(self) -> int:
+        """The length of the network's context, 77 in CLIP's checkpoints."""
+        return int(self.network.config.text_config.max_position_embeddings)
+
+    def num_tokens(self, text: str) -> int:
+        """How many tokens a text has, its marks of beginning and end included."""
+        return len(self.tokenizer(text, verbose=False)["input_ids"])
+
     @torch.inference_mode()
     def embed_picture(self, picture: Image) -> Tensor:
         """The embedding (d,) of a picture, which is resized and cropped as the checkpoint's processor says."""
@@ -53,7 +62,7 @@ class ClipEncoder:
 
         JudgeError for a text that is longer than the network's context, unless it may be truncated.
         """
-        limit = int(self.network.config.text_config.max_position_embeddings)
+        limit = self.max_tokens
         encoding = self.tokenizer(
             list(texts), padding=True, truncation=truncate, max_length=limit if truncate else None,
             return_tensors="pt", verbose=False,
