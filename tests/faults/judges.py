@@ -12,6 +12,7 @@ from tests.faults.runs import BrokenRun
 from tests.faults.tally import Tally
 
 from chat_server import CUT, SILENT, Reply, Script, fails, says, serving
+from milr.rewards.endpoint.settings import EndpointSettings
 from milr.runs.store import RunStore
 
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -69,7 +70,7 @@ def _run_with(tally: Tally, broken: BrokenRun, kind: str, name: str, script: lis
     with serving(*script) as server:
         arguments = ["generate", "a red star", "--steps", "2", "--no-stop", "--reward", "judge", "--judge-url",
                      server.url, "--judge-model", "m", "--out", str(out)]  # fmt: skip
-        ended = run(Command(arguments, broken.folder, environment=environment))
+        ended = run(Command(arguments, broken.folder, environment=environment, setup=_be_impatient))
         problem = _leaks(out, ended.out + ended.err)
         if always and any(step.score is not None for record in _records(out) for step in record.steps):
             problem = "a bad answer became a score"
@@ -79,6 +80,13 @@ def _run_with(tally: Tally, broken: BrokenRun, kind: str, name: str, script: lis
         unscored = [record for record in _records(out) if record.stop == "judge_failed"]
         tally.add("judge: good again", again, detail=name,
                   problem="still judge_failed" if unscored or again.code else "")  # fmt: skip
+
+
+def _be_impatient() -> None:
+    """Wait for a busy judge for seconds instead of ten minutes."""
+    initialise = EndpointSettings.__init__
+    patient = {"patience": 2.0}
+    EndpointSettings.__init__ = lambda self, *values, **named: initialise(self, *values, **{**patient, **named})
 
 
 def _records(out: Any) -> list[Any]:
