@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|typing|pathlib|asyncio|PIL|torch|numpy|pandas|pydantic)\..*"),
     (
         "py:.*",
-        r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|RunConfig|LogitsDtype)",
+        r"(Any|Path|Image|Tensor|Self|Literal|Callable|Mapping|Sequence|Iterable|AsyncIterator|Unpack|RunConfig|LogitsDtype|Damage)",
     ),
 ]
 
