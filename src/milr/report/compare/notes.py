@@ -24,8 +24,9 @@ def notes_of(rows: Sequence[Row], common: Sequence[SampleKey]) -> list[str]:
 def _damage(rows: Sequence[Row]) -> Iterator[str]:
     """The runs with damaged files, with the first of these."""
     for loaded in (loaded for row in rows for loaded in row.runs if loaded.damage):
-        yield (f"{loaded.folder} has {len(loaded.damage)} damaged files ({loaded.damage[0]}): samples with damaged "
-               "records are left out, and the command that made the run makes them again.")  # fmt: skip
+        damaged = count(len(loaded.damage), "damaged file")
+        yield (f"{loaded.folder} has {damaged} ({loaded.damage[0]}): samples with damaged records are left out, and "
+               "the command that made the run makes them again.")  # fmt: skip
 
 
 def _methods(rows: Sequence[Row]) -> Iterator[str]:
