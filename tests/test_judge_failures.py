@@ -18,6 +18,7 @@ from milr.rewards.endpoint.bounded_http import MAX_BODY
 from milr.rewards.endpoint.client import EndpointClient
 from milr.rewards.endpoint.completion import read_completion
 from milr.rewards.endpoint.failures import EndpointFailure
+from milr.rewards.endpoint.retrying import _wait
 from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
 from milr.rewards.endpoint.waiting import requested_wait
 from milr.rules.judgements import zero_or_minus_one
@@ -239,3 +240,18 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
 def test_any_text_that_was_cut_has_a_problem(finish: str | None, text: str) -> None:
     body = json.dumps({"choices": [{"finish_reason": finish, "message": {"content": text}}]}).encode()
     assert bool(read_completion(body, {}, max_tokens=9, secret=KEY).problem) == (finish not in ("stop", None))
+
+
+def test_a_server_that_asks_for_no_wait_is_asked_again_without_the_backoff() -> None:
+    configured = EndpointSettings("http://localhost/v1", "m", first_wait=0.5)
+    late = AttemptState(6, EndpointFailure("busy", status=500, wait=0.0))
+    assert _wait(configured, late) <= 0.5
+    assert _wait(configured, AttemptState(6, EndpointFailure("busy", status=500))) > 10
+
+
+class AttemptState:
+    """What tenacity knows after so many attempts, the last of which failed."""
+
+    def __init__(self, attempt_number: int, failure: EndpointFailure) -> None:
+        self.attempt_number, self.outcome = attempt_number, self
+        self.exception = lambda: failure

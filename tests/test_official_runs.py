@@ -239,7 +239,7 @@ def test_a_judge_that_breaks_as_search_reward_ends_each_search_and_says_so(runs:
 def test_an_endpoint_that_is_not_there_is_a_failure_with_the_reason(
     runs: Runs, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenacity.wait_exponential_jitter", lambda **settings: lambda state: 0.0)
+    monkeypatch.setattr("milr.rewards.endpoint.retrying._wait", lambda settings, state: 0.0)
     with serving(MARKS) as server:
         pass
     if command == "bench":

@@ -35,7 +35,7 @@ def _wait(settings: EndpointSettings, state: RetryCallState) -> float:
 
     failure = state.outcome.exception() if state.outcome else None
     jitter = random.uniform(0, settings.first_wait)
-    if isinstance(failure, EndpointFailure) and failure.wait:
+    if isinstance(failure, EndpointFailure) and failure.wait is not None:
         return min(failure.wait + jitter, settings.longest_wait)
     backoff = tenacity.wait_exponential(multiplier=settings.first_wait, max=LONGEST_BACKOFF)
     return min(backoff(state) + jitter, settings.longest_wait)
