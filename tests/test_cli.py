@@ -298,3 +298,13 @@ def test_a_budget_of_pictures_is_kept_by_every_method(milr: Call) -> None:
         (found,) = json.loads(out)
         assert len(found["steps"]) == (1 if method == "plain" else 2), method
         assert found["stop"] == "budget"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_used_up_memory_is_one_sentence(milr: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("milr.workflows.prepare.prepare", fail)
+    code, _, err = milr("generate", "a red star")
+    assert code == 4 and err.count("\n") == 1 and "memory is used up" in err

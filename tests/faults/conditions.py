@@ -71,7 +71,7 @@ def pipes(tally: Tally, broken: BrokenRun, rounds: int) -> None:
     ]  # fmt: skip
     for number in range(rounds):
         for kind, more in conditions:
-            out = broken.folder / f"pipe-{number}"
+            out = broken.folder / f"pipe-{number}-{kind.replace(' ', '-')}"
             arguments = broken.into(out) + (["--json"] if number % 2 else [])
             ended = run(Command(arguments, broken.folder, **more))  # type: ignore[arg-type]
             tally.add(kind, ended, problem=difference(out, broken.whole), detail=" ".join(arguments[-2:]))
@@ -80,14 +80,14 @@ def pipes(tally: Tally, broken: BrokenRun, rounds: int) -> None:
 def little_memory(tally: Tally, broken: BrokenRun, moment: random.Random, count: int) -> None:
     """An address space too small for the run: a sentence, and with room it goes on to the undisturbed result."""
     for number in range(count):
-        out, limit = broken.folder / f"memory-{number}", int(moment.uniform(0.7, 3.0) * 2**30)
+        out, limit = broken.folder / f"memory-{number}", int(10 ** moment.uniform(6.5, 9.2))
         ended = run(Command(broken.into(out), broken.folder, memory_bytes=limit))
         before = state(out)
         again = run(Command(broken.into(out), broken.folder))
         problem = f"then {again.code}: {again.err[-300:]}" if again.code else difference(out, broken.whole)
         hopeless = ended.code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)  # in native code: no Python ran
         tally.add("little memory" + (" (ended inside native code)" if hopeless else ""), None if hopeless else ended,
-                  lost=lost(before, state(out)), problem=problem, detail=f"{limit / 2**30:.2f} GiB")  # fmt: skip
+                  lost=lost(before, state(out)), problem=problem, detail=f"{limit / 2**20:.0f} MiB")  # fmt: skip
 
 
 def two_at_once(tally: Tally, broken: BrokenRun, moment: random.Random, count: int) -> None:

@@ -19,7 +19,7 @@ KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def _choice(**fields: Any) -> Reply:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "1"}} | fields
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "0"}} | fields
     return Reply({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]})
 
 
@@ -36,7 +36,7 @@ def _bad_replies(moment: random.Random) -> list[tuple[str, Script]]:
         ("401 that quotes the key", fails(401, f"bad key {KEY * 4}")), ("403", fails(403)), ("404", fails(404)),
         ("429", fails(429, retry_after="0.05")), ("500", fails(500)), ("503", fails(503, "\x1b[2J\ud83d busy")),
         ("cut while answering", _choice(finish_reason="length")),
-        ("cut while reasoning", _choice(finish_reason="length", message=message | {"reasoning_content": "1" * 200})),
+        ("cut while reasoning", _choice(finish_reason="length", message=message | {"reasoning_content": "0 " * 200})),
         ("a refusal", _choice(message=message | {"refusal": "I will not"})),
         ("filtered", _choice(finish_reason="content_filter", message=message)),
         ("a tool call", _choice(finish_reason="tool_calls", message=message | {"tool_calls": []})),
@@ -59,14 +59,14 @@ def bad_judges(tally: Tally, broken: BrokenRun, moment: random.Random, rounds: i
 def _now_and_then(reply: Script, moment: random.Random) -> Callable[[dict[str, Any]], Reply]:
     def answer(request: dict[str, Any]) -> Reply:
         bad = isinstance(reply, Reply) and moment.random() < 0.4
-        return reply if bad else says("1")  # type: ignore[return-value]
+        return reply if bad else says("0")  # type: ignore[return-value]
 
     return answer
 
 
 def _run_with(tally: Tally, broken: BrokenRun, kind: str, name: str, script: list[Script], always: bool) -> None:
     out = broken.folder / f"judged-{tally.of(kind).tried}-{kind.split()[1]}"
-    environment = {"MILR_JUDGE_KEY": KEY, "OPENAI_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environment = {"JUDGE_API_KEY": KEY, "OPENAI_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     with serving(*script) as server:
         arguments = ["generate", "a red star", "--steps", "2", "--no-stop", "--reward", "judge", "--judge-url",
                      server.url, "--judge-model", "m", "--out", str(out)]  # fmt: skip
@@ -75,7 +75,7 @@ def _run_with(tally: Tally, broken: BrokenRun, kind: str, name: str, script: lis
         if always and any(step.score is not None for record in _records(out) for step in record.steps):
             problem = "a bad answer became a score"
         tally.add(kind, ended, problem=problem, detail=name)
-        server.script = (says("1"),)
+        server.script = (says("0"),)
         again = run(Command(arguments, broken.folder, environment=environment))
         unscored = [record for record in _records(out) if record.stop == "judge_failed"]
         tally.add("judge: good again", again, detail=name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import shutil
 import signal
@@ -10,6 +12,8 @@ from pathlib import Path
 from tests.faults.process import Command, Ended, run
 from tests.faults.runs import BrokenRun, difference, lost, state
 from tests.faults.tally import Tally
+
+from milr.engine import process_pool
 
 SIGNALS = [(signal.SIGKILL,)] * 6 + [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT,) * 5, (signal.SIGHUP,)]
 DERIVED = (["report", "{run}"], ["compare", "{run}", "--out", "{run}/../compared"],
@@ -66,11 +70,9 @@ def kill_workers(tally: Tally, run_to_break: BrokenRun, moment: random.Random, k
             children = _children(parent)
             if children:
                 victims.append(moment.choice(children))
-                import os
-
                 os.kill(victims[0], signal.SIGKILL)
 
-        ended = run(Command(run_to_break.into(out), run_to_break.folder),
+        ended = run(Command(run_to_break.into(out), run_to_break.folder, setup=_use_a_pool),
                     kill_after=moment.uniform(0.2, 0.9) * duration, kill=kill)  # fmt: skip
         problem = difference(out, run_to_break.whole) if ended.code == 0 else ""
         tally.add("kill a worker" if victims else "kill a worker (none was there)", ended, problem=problem)
@@ -83,8 +85,14 @@ def _killed(ended: Ended) -> bool:
 
 
 def _children(parent: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
+    """The processes that any thread of `parent` started."""
+    texts = []
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            texts.append(path.read_text())
+    return [int(word) for text in texts for word in text.split()]
+
+
+def _use_a_pool() -> None:
+    """A process on each core also for a run as small as ours."""
+    process_pool.MIN_PICTURES = 0

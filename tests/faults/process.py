@@ -21,7 +21,7 @@ from typing import Any
 PRELOADED = ["torch", "transformers.models.janus.modeling_janus", "milr.cli.app", "milr.cli.progress",
              "milr.models.nano", "milr.models.loading", "milr.workflows.session", "milr.workflows.stored",
              "milr.report.compare.page", "milr.report.html", "matplotlib.figure", "openai"]  # fmt: skip
-DOCUMENTED = {0, 2, 3, 4, 130}
+DOCUMENTED = {0, 2, 3, 4, 129, 130, 143}
 TIMEOUT = 120.0
 
 
@@ -29,8 +29,8 @@ TIMEOUT = 120.0
 class Command:
     """What is run, where, and under which conditions.
 
-    `memory_bytes` limits the address space, `file_bytes` the size of a file it writes; `stdout` is a path (or a device)
-    that takes the place of its output; `setup` runs in the process before the command.
+    `memory_bytes` limits what it may take beyond what it begins with, `file_bytes` the size of a file it writes;
+    `stdout` is a path (or a device) in place of its output; `setup` runs in the process before the command.
     """
 
     arguments: Sequence[str]
@@ -114,7 +114,8 @@ def _main(command: Command, log: str) -> None:
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
     if command.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (command.memory_bytes,) * 2)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + command.memory_bytes,) * 2)
     if command.file_bytes:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (command.file_bytes,) * 2)

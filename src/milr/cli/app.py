@@ -23,6 +23,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                        "time (MILR).")  # fmt: skip
 
 
+NO_MEMORY = "milr: memory is used up; what is finished is kept, and the same command with less --in-flight goes on."
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
     if version:
@@ -46,6 +49,11 @@ def main() -> None:
     except ModuleNotFoundError as error:
         typer.echo(f"milr: the package {error.name} is missing; install milr again.", err=True)
         sys.exit(3)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't start new thread" not in str(error):
+            raise
+        typer.echo(NO_MEMORY, err=True)
+        sys.exit(4)
     except SystemExit as stop:  # typer makes of an interrupt an exit with 130
         if stop.code == 130:
             typer.echo(MESSAGE, err=True)
