@@ -43,13 +43,14 @@ def main() -> None:
         for name, family in _families(tally, broken, arguments.seed, arguments.scale, duration).items():
             if not arguments.only or name in arguments.only:
                 family()
-                console.print(f"{name}: {tally.total().tried} faults so far, {time.monotonic() - began:.0f} s")
+                seconds = round(time.monotonic() - began)
+                tally.write(arguments.out, seed=arguments.seed, scale=arguments.scale, seconds=seconds)
+                console.print(f"{name}: {tally.total().tried} faults so far, {seconds} s")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print_table(console, HEADER, tally.rows())
     for problem in tally.problems[:SHOWN]:
         console.print(problem, markup=False)
-    tally.write(arguments.out, seed=arguments.seed, scale=arguments.scale, seconds=round(time.monotonic() - began))
     sys.exit(0 if tally.clean else 1)
 
 
