@@ -161,7 +161,7 @@ SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
-    "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
+    "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR, "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"

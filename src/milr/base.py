@@ -8,7 +8,18 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
+from milr.types import (
+    Answer,
+    DrawRequest,
+    ImageTrace,
+    Key,
+    LogLikelihood,
+    Prompt,
+    ReasonRequest,
+    Score,
+    Step,
+    TextTrace,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,12 +97,31 @@ class World(Protocol):
     def advice(self, text: str) -> str:
         """One or two sentences for whoever asked for something else: what can be drawn, and what may be meant."""
 
+    @property
+    def description_question(self) -> str:
+        """The question by which the model lists what it sees in a picture, whatever the prompt was."""
+
+    def visualisations(self, description: str) -> tuple[str, ...]:
+        """The visualisations of a picture of which the model gave this description; empty where it is unreadable."""
+
+    def calibration(self, judge: str) -> tuple[float, float] | None:
+        """Slope a and intercept b of P(right) = 1 / (1 + exp(-(a x + b))) from a judge's log-likelihood x in nats."""
+
 
 class Services(Protocol):
     """The studio's narrow face towards rewards."""
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """Ask the generating model about a picture; `max_new_tokens` None: as many as its verdict takes."""
+
+    def image_of(self, picture: Image) -> ImageTrace | None:
+        """The tokens of a picture with the request that they were drawn by; None: this studio did not draw it."""
+
+    async def image_log_likelihood(self, request: DrawRequest, ids: Sequence[int]) -> LogLikelihood:
+        """The log-likelihood of image tokens under another request's text and guidance, at temperature 1."""
+
+    async def text_log_likelihood(self, prompt: str, text: str) -> LogLikelihood:
+        """The log-likelihood, end of text included, of `text` as the visualisation that the model writes of `prompt`."""
 
 
 @runtime_checkable
@@ -125,6 +155,9 @@ class StudioFace(Services, Protocol):
     async def render(self, image: ImageTrace) -> Image: ...
 
     async def score(self, picture: Image, prompt: Prompt) -> Score: ...
+
+    async def image_log_probs(self, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
+        """The log-probabilities (N, V) at each position after the tokens before it, guided as requested; seconds."""
 
     async def compute(self, function: Callable[[], Any]) -> Any:
         """Run a small tensor computation on the model's thread."""
