@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sysconfig
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -13,7 +15,6 @@ from milr.types import (
     DrawRequest,
     ImageTrace,
     Key,
-    LogLikelihood,
     Prompt,
     ReasonRequest,
     Score,
@@ -108,11 +109,29 @@ class World(Protocol):
         """Slope a and intercept b of P(right) = 1 / (1 + exp(-(a x + b))) from a judge's log-likelihood x in nats."""
 
 
-class Services(Protocol):
-    """The studio's narrow face towards rewards."""
+@dataclass(frozen=True)
+class LogLikelihood:
+    """The log-likelihood of finished tokens: the sum over them in nats, how many they are, and the seconds spent."""
+
+    total: float
+    num_tokens: int
+    seconds: float = 0.0
+
+    @property
+    def per_token(self) -> float:
+        """The geometric mean of the tokens' probabilities, in [0, 1]."""
+        return min(1.0, math.exp(self.total / self.num_tokens)) if self.num_tokens else 0.0
+
+
+class Answers(Protocol):
+    """What methods and rewards may both ask."""
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """Ask the generating model about a picture; `max_new_tokens` None: as many as its verdict takes."""
+
+
+class Services(Answers, Protocol):
+    """The studio's narrow face towards rewards."""
 
     def image_of(self, picture: Image) -> ImageTrace | None:
         """The tokens of a picture with the request that they were drawn by; None: this studio did not draw it."""
@@ -121,7 +140,7 @@ class Services(Protocol):
         """The log-likelihood of image tokens under another request's text and guidance, at temperature 1."""
 
     async def text_log_likelihood(self, prompt: str, text: str) -> LogLikelihood:
-        """The log-likelihood, end of text included, of `text` as the visualisation that the model writes of `prompt`."""
+        """The log-likelihood of `text` and an end of text as the visualisation that the model writes of `prompt`."""
 
 
 @runtime_checkable
@@ -143,7 +162,7 @@ class Reward(Protocol):
         """One score in [0, 1] for each picture with its prompt."""
 
 
-class StudioFace(Services, Protocol):
+class StudioFace(Answers, Protocol):
     """What a method may ask for; everything expensive is awaited, and gathered with like requests of other methods."""
 
     model: UnifiedModel

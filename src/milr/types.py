@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -150,27 +149,10 @@ class TextTrace(Trace):
 
 @dataclass(frozen=True)
 class ImageTrace(Trace):
-    """A drawn picture: ids (N,), latents (num_latents, 2, d), pair order (conditional, unconditional).
-
-    `request` is what it was drawn by; the studio sets it, a model need not.
-    """
+    """A drawn picture: ids (N,), latents (num_latents, 2, d), pair order (conditional, unconditional)."""
 
     ids: tuple[int, ...]
-    request: DrawRequest | None = None
-
-
-@dataclass(frozen=True)
-class LogLikelihood:
-    """The log-likelihood of finished tokens: the sum over them in nats, how many they are, and the seconds spent."""
-
-    total: float
-    num_tokens: int
-    seconds: float = 0.0
-
-    @property
-    def per_token(self) -> float:
-        """The geometric mean of the tokens' probabilities, in [0, 1]."""
-        return min(1.0, math.exp(self.total / self.num_tokens)) if self.num_tokens else 0.0
+    request: DrawRequest | None = None  # set by the studio
 
 
 @dataclass(frozen=True)

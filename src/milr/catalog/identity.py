@@ -29,8 +29,9 @@ SHAPES_DETECTOR = ("shapes/detector.py", "shapes/colours.py", "shapes/drawing.py
                    "shapes/judge.py", "rules/geneval.py")  # fmt: skip
 QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py")
 UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
-LIKELIHOOD = ("rewards/likelihood.py", "engine/services.py", "rules/calibration.py")
-SEEN = ("rewards/seen.py", "engine/services.py", "rules/calibration.py", "shapes/listing.py", "shapes/planning.py")
+OF_THE_MODEL = ("rewards/of_the_model.py", "engine/services.py", "rules/calibration.py")
+LIKELIHOOD = ("rewards/likelihood.py", *OF_THE_MODEL)
+SEEN = ("rewards/seen.py", *OF_THE_MODEL, "shapes/listing.py", "shapes/planning.py")
 # The files, under src/milr, that decide what a reward says.
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "detector": SHAPES_DETECTOR,

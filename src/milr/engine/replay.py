@@ -68,7 +68,7 @@ class ReplayStudio:
         if request.noise is not None:
             return await self._studio.draw(request)
         image = await self._ask("draw", repr(request), lambda: self._studio.draw(request))
-        return replace(image, request=request)
+        return replace(image, request=request) if isinstance(image, ImageTrace) else image
 
     async def render(self, image: ImageTrace) -> Image:
         """Image tokens to a picture."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from milr.types import Answer, DrawRequest, ImageTrace, Key, LogLikelihood, ReasonRequest
+from milr.base import LogLikelihood, StudioFace
+from milr.types import Answer, DrawRequest, ImageTrace, Key, ReasonRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-    from milr.engine.studio import Studio
 
 NO_KEY = Key(0, "")  # of requests in which every token is forced
 
@@ -30,15 +30,18 @@ class DrawnPictures:
 
     def add(self, picture: Image, image: ImageTrace) -> None:
         """Remember the tokens until the picture is deleted."""
-        self._images[id(picture)] = replace(image, latents=None)
-        weakref.finalize(picture, self._images.pop, id(picture), None).atexit = False
+        if not isinstance(image, ImageTrace):  # of a model whose pictures have no tokens
+            return
+        with suppress(TypeError):  # a picture of another kind than Pillow's may not say when it is deleted
+            weakref.finalize(picture, self._images.pop, id(picture), None).atexit = False
+            self._images[id(picture)] = replace(image, latents=None)
 
     def get(self, picture: Image) -> ImageTrace | None:
         """The tokens of a picture; None for one that the studio did not render."""
         return self._images.get(id(picture))
 
 
-async def image_log_probs(studio: Studio, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
+async def image_log_probs(studio: StudioFace, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
     """The log-probabilities (N, V) of all tokens at each position of a finished picture, and the seconds spent.
 
     Position i is after the tokens before it, under the text and the guidance of the request, at temperature 1.
@@ -53,10 +56,18 @@ async def image_log_probs(studio: Studio, request: DrawRequest, ids: Sequence[in
     return await studio.compute(log_probs), image.seconds
 
 
+class _Studio(StudioFace, Protocol):
+    """What the services need of the studio."""
+
+    drawn: DrawnPictures
+
+    def asked_by_reward(self) -> AbstractContextManager[None]: ...
+
+
 class StudioServices:
     """What a reward may ask of the studio while a method waits for that reward."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: _Studio) -> None:
         self._studio = studio
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:

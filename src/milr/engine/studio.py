@@ -99,7 +99,7 @@ class Studio:
     async def draw(self, request: DrawRequest) -> ImageTrace:
         """Draw image tokens."""
         image = cast(ImageTrace, await self._submit("draw", request))
-        return replace(image, request=request)
+        return replace(image, request=request) if isinstance(image, ImageTrace) else image
 
     async def render(self, image: ImageTrace) -> Image:
         """Image tokens to a picture."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from milr.base import Services
+from milr.base import LogLikelihood, Services
+from milr.rewards.of_the_model import RewardOfTheModel
 from milr.rules.calibration import Calibration, calibrated
 from milr.templates import drawing
-from milr.types import LogLikelihood, Prompt, Score
+from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,33 +50,24 @@ class Likelihoods:
         return sum(each.seconds for each in (self.bare, self.guided, self.unconditional) if each)
 
 
-class LikelihoodReward:
+class LikelihoodReward(RewardOfTheModel):
     """P(right) by the picture's log-likelihood where the model's world has a calibration, else a mean per token.
 
-    Without a calibration the score is the geometric mean of the token probabilities of both readings; with the contrast,
-    the logistic of the mean per token in nats. Unscored for a picture that was not drawn in
-    this session. Untested on large models, whose likelihood may favour plain pictures.
+    Without a calibration the score is the geometric mean of the token probabilities of both readings; with the
+    contrast, the logistic of the mean per token in nats. Unscored for a picture that was not drawn in this session.
+    Untested on large models, whose likelihood may favour plain pictures.
     """
-
-    range = (0.0, 1.0)
-    threshold = 0.9
-    needs: tuple[str, ...] = ()
-    licence = "that of the generating model"
 
     def __init__(self, calibration: Calibration | None = None, *, contrast: bool = False) -> None:
         self.calibration, self.contrast = calibration, contrast
         self.name = "likelihood:contrast" if contrast else "likelihood"
 
-    def identity(self) -> dict[str, list[float]]:
-        """The calibration."""
-        return {"calibration": list(self.calibration or ())}
+    def identity(self) -> dict[str, object]:
+        """The calibration, and whether there is a contrast."""
+        return {"calibration": list(self.calibration or ()), "contrast": self.contrast}
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture."""
-        pairs = zip(pictures, prompts, strict=True)
-        return list(await asyncio.gather(*(self._score(services, *pair) for pair in pairs)))
-
-    async def _score(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+    async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+        """The score of one picture."""
         likelihoods = await likelihoods_of(services, picture, prompt, contrast=self.contrast)
         if likelihoods is None:
             return Score.unscored(NOT_DRAWN)

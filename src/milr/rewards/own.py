@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from milr.base import Services, UnifiedModel
 from milr.rewards.likelihood import NOT_DRAWN, Likelihoods, likelihoods_of
+from milr.rewards.of_the_model import RewardOfTheModel
 from milr.rewards.seen import Describer, Seen
 from milr.rules.calibration import calibrated, geometric_mean
 from milr.types import Prompt, Score
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAST_YES = 0.01  # added to P(yes), so that one confident no is worth about five nats at most
 
 
-class OwnReward:
+class OwnReward(RewardOfTheModel):
     """P(right) where the model's world has a calibration, else the geometric mean of the parts.
 
     The parts are `seen`, `yes`, `bare` and `guided`, each in [0, 1]. Unscored where the model came to no yes or no, and
@@ -31,10 +31,6 @@ class OwnReward:
     """
 
     name = "own"
-    range = (0.0, 1.0)
-    threshold = 0.9
-    needs: tuple[str, ...] = ()
-    licence = "that of the generating model"
 
     def __init__(self, model: UnifiedModel) -> None:
         self.question, self.describer = model.question, Describer(model)
@@ -45,12 +41,8 @@ class OwnReward:
         """The questions and the calibration."""
         return {"question": self.describer.question, "calibration": list(self.calibration or ())}
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture; all that it consists of is asked at once."""
-        pairs = zip(pictures, prompts, strict=True)
-        return list(await asyncio.gather(*(self._score(services, *pair) for pair in pairs)))
-
-    async def _score(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+    async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+        """The score of one picture."""
         answer, seen, likelihoods = await asyncio.gather(
             services.answer(picture, self.question(prompt.text)),
             self.describer.see(services, picture, prompt),

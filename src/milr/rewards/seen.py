@@ -9,14 +9,14 @@ PRIS (a caption, then entailment) is the same idea with outside models.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from milr.base import Services, UnifiedModel
+from milr.base import LogLikelihood, Services, UnifiedModel
+from milr.rewards.of_the_model import RewardOfTheModel
 from milr.rules.calibration import calibrated
 from milr.templates import DESCRIPTION_QUESTION
-from milr.types import Answer, LogLikelihood, Prompt, Score
+from milr.types import Answer, Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,14 +61,10 @@ class Describer:
         return Seen(description, best, seconds)
 
 
-class SeenReward:
+class SeenReward(RewardOfTheModel):
     """P(right) by the description's log-likelihood where the model's world has a calibration, else a mean per token."""
 
     name = "seen"
-    range = (0.0, 1.0)
-    threshold = 0.9
-    needs: tuple[str, ...] = ()
-    licence = "that of the generating model"
 
     def __init__(self, model: UnifiedModel) -> None:
         self.describer = Describer(model)
@@ -79,12 +75,8 @@ class SeenReward:
         """The question and the calibration."""
         return {"question": self.describer.question, "calibration": list(self.calibration or ())}
 
-    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
-        """One score for each picture."""
-        pairs = zip(pictures, prompts, strict=True)
-        return list(await asyncio.gather(*(self._score(services, *pair) for pair in pairs)))
-
-    async def _score(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+    async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
+        """The score of one picture."""
         seen = await self.describer.see(services, picture, prompt)
         value = calibrated(seen.total, self.calibration) if self.calibration else seen.per_token
         reason = f"the model sees {seen.description.text!r}"
