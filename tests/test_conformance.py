@@ -161,6 +161,7 @@ SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
+    "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
 }  # every reward with a prompt that it can judge  # fmt: skip
@@ -223,11 +224,17 @@ def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, op
     assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said
 
 
+READS_TOKENS = ("likelihood", "own")  # which judge what the studio drew
+
+
 def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Prompt) -> tuple[Score, Score]:
     async def go() -> tuple[Score, Score]:
         studio = Studio(model, reward)
         try:
-            return await studio.score(picture, prompt), await studio.score(picture, prompt)
+            judged = picture
+            if reward.name.startswith(READS_TOKENS):
+                judged = await studio.render(await studio.draw(DrawRequest(prompt.text, KEY, model.guidance_scale)))
+            return await studio.score(judged, prompt), await studio.score(judged, prompt)
         finally:
             studio.close()
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import sysconfig
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
+from milr.types import (
+    Answer,
+    DrawRequest,
+    ImageTrace,
+    Key,
+    Prompt,
+    ReasonRequest,
+    Score,
+    Step,
+    TextTrace,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,12 +98,49 @@ class World(Protocol):
     def advice(self, text: str) -> str:
         """One or two sentences for whoever asked for something else: what can be drawn, and what may be meant."""
 
+    @property
+    def description_question(self) -> str:
+        """The question by which the model lists what it sees in a picture, whatever the prompt was."""
 
-class Services(Protocol):
-    """The studio's narrow face towards rewards."""
+    def visualisations(self, description: str) -> tuple[str, ...]:
+        """The visualisations of a picture of which the model gave this description; empty where it is unreadable."""
+
+    def calibration(self, judge: str) -> tuple[float, float] | None:
+        """Slope a and intercept b of P(right) = 1 / (1 + exp(-(a x + b))) from a judge's log-likelihood x in nats."""
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """The log-likelihood of finished tokens: the sum over them in nats, how many they are, and the seconds spent."""
+
+    total: float
+    num_tokens: int
+    seconds: float = 0.0
+
+    @property
+    def per_token(self) -> float:
+        """The geometric mean of the tokens' probabilities, in [0, 1]."""
+        return min(1.0, math.exp(self.total / self.num_tokens)) if self.num_tokens else 0.0
+
+
+class Answers(Protocol):
+    """What methods and rewards may both ask."""
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """Ask the generating model about a picture; `max_new_tokens` None: as many as its verdict takes."""
+
+
+class Services(Answers, Protocol):
+    """The studio's narrow face towards rewards."""
+
+    def image_of(self, picture: Image) -> ImageTrace | None:
+        """The tokens of a picture with the request that they were drawn by; None: this studio did not draw it."""
+
+    async def image_log_likelihood(self, request: DrawRequest, ids: Sequence[int]) -> LogLikelihood:
+        """The log-likelihood of image tokens under another request's text and guidance, at temperature 1."""
+
+    async def text_log_likelihood(self, prompt: str, text: str) -> LogLikelihood:
+        """The log-likelihood of `text` and an end of text as the visualisation that the model writes of `prompt`."""
 
 
 @runtime_checkable
@@ -113,7 +162,7 @@ class Reward(Protocol):
         """One score in [0, 1] for each picture with its prompt."""
 
 
-class StudioFace(Services, Protocol):
+class StudioFace(Answers, Protocol):
     """What a method may ask for; everything expensive is awaited, and gathered with like requests of other methods."""
 
     model: UnifiedModel
@@ -125,6 +174,9 @@ class StudioFace(Services, Protocol):
     async def render(self, image: ImageTrace) -> Image: ...
 
     async def score(self, picture: Image, prompt: Prompt) -> Score: ...
+
+    async def image_log_probs(self, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
+        """The log-probabilities (N, V) at each position after the tokens before it, guided as requested; seconds."""
 
     async def compute(self, function: Callable[[], Any]) -> Any:
         """Run a small tensor computation on the model's thread."""

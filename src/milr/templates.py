@@ -26,6 +26,13 @@ _JANUS_ANSWERING_SYSTEM = (
 )
 
 
+DESCRIPTION_QUESTION = (
+    "Describe this picture in one or two sentences: every object in it with its colour, how many there are, and where "
+    "each one stands."
+)
+"""The neutral question by which a model describes a picture, where its world has no other."""
+
+
 @dataclass(frozen=True)
 class Templates:
     """The prompt templates of one model. `{prompt}` stands for the prompt in `reasoning` and `question`.

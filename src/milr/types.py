@@ -85,8 +85,7 @@ class ReasonRequest:
     The first `num_latents` latents are returned (None: all of them). `temperature` 0 is greedy. `noise` (n, V)
     overrides the keyed exponentials of the first n positions. For the `released` preset only: after an `open_prefix`
     follow at least one and at most max_new_tokens + 1 tokens, an end of text inside it ends nothing, and no latents are
-    kept; `strip` False leaves blanks at both ends of the text; `logits_dtype` "model" asks for `text_logits` in the
-    dtype of the weights.
+    kept; `strip` False leaves blanks at both ends; `logits_dtype` "model": `text_logits` in the weights' dtype.
     """
 
     prompt: str
@@ -152,6 +151,7 @@ class ImageTrace(Trace):
     """A drawn picture: ids (N,), latents (num_latents, 2, d), pair order (conditional, unconditional)."""
 
     ids: tuple[int, ...]
+    request: DrawRequest | None = None  # set by the studio
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ SHAPES_DETECTOR = ("shapes/detector.py", "shapes/colours.py", "shapes/drawing.py
                    "shapes/judge.py", "rules/geneval.py")  # fmt: skip
 QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py")
 UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
+OF_THE_MODEL = ("rewards/of_the_model.py", "engine/services.py", "rules/calibration.py")
+LIKELIHOOD = ("rewards/likelihood.py", *OF_THE_MODEL)
+SEEN = ("rewards/seen.py", *OF_THE_MODEL, "shapes/listing.py", "shapes/planning.py")
 # The files, under src/milr, that decide what a reward says.
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "detector": SHAPES_DETECTOR,
@@ -36,6 +39,9 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "noisy": ("rewards/noisy.py", *SHAPES_DETECTOR),
     "self": ("rewards/self.py",),
     "self:json": ("rewards/self_json.py", "rewards/self.py", "rules/judgements.py"),
+    "seen": SEEN,
+    "likelihood": LIKELIHOOD,
+    "own": ("rewards/own.py", "rewards/self.py", *SEEN, *LIKELIHOOD),
     "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS, LOCAL,
                 "rules/geneval.py", "rules/coco.py"),
     "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",

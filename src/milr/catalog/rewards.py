@@ -10,7 +10,7 @@ from milr.rewards.vision import pinned
 from milr.types import UsageError
 
 if TYPE_CHECKING:
-    from milr.base import Reward
+    from milr.base import Reward, UnifiedModel
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
 
@@ -32,8 +32,7 @@ def _held_out(request: RewardRequest) -> Reward:
 
 
 def _self(request: RewardRequest) -> Reward:
-    if request.model is None:
-        raise UsageError("the reward self asks the model that drew, and a folder of pictures has none: choose another.")
+    model = _generating_model("self", request)
     if request.argument == "json":
         from milr.rewards.self_json import SelfJsonReward
 
@@ -42,7 +41,38 @@ def _self(request: RewardRequest) -> Reward:
         raise UsageError(f"there is no self:{request.argument}; write self, or self:json.")
     from milr.rewards.self import SelfReward
 
-    return SelfReward(request.model.question)
+    return SelfReward(model.question)
+
+
+def _likelihood(request: RewardRequest) -> Reward:
+    from milr.rewards.likelihood import LikelihoodReward
+
+    if request.argument not in ("", "contrast"):
+        raise UsageError(f"there is no likelihood:{request.argument}; write likelihood, or likelihood:contrast.")
+    world = getattr(_generating_model("likelihood", request), "world", None)
+    calibration = world.calibration(f"likelihood{':contrast' if request.argument else ''}") if world else None
+    return LikelihoodReward(calibration, contrast=bool(request.argument))
+
+
+def _seen(request: RewardRequest) -> Reward:
+    from milr.rewards.seen import SeenReward
+
+    return SeenReward(_generating_model("seen", request))
+
+
+def _own(request: RewardRequest) -> Reward:
+    from milr.rewards.own import OwnReward
+
+    return OwnReward(_generating_model("own", request))
+
+
+def _generating_model(name: str, request: RewardRequest) -> UnifiedModel:
+    """The model that draws; UsageError where there is none."""
+    if request.model is None:
+        raise UsageError(
+            f"the reward {name} asks the model that drew, and a folder of pictures has none: choose another."
+        )
+    return request.model
 
 
 def _noisy(request: RewardRequest) -> Reward:
@@ -157,6 +187,12 @@ REWARDS = {
                   SHAPES, "Apache-2.0", 0.9, seeded=True),
     "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
                  "nothing", "that of the generating model", 0.9),
+    "seen": Part(_seen, "what the generating model sees in its picture, and whether that is a plan for the prompt",
+                 "nothing", "that of the generating model", 0.9),
+    "likelihood": Part(_likelihood, "how likely the generating model finds its picture; likelihood:contrast",
+                       "nothing", "that of the generating model", 0.9),
+    "own": Part(_own, "the generating model's own verdict: seen, self and likelihood in one",
+                "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
                   NEEDS_ENDPOINT, "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",

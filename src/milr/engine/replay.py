@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from milr.base import Method
@@ -66,11 +67,14 @@ class ReplayStudio:
         """Draw image tokens."""
         if request.noise is not None:
             return await self._studio.draw(request)
-        return await self._ask("draw", repr(request), lambda: self._studio.draw(request))
+        image = await self._ask("draw", repr(request), lambda: self._studio.draw(request))
+        return replace(image, request=request) if isinstance(image, ImageTrace) else image
 
     async def render(self, image: ImageTrace) -> Image:
         """Image tokens to a picture."""
-        return await self._ask("render", repr(image.ids), lambda: self._studio.render(image))
+        picture = await self._ask("render", repr(image.ids), lambda: self._studio.render(image))
+        self._studio.drawn.add(picture, image)
+        return picture
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """Ask the model about a picture."""

@@ -13,20 +13,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from milr.base import Reward, UnifiedModel, describe_error
 from milr.engine.batch_executor import BatchExecutor
 from milr.engine.process_pool import ModelProcessPool, pool_if_faster
+from milr.engine.services import DrawnPictures, StudioServices, image_log_probs
 from milr.outside.text import clean
 from milr.types import Answer, DrawRequest, ImageTrace, JudgeError, MilrError, Prompt, ReasonRequest, Score, TextTrace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 MAX_WAIT = 0.05  # seconds that queued requests wait for a method that is busy outside the studio
 KINDS = ("compute", "render", "answer", "reason", "draw")  # fastest first
@@ -68,6 +70,7 @@ class Studio:
         self._timer: asyncio.TimerHandle | None = None
         self._num_methods = 0
         self._num_waiting = 0
+        self.drawn = DrawnPictures()
         self._meters: dict[asyncio.Task[Any] | None, Meter] = {}
 
     @asynccontextmanager
@@ -95,15 +98,22 @@ class Studio:
 
     async def draw(self, request: DrawRequest) -> ImageTrace:
         """Draw image tokens."""
-        return cast(ImageTrace, await self._submit("draw", request))
+        image = cast(ImageTrace, await self._submit("draw", request))
+        return replace(image, request=request) if isinstance(image, ImageTrace) else image
 
     async def render(self, image: ImageTrace) -> Image:
         """Image tokens to a picture."""
-        return cast("Image", await self._submit("render", image.ids))
+        picture = cast("Image", await self._submit("render", image.ids))
+        self.drawn.add(picture, image)
+        return picture
 
     async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """Ask the model about a picture; None leaves the answer's length to the model."""
         return cast(Answer, await self._submit("answer", (picture, question, max_new_tokens)))
+
+    async def image_log_probs(self, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
+        """The log-probabilities (N, V) of all tokens at each position of a picture, and the seconds spent."""
+        return await image_log_probs(self, request, ids)
 
     async def compute(self, function: Callable[[], Any]) -> Any:
         """Run a small tensor computation on the model's thread."""
@@ -119,7 +129,7 @@ class Studio:
         self._num_waiting += 1
         self._schedule()
         try:
-            (score,) = await judge.score([picture], [prompt], _Services(self))
+            (score,) = await judge.score([picture], [prompt], StudioServices(self))
             score = _checked(score, judge)
         except JudgeError as error:
             score = Score.unscored(clean(str(error)))
@@ -131,6 +141,15 @@ class Studio:
         finally:
             self._num_waiting -= 1
         return score if score.seconds else replace(score, seconds=time.perf_counter() - start)
+
+    @contextmanager
+    def asked_by_reward(self) -> Iterator[None]:
+        """While a reward asks the model, the method that waits for the reward is counted once, not twice."""
+        self._num_waiting -= 1
+        try:
+            yield
+        finally:
+            self._num_waiting += 1
 
     def close(self) -> None:
         """Let the workers end."""
@@ -220,21 +239,6 @@ class Studio:
                 future.set_result((result, seconds / len(batch)))
         self._on_batch(kind, len(batch), seconds)
         self._schedule()
-
-
-class _Services:
-    """What a reward may ask of the studio while a method waits for that reward."""
-
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
-
-    async def answer(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
-        """Ask the model; the method that waits for the reward is counted once, not twice."""
-        self._studio._num_waiting -= 1
-        try:
-            return await self._studio.answer(picture, question, max_new_tokens)
-        finally:
-            self._studio._num_waiting += 1
 
 
 def _checked(score: Score, reward: Reward) -> Score:

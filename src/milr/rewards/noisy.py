@@ -18,7 +18,8 @@ class NoisyReward:
     """`judge`, with some scores flipped: right pictures (score 1) to 0 at the rate P, all others to 1 at the rate Q.
 
     P is `miss_rate` and Q `false_pass_rate`, both in [0, 1]. The draw is keyed by the picture's pixels, the prompt and
-    the seed, so asking again gives the same score. A score that is not flipped, graded or not, stays as it is.
+    the seed, so asking again gives the same score. A score that is not flipped, graded or not, stays as it is. No score
+    has the parts of `judge`: they would tell a method the truth about a flipped one.
     """
 
     range = (0.0, 1.0)
@@ -44,6 +45,7 @@ class NoisyReward:
     def _perhaps_flip(self, score: Score, picture: Image, prompt: Prompt) -> Score:
         if score.value is None:
             return score
+        score = replace(score, parts={})
         right = score.value == 1
         if keyed_uniform(picture, prompt, self.seed) >= (self.miss_rate if right else self.false_pass_rate):
             return score

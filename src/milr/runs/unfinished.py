@@ -156,6 +156,7 @@ def _to_fields(answer: AnsweredRequest) -> tuple[dict[str, Any], Tensor | None]:
     if isinstance(result, (TextTrace, ImageTrace)):
         fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
         latents = fields.pop("latents")
+        fields.pop("request", None)  # known to whoever asks again
         if not isinstance(fields["context"], (str, int, float, type(None))):
             raise TypeError("the context of this trace is the model's own")
         if latents is None:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 from milr.shapes.grammar import INTRODUCTIONS, NUMBERS, PLURALS, RELATIONS, SINGULARS, to_prompt
+from milr.shapes.listing import DESCRIBE, visualisations_of_listing
 from milr.shapes.riddles import COLOUR_ANSWERS, NUMBER_ANSWERS, SHAPE_ANSWERS
 from milr.shapes.scenes import COLOURS, FILLS, SHAPES, SIZES
 from milr.types import Prompt
 
 _FUNCTION_WORDS = ("a", "an", "the", "and", "of", "to", "on", "in", "as", "many", "colour")
+CALIBRATION = {"seen": (0.316, 3.11), "likelihood": (0.229, 2.12), "own": (0.497, 10.07)}
 EXAMPLES = ("a small striped red star left of a large blue circle", "three hearts")
 
 
@@ -50,6 +52,19 @@ class ShapesWorld:
             return f"Did you mean {', '.join(meant)}? (All words: milr list words.)"
         return (f"It can draw one to four coloured {', '.join(PLURALS.values())}, such as '{EXAMPLES[0]}' "
                 "(all words: milr list words).")  # fmt: skip
+
+    @property
+    def description_question(self) -> str:
+        """The question after which nano lists the objects of a picture."""
+        return DESCRIBE
+
+    def visualisations(self, description: str) -> tuple[str, ...]:
+        """The visualisations of the scene that a listing says, in both orders of its groups."""
+        return visualisations_of_listing(description)
+
+    def calibration(self, judge: str) -> tuple[float, float] | None:
+        """nano's, fitted by benchmarks/calibrate_judges.py."""
+        return CALIBRATION.get(judge)
 
     def _nearest(self, text: str) -> list[tuple[str, str]]:
         """Words of `text` that are in no prompt of this world, each with the nearest that is."""

@@ -16,6 +16,7 @@ from milr.shapes.detector import detect
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import Request, parse, to_text
 from milr.shapes.judge import scene_detections
+from milr.shapes.listing import DESCRIBE
 from milr.shapes.planning import sample_scene, visualise
 from milr.shapes.sampling import BARE_SHARES, CANONICAL, SHARES, random_choice, reword, training_prompt
 from milr.shapes.scenes import COLOURS, FILLS, GRID, SHAPES, SIZES, Appearance, Item, Scene, cell_area
@@ -25,7 +26,6 @@ from milr.shapes.training.own_drawings import OwnDrawing
 from milr.shapes.training.patches import PER_CELL, SIDE, TOKENS, all_appearances, codebook, mosaic, scene_tokens
 from milr.shapes.training.verdicts import Detections, comparison, description, verdict
 
-DESCRIBE = "what does this picture show ?"
 QUESTIONS = 4  # about one picture
 UNCONDITIONAL = 0.2  # of all drawings, for guidance
 OWN_SHARE = 0.75  # of the pictures asked about, where there are drawings of nano's own
