@@ -19,7 +19,7 @@ class NoisyReward:
 
     P is `miss_rate` and Q `false_pass_rate`, both in [0, 1]. The draw is keyed by the picture's pixels, the prompt and
     the seed, so asking again gives the same score. A score that is not flipped, graded or not, stays as it is. No score
-    has the parts of `judge`: they would tell a method the truth about a flipped one.
+    has the parts or the reason of `judge`: they would tell a method the truth about a flipped one.
     """
 
     range = (0.0, 1.0)
@@ -45,11 +45,11 @@ class NoisyReward:
     def _perhaps_flip(self, score: Score, picture: Image, prompt: Prompt) -> Score:
         if score.value is None:
             return score
-        score = replace(score, parts={})
+        score = replace(score, parts={}, reason="")
         right = score.value == 1
         if keyed_uniform(picture, prompt, self.seed) >= (self.miss_rate if right else self.false_pass_rate):
             return score
-        return replace(score, value=float(not right), reason=f"mistaken on purpose ({score.reason or 'right'})")
+        return replace(score, value=float(not right))
 
 
 def keyed_uniform(picture: Image, prompt: Prompt, seed: int) -> float:
