@@ -30,6 +30,8 @@ class Options:
     model: str = _option("nano", "A name from `milr list models`, a folder or a hub name.")
     reward: str | None = _option(None, "What guides the search: a name from `milr list rewards`, noisy:P,Q, or "
                                "path/to/file.py:name. Default: held-out in nano's world, else self.")  # fmt: skip
+    choose: str | None = _option(None, "A second judge, a reward's name: the search stops where both judges pass, and "
+                               "among the pictures that the reward passes this one chooses.")  # fmt: skip
     metric: str | None = _option(None, "What judges the result, a reward's name. Default: detector in nano's world.")
     method: str = _option("latent_reasoning", "A name from `milr list methods`.")
     preset: str = _option("default", "Settings to start from: default, paper, paper-scaled, released.")

@@ -156,10 +156,7 @@ class ImageTrace(Trace):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict.
-
-    `yes` None: it came to no verdict.
-    """
+    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict, if any."""
 
     text: str
     yes: float | None
@@ -231,8 +228,8 @@ class Step:
     """One rollout with its score, what moved to reach it, and what it cost. Index 0 is the untouched first rollout.
 
     `tokens_by_updates` counts by modality the free tokens that differ from what the latents without any update give at
-    this step with the same noise: what all updates so far have changed, whether or not this step made one. It has an
-    entry for each free modality of a step after the first, and is empty where the method does not count.
+    this step with the same noise. It has an entry for each free modality of a step after the first, and is empty where
+    the method does not count. `note` says in the method's own words what it did.
     """
 
     index: int
@@ -244,6 +241,7 @@ class Step:
     repetition: float = 0.0
     cost: Cost = field(default_factory=Cost)
     tokens_by_updates: Mapping[Modality, int] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def num_tokens_by_updates(self) -> int:

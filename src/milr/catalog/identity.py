@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from milr.catalog.files import is_file_part
 from milr.catalog.objects import object_identity
 from milr.catalog.rewards import REWARDS
+from milr.rewards.choice import ChoiceReward
 
 if TYPE_CHECKING:
     from milr.base import Reward
@@ -62,6 +63,9 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
     if name.startswith("weighted:") and reward is not None:
         judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
         return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
+    if isinstance(reward, ChoiceReward):
+        judges = {reward.passing_name: reward.passing, reward.choosing_name: reward.choosing}
+        return {inner: reward_identity(inner, judge) for inner, judge in judges.items()} | {"own": reward.identity()}
     identity: dict[str, Any] = {}
     if is_file_part(name):
         identity["sources"] = hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()

@@ -53,6 +53,19 @@ def _random_walk(settings: Mapping[str, Any], visualisation: str | None) -> Meth
     return random_walk(_latent_settings(settings, visualisation))
 
 
+def _repair(how: str) -> Callable[..., Method]:
+    def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.latent.released import Quirks
+        from milr.methods.repair import Repair, repair
+
+        greedy_first = settings["steps"] + 1 <= GREEDY_FIRST
+        return repair(Repair(how, temperature=settings["temperature"],  # type: ignore[arg-type]
+                             guidance_scale=settings["guidance_scale"], greedy_first=greedy_first,
+                             visualisation=visualisation, quirks=Quirks.of(settings)))  # fmt: skip
+
+    return make
+
+
 METHODS = {
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
@@ -60,9 +73,14 @@ METHODS = {
     "redraw_plain": Part(_redraw("none"), "again and again from the bare prompt: resample, or Best-of-N (--no-stop)"),
     "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation"),
     "redraw_sampled": Part(_redraw("sampled"), "again and again, from a newly sampled visualisation each time"),
+    "repair": Part(_repair("forced"), "new pictures first, then the likeliest other token forced into the best one"),
+    "repair_unforced": Part(_repair("unforced"), "repair's control: draws on from the same positions, forces nothing"),
+    "repair_same_text": Part(_repair("same_text"), "repair's control: draws the best picture's visualisation again"),
+    "repair_new_text": Part(_repair("new_text"), "repair's control: only new pictures, the first ones cool"),
     "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
     "random_walk": Part(_random_walk, "latent_reasoning with random updates of the gradient's length"),
 }
 BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
+GREEDY_FIRST = 2  # pictures allowed, up to which the first visualisation of `repair` is the greedy one

@@ -52,11 +52,15 @@ def _count_tokens(modality: Modality, changed: int, free: int | None) -> str:
 def describe_step(step: Step | StepRecord, num_free: Mapping[Modality, int] | None = None) -> str:
     """What all updates up to a step changed, against latents without any update; step 0 is the "first picture".
 
+    A step with a note of its method is described by that.
+
     `num_free` is `count_free` of the steps so far (None: of this step). Where the method or an older record does not
     count by updates, the tokens are compared with those of the step before.
     """
     if step.index == 0:
         return "first picture"
+    if step.note:
+        return step.note
     free = count_free([step]) if num_free is None else num_free
     if step.tokens_by_updates:
         return describe_changes(step.tokens_by_updates, step.tokens_by_updates, False, free_tokens=free)

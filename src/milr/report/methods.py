@@ -13,6 +13,10 @@ EXPLANATIONS = {
     "redraw_plain": "draws again and again from the bare prompt",
     "redraw_greedy": "draws again and again from one greedily decoded visualisation",
     "redraw_sampled": "draws again and again, each time from a newly sampled visualisation",
+    "repair": "draws pictures of new visualisations, then forces the likeliest other token into the best of them",
+    "repair_unforced": "repair's control: draws on from the same positions of the best picture, and forces nothing",
+    "repair_same_text": "repair's control: draws the best picture's visualisation again",
+    "repair_new_text": "repair's control: draws pictures of new visualisations only, the first ones cool",
     "pictures": "a folder of pictures, made by any tool",
 }
 PAPER_MODELS = ("deepseek-community/Janus-Pro-7B", "deepseek-community/Janus-Pro-1B")  # as the catalogue names them

@@ -70,6 +70,7 @@ class StepRecord(BaseModel):
     tokens_by_updates: dict[Modality, Count] = {}
     text_changed: bool = False
     repetition: float = 0.0
+    note: str = ""
     text_near_ties: tuple[Count, ...] = ()
     image_near_ties: tuple[Count, ...] = ()
     cost: SpentCost = Cost()
@@ -172,6 +173,7 @@ def _to_step_record(step: Step, picture: PictureFile, judged: Score | None) -> S
         tokens_by_updates=dict(step.tokens_by_updates),
         text_changed=step.text_changed,
         repetition=step.repetition,
+        note=_printable(step.note),
         text_near_ties=text.near_ties,
         image_near_ties=step.rollout.image.near_ties,
         cost=step.cost,

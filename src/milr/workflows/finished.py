@@ -45,7 +45,9 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
 
 def _is_determined(options: Options) -> bool:
     """Whether model files, options and our code say all: our methods, and rewards that load and ask nothing."""
-    rewards = {word for name in (options.reward, options.metric) if name for word in name.split(catalog.OR)}
+    rewards = {
+        word for name in (options.reward, options.choose, options.metric) if name for word in name.split(catalog.OR)
+    }
     parts = [catalog.REWARDS.get(name.partition(":")[0]) for name in rewards]
     own = all(part and not part.checkpoints and not part.packages for part in parts)
     simple = not any(name.startswith("weighted") or ".py:" in name for name in rewards)

@@ -13,6 +13,7 @@ from milr.engine.search import Budget, OnStep, returnable, search
 from milr.engine.studio import Studio
 from milr.options import Options
 from milr.presets import PRESETS, resolve
+from milr.rewards.choice import ChoiceReward
 from milr.types import Key, Outcome, Prompt, UsageError
 from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
@@ -162,9 +163,14 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     metric = reward if metric_name == reward_name else None
     if metric_name and metric is None:
         metric = make_reward(metric_name, model, options)
-    for role, name, judge in (("reward", reward_name, reward), ("metric", options.metric, metric)):
+    choosing = make_reward(options.choose, model, options) if options.choose else None
+    for role, name, judge in (("reward", reward_name, reward), ("metric", options.metric, metric),
+                              ("choose", options.choose, choosing)):  # fmt: skip
         if name and judge:
             _refuse_unknown(prompts, model, f"{role} {name}", judge)
+    if options.choose and choosing:
+        reward = ChoiceReward((reward_name, reward), (options.choose, choosing), options.threshold)
+        reward_name = reward.name
     make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
     bound_method = make_method(settings, options.visualisation)
     if code := catalog.method_code(options.method, method):
@@ -223,14 +229,14 @@ def check_names(options: Options, *, rewards: bool = True, method: bool = True) 
     resolve(options.preset, 576, options.overrides())
     if method:
         catalog.check_part("methods", options.method)
-    for name in filter(None, (options.reward, options.metric) if rewards else ()):
+    for name in filter(None, (options.reward, options.choose, options.metric) if rewards else ()):
         catalog.check_part("rewards", name)
 
 
 def _threshold(options: Options, reward: Reward) -> float | None:
     if not options.stop:
         return None
-    return reward.threshold if options.threshold is None else options.threshold
+    return reward.threshold if options.threshold is None or options.choose else options.threshold
 
 
 def _budget(options: Options, settings: Mapping[str, Any]) -> Budget:

@@ -55,14 +55,15 @@ NOT_OPTIONS = ("out", *LISTENERS)
 class SearchOptions(OptionsDict, total=False):
     """The keywords of a search: `Options`, where judges and method may be objects, and who hears of its progress.
 
-    `reward` and `metric`: a name, `path/to/file.py:name`, an object that satisfies `milr.base.Reward`, or a function of
-    (picture, prompt) that gives a score in [0, 1]. `method`: a name, `path/to/file.py:name`, or a function of
-    (settings, visualisation) that gives a `milr.base.Method`. `out`: a run folder; what is finished there is not made
-    again. `on_step(prompt, key, step)`, `on_event(event)`, `on_batch(kind, rows, seconds)`: see
+    `reward`, `choose` and `metric`: a name, `path/to/file.py:name`, an object that satisfies `milr.base.Reward`, or a
+    function of (picture, prompt) that gives a score in [0, 1]. `method`: a name, `path/to/file.py:name`, or a function
+    of (settings, visualisation) that gives a `milr.base.Method`. `out`: a run folder; what is finished there is not
+    made again. `on_step(prompt, key, step)`, `on_event(event)`, `on_batch(kind, rows, seconds)`: see
     `milr.workflows.running.Listeners`.
     """
 
     reward: str | Reward | RewardFunction | None
+    choose: str | Reward | RewardFunction | None
     metric: str | Reward | RewardFunction | None
     method: str | MethodFactory
     out: str | Path | None
@@ -87,7 +88,7 @@ class _Choice:
             if name in NOT_OPTIONS:
                 continue
             catalog.one_of("option", name, sorted({*Options.__dataclass_fields__, *NOT_OPTIONS}))
-            if name in ("reward", "metric") and value is not None:
+            if name in ("reward", "choose", "metric") and value is not None:
                 value = _named(value, rewards, "rewards")
             elif name == "method":
                 value = _named(value, methods, "methods")
@@ -131,7 +132,7 @@ class Session:
         name = str(model) if by_name else object_name(model, catalog.menu("models"))
         self._choice = choice = _Choice(Options(model=name)).over(options)
         check_names(choice.options, rewards=False, method=choice.options.method not in choice.methods)
-        for reward in filter(None, (choice.options.reward, choice.options.metric)):
+        for reward in filter(None, (choice.options.reward, choice.options.choose, choice.options.metric)):
             if reward not in choice.rewards:
                 catalog.check_part("rewards", reward)
         if not isinstance(model, (str, Path)):

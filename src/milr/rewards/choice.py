@@ -1,0 +1,70 @@
+"""The reward of `--choose`: one judge says whether a picture passes, another one which of several is chosen.
+
+The score is (pass + choice) / 2, where `pass` is 1 if the first judge's score is above its threshold, else 0, and
+`choice` is the second judge's score. So every picture that passes is above every one that does not, among them the
+second judge chooses, and the search stops where the first judge passes a picture and the second one does, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from milr.base import Reward, Services
+from milr.types import Prompt, Score
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class ChoiceReward:
+    """`passing` decides, `choosing` chooses; unscored where one of them is.
+
+    `threshold` is the first judge's (its own by category where None is given). The parts are both judges' scores under
+    their names.
+    """
+
+    range = (0.0, 1.0)
+
+    def __init__(self, passing: tuple[str, Reward], choosing: tuple[str, Reward], threshold: float | None = None
+                 ) -> None:  # fmt: skip
+        (self.passing_name, self.passing), (self.choosing_name, self.choosing) = passing, choosing
+        self.name = f"{self.passing_name} chosen by {self.choosing_name}"
+        self.pass_threshold = threshold
+        self.threshold = (1 + self.choosing.threshold) / 2
+        self.needs = tuple(dict.fromkeys((*self.passing.needs, *self.choosing.needs)))
+        self.licence = "; ".join(dict.fromkeys((self.passing.licence, self.choosing.licence)))
+
+    async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
+        """One score for each picture; both judges are asked at once."""
+        columns = await asyncio.gather(*(judge.score(pictures, prompts, services)
+                                         for judge in (self.passing, self.choosing)))  # fmt: skip
+        return [self._combine(*row) for row in zip(*columns, prompts, strict=True)]
+
+    def identity(self) -> dict[str, object]:
+        """The threshold of the first judge."""
+        return {"threshold": self.passing.threshold if self.pass_threshold is None else self.pass_threshold}
+
+    def check(self, prompt: Prompt) -> None:
+        """UsageError for a prompt that one of the judges cannot judge."""
+        for judge in (self.passing, self.choosing):
+            if callable(check := getattr(judge, "check", None)):
+                check(prompt)
+
+    def _combine(self, passing: Score, choosing: Score, prompt: Prompt) -> Score:
+        calls, seconds = passing.calls + choosing.calls, passing.seconds + choosing.seconds
+        scores = {self.passing_name: passing, self.choosing_name: choosing}
+        reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
+        parts = {name: score.value for name, score in scores.items() if score.value is not None}
+        if passing.value is None or choosing.value is None:
+            failed = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.value is None)
+            return Score(None, parts, failed, calls, seconds)
+        passes = passing.value > self._threshold(prompt)
+        return Score((passes + choosing.value) / 2, parts, reason, calls, seconds)
+
+    def _threshold(self, prompt: Prompt) -> float:
+        if self.pass_threshold is not None:
+            return self.pass_threshold
+        by_category = getattr(self.passing, "threshold_of", None)
+        return by_category(prompt.category) if callable(by_category) else self.passing.threshold
