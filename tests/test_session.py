@@ -421,7 +421,7 @@ def test_what_is_no_part_is_refused(tiny_folder: Path, part: Any) -> None:
 
 
 def test_the_typed_keywords_are_the_options() -> None:
-    named = {"model", "reward", "metric", "method", "samples"}
+    named = {"model", "reward", "choose", "metric", "method", "samples"}
     assert set(dataclasses.asdict(Options())) == {*OptionsDict.__annotations__, *named}
     hints, options = get_type_hints(OptionsDict), get_type_hints(Options)
     closed = {name for name, hint in hints.items() if hint != options[name]}

@@ -137,7 +137,7 @@ def read_reasoning_prompt(name: str) -> str:
 
 
 class OptionsDict(TypedDict, total=False):
-    """`Options` as typed keywords, without model, reward, metric, method and samples, which functions name themselves.
+    """`Options` as typed keywords, without model, reward, choose, metric, method, samples: functions name those themselves.
 
     A test holds the keywords to the fields of `Options`.
     """
