@@ -68,7 +68,7 @@ def test_supplied_visualisation_is_used(milr: Call) -> None:
 def test_other_prompts_are_judged_by_the_model_itself(milr: Call) -> None:
     code, out, _ = milr("generate", "a star and a star", "--steps", 0, "--out", "s", "--json")
     assert code == 0
-    assert json.loads(out)[0]["reward"] == "self" and json.loads(out)[0]["oracle"] is False
+    assert json.loads(out)[0]["reward"] == "self chosen by own" and json.loads(out)[0]["oracle"] is False
 
 
 def test_a_reward_from_a_file(milr: Call, tmp_path: Path) -> None:

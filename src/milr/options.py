@@ -33,7 +33,7 @@ class Options:
     choose: str | None = _option(None, "A second judge, a reward's name: the search stops where both judges pass, and "
                                "among the pictures that the reward passes this one chooses.")  # fmt: skip
     metric: str | None = _option(None, "What judges the result, a reward's name. Default: detector in nano's world.")
-    method: str = _option("latent_reasoning", "A name from `milr list methods`.")
+    method: str = _option("auto", "A name from `milr list methods`.")
     preset: str = _option("default", "Settings to start from: default, paper, paper-scaled, released.")
     schedule: str | None = _option(None, "What moves when: joint, alt, t2v, text or image.")
     steps: int | None = _option(None, "Most updates for each picture.")
@@ -137,7 +137,7 @@ def read_reasoning_prompt(name: str) -> str:
 
 
 class OptionsDict(TypedDict, total=False):
-    """`Options` as typed keywords, without model, reward, choose, metric, method, samples: functions name those themselves.
+    """`Options` as typed keywords, without model, reward, choose, metric, method and samples, which functions name.
 
     A test holds the keywords to the fields of `Options`.
     """

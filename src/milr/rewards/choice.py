@@ -2,7 +2,9 @@
 
 The score is (pass + choice) / 2, where `pass` is 1 if the first judge's score is above its threshold, else 0, and
 `choice` is the second judge's score. So every picture that passes is above every one that does not, among them the
-second judge chooses, and the search stops where the first judge passes a picture and the second one does, too.
+second judge chooses, and the search stops where the first judge passes a picture and the second one does, too. The
+model's own judgements are no probabilities where nobody has calibrated them: then the first judge alone stops a search,
+and the second one chooses among pictures of which none passes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class ChoiceReward:
         (self.passing_name, self.passing), (self.choosing_name, self.choosing) = passing, choosing
         self.name = f"{self.passing_name} chosen by {self.choosing_name}"
         self.pass_threshold = threshold
-        self.threshold = (1 + self.choosing.threshold) / 2
+        says_when = getattr(self.choosing, "calibration", ()) is not None
+        self.threshold = (1 + self.choosing.threshold) / 2 if says_when else 0.5
         self.needs = tuple(dict.fromkeys((*self.passing.needs, *self.choosing.needs)))
         self.licence = "; ".join(dict.fromkeys((self.passing.licence, self.choosing.licence)))
 

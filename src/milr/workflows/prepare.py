@@ -15,6 +15,7 @@ from milr.options import Options
 from milr.presets import PRESETS, resolve
 from milr.rewards.choice import ChoiceReward
 from milr.types import Key, Outcome, Prompt, UsageError
+from milr.workflows.auto import AUTO, describe_auto, resolve_auto
 from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
 
@@ -27,6 +28,7 @@ MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
 MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "cache_bytes", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
 MOST_SEARCHES = 1_000_000  # in one run
+STOPPED_BY_METRIC = "The search stops by {}, which is also the report metric: its score is an upper bound."
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
 
 
@@ -34,8 +36,9 @@ MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
 class PreparedRun:
     """A run, ready to start.
 
-    `threshold` None: the search never stops by itself; `metric` None: the search reward is the only judge. `warnings`
-    are sentences that the user should read before the run; `request` is `finished.request_digest`.
+    `threshold` None: the search never stops by itself; `metric` None: the search reward is the only judge. `options`
+    name no `auto` any more; `notes` say what it stood for and what a score cannot be compared with. `warnings` are
+    sentences that the user should read before the run; `request` is `finished.request_digest`.
     """
 
     options: Options
@@ -51,6 +54,7 @@ class PreparedRun:
     budget: Budget
     benchmark: Benchmark | None = None
     label: str = ""
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     request: str = ""
 
@@ -86,7 +90,7 @@ class PreparedRun:
             benchmark=self.benchmark.name if self.benchmark else "",
             settings={**self.settings, **texts, **limits, "threshold": self.threshold}, seed=options.seed,
             samples=options.samples, role_tags=self.settings["role_tags"], dtype=options.dtype, device=options.device,
-            notes=(*catalog.notes_of(self.benchmark, self.metric, self.reward), *self.warnings),
+            notes=(*self.notes, *catalog.notes_of(self.benchmark, self.metric, self.reward), *self.warnings),
             thresholds=self._thresholds(),
         )  # fmt: skip
 
@@ -148,6 +152,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     `make_reward` maps a reward's name, the model and the options to the reward; `method` stands in for the factory that
     the options name. MilrError, in one sentence, where anything of it cannot be.
     """
+    asked = options
     check_names(options, rewards=make_reward is catalog.make_reward, method=method is None)
     if not texts:
         raise UsageError("there are no prompts.")
@@ -157,8 +162,10 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     model = model or load_model(options)
     settings = resolve(options.preset, model.image_tokens, options.overrides())
     prompts = checked_prompts(texts, model)
+    options = resolve_auto(options, _reward_names(options, prompts, model), model, prompts)
     check_texts(options, prompts, model)
     reward_name, metric_name = _reward_names(options, prompts, model)
+    notes = [describe_auto(options, reward_name)] if asked.method == AUTO else []
     reward = make_reward(reward_name, model, options)
     metric = reward if metric_name == reward_name else None
     if metric_name and metric is None:
@@ -170,6 +177,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
             _refuse_unknown(prompts, model, f"{role} {name}", judge)
     if options.choose and choosing:
         reward = ChoiceReward((reward_name, reward), (options.choose, choosing), options.threshold)
+        notes += [STOPPED_BY_METRIC.format(reward_name)] if reward_name == metric_name else []
         reward_name = reward.name
     make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
     bound_method = make_method(settings, options.visualisation)
@@ -178,8 +186,8 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     return PreparedRun(
         options, prompts, model, reward, reward_name, metric, metric_name,
         bound_method, settings, _threshold(options, reward),
-        _budget(options, settings), benchmark, label, outside_the_world(prompts, model),
-        request_digest(options, texts),
+        _budget(options, settings), benchmark, label, tuple(notes), outside_the_world(prompts, model),
+        request_digest(asked, texts),
     )  # fmt: skip
 
 

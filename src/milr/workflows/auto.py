@@ -1,0 +1,65 @@
+"""What `--method auto` stands for: the method and the judges that the measurements favour (docs/results.md).
+
+| the model                       | the judge                                        | method         | judges          |
+|---------------------------------|--------------------------------------------------|----------------|-----------------|
+| any, with a setting of MILR's   | any                                              | `latent_reasoning` | as given    |
+| has a calibration, see `is_calibrated` | the model alone (`self`)                         | `repair`       | `own`           |
+|                                 | a name whose yes may be wrong (`noisy`, `judge`) | `repair`       | chosen by `own` |
+|                                 | any other                                        | `repair`       | as given        |
+| any other: nothing was measured | the model alone, or a name whose yes may be wrong | `redraw_sampled` | chosen by `own` |
+|                                 | any other                                        | `redraw_sampled` | as given      |
+
+A setting of MILR's is a preset of the paper's or one of `MILR_SETTINGS`. A judge that is also the report metric, a
+function of the user's, and a judge that grades instead of deciding are taken as given, and so is a `--choose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from milr.options import Options
+from milr.types import Prompt
+from milr.workflows.prompts import world_of
+
+if TYPE_CHECKING:
+    from milr.base import UnifiedModel
+
+AUTO = "auto"
+OWN = "own"
+MILR_SETTINGS = ("schedule", "text_ratio", "image_ratio", "learning_rate", "l2")
+OF_THE_MODEL = ("self", "self:json")
+MAY_ERR = ("noisy", "self", "judge", "unified", "mixed", "geneval", "t2i-compbench", "wise")
+
+
+def resolve_auto(options: Options, judges: tuple[str, str], model: UnifiedModel, prompts: Sequence[Prompt]) -> Options:
+    """The options with what `auto` stands for; `judges` are the names of search reward and metric that they come to.
+
+    Options that name a method are returned as they are.
+    """
+    if options.method != AUTO:
+        return options
+    if options.preset != "default" or any(getattr(options, name) is not None for name in MILR_SETTINGS):
+        return replace(options, method="latent_reasoning")
+    reward, metric = judges
+    calibrated = is_calibrated(model, prompts)
+    options = replace(options, method="repair" if calibrated else "redraw_sampled")
+    if options.choose or reward == metric or reward.partition(":")[0] not in MAY_ERR:
+        return options
+    if calibrated and reward in OF_THE_MODEL:
+        return replace(options, reward=OWN)
+    return replace(options, choose=OWN)
+
+
+def describe_auto(options: Options, reward: str) -> str:
+    """What `auto` came to, in a sentence."""
+    return (f"--method auto: {options.method}, judged by {reward}"
+            f"{f' and chosen by {options.choose}' if options.choose else ''}.")  # fmt: skip
+
+
+def is_calibrated(model: UnifiedModel, prompts: Sequence[Prompt]) -> bool:
+    """Whether the model's own verdict on these prompts is a probability: its world has it measured, and reads them."""
+    world = world_of(model)
+    return (world is not None and world.calibration(OWN) is not None
+            and all(world.read(prompt.text) is not None for prompt in prompts))  # fmt: skip
