@@ -26,7 +26,7 @@ $(VENV)/.develop: $(VENV)/.runtime
 	touch $@
 
 demo: install  ## make one picture with MILR on the embedded model, and a report
-	$(BIN)/milr generate "$(DEMO_PROMPT)" --seed $(DEMO_SEED) --out milr-demo
+	$(BIN)/milr generate "$(DEMO_PROMPT)" --method latent_reasoning --seed $(DEMO_SEED) --out milr-demo
 
 lint: develop  ## style and types
 	$(BIN)/ruff check $(LINTED)

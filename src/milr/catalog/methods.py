@@ -67,7 +67,7 @@ def _repair(how: str) -> Callable[..., Method]:
 
 
 METHODS = {
-    "auto": Part(_redraw("sampled"), "what was measured to be best for the model and the judge at hand (milr.workflows.auto)"),
+    "auto": Part(_redraw("sampled"), "what was measured to be best for the model and the judge at hand (the default)"),
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
     "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),

@@ -1,16 +1,12 @@
-"""What `--method auto` stands for: the method and the judges that the measurements favour (docs/results.md).
+"""What `--method auto` stands for: the method and the judges that the measurements favour (docs/howto/method.md).
 
-| the model                       | the judge                                        | method         | judges          |
-|---------------------------------|--------------------------------------------------|----------------|-----------------|
-| any, with a setting of MILR's   | any                                              | `latent_reasoning` | as given    |
-| has a calibration, see `is_calibrated` | the model alone (`self`)                         | `repair`       | `own`           |
-|                                 | a name whose yes may be wrong (`noisy`, `judge`) | `repair`       | chosen by `own` |
-|                                 | any other                                        | `repair`       | as given        |
-| any other: nothing was measured | the model alone, or a name whose yes may be wrong | `redraw_sampled` | chosen by `own` |
-|                                 | any other                                        | `redraw_sampled` | as given      |
+1. A preset of the paper's, or one of `MILR_SETTINGS`: `latent_reasoning`, judged as the user says.
+2. A model whose own verdict is calibrated for the prompts (nano, in its world): `repair`. The model's verdict `own` is
+   the judge where the judge was `self`, and chooses (`--choose`) where the judge is one of `MAY_ERR`.
+3. Any other model, on which nothing was measured: `redraw_sampled`; `own` chooses where the judge is one of `MAY_ERR`.
 
-A setting of MILR's is a preset of the paper's or one of `MILR_SETTINGS`. A judge that is also the report metric, a
-function of the user's, and a judge that grades instead of deciding are taken as given, and so is a `--choose`.
+A judge that is also the report metric, one that grades instead of deciding, and a function of the user's are taken as
+they are, and so is a `--choose`.
 """
 
 from __future__ import annotations
