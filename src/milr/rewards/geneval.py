@@ -79,7 +79,7 @@ def check(prompt: Prompt) -> None:
         raise UsageError(f"the reward geneval judges only GenEval's own prompts, and {prompt.text!r} has no metadata.")
     try:
         problem = _problem(prompt.metadata)
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):  # int() of an infinite count
         problem = "is not in GenEval's form"
     if problem:
         raise UsageError(
