@@ -8,13 +8,13 @@ import pytest
 
 from fuzz.calling import problem_of
 from fuzz.mutate import mutate_json
-from fuzz.targets import CORPUS, TARGETS, Target
+from fuzz.targets import CORPUS, TARGETS, Target, load
 from milr.types import UsageError
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_milr_s_own_errors_come_out_of_the_kept_inputs(tmp_path: Path, name: str) -> None:
-    target = TARGETS[name]
+    target = load(name)
     contents = {f"seed {index}": content for index, content in enumerate(target.seeds)}
     contents |= {path.name: path.read_bytes() for path in target.corpus()}
     for index, (label, content) in enumerate(contents.items()):
@@ -24,9 +24,21 @@ def test_only_milr_s_own_errors_come_out_of_the_kept_inputs(tmp_path: Path, name
             raise AssertionError(f"{name}, {label}: {content[:200]!r}") from problem
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_only_milr_s_own_errors_come_out_of_changed_json(tmp_path: Path, name: str) -> None:
+    target = load(name)
+    for number, content in enumerate(target.seeds if target.is_json else ()):
+        for seed in range(30):
+            folder = tmp_path / f"{number}-{seed}"
+            folder.mkdir()
+            changed = mutate_json(content, 4096, seed)
+            if changed is not None and (problem := problem_of(target, changed, folder)):
+                raise AssertionError(f"{name}: {changed[:200]!r}") from problem
+
+
 def test_the_corpus_is_small_and_every_folder_has_a_target() -> None:
     assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
-    for target in TARGETS.values():
+    for target in map(load, TARGETS):
         assert len(target.corpus()) <= 20 and all(path.stat().st_size <= 4096 for path in target.corpus())
 
 

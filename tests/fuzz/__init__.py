@@ -1,1 +1,1 @@
-"""The fuzzer: `python -m tests.fuzz --seconds 600` feeds every parser with damaged input; only MilrError may come out."""
+"""The fuzzer: `python -m tests.fuzz --seconds 600` damages what parsers read; only MilrError may come out."""

@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # what the tests share
 from rich.console import Console  # noqa: E402
 
 from fuzz.keep import choose  # noqa: E402
-from fuzz.targets import CORPUS, FOUND, TARGETS, Target  # noqa: E402
+from fuzz.targets import CORPUS, FOUND, TARGETS, Target, load  # noqa: E402
 from milr.cli.console import print_table  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 MAX_LENGTH, SLOW, MAX_MEMORY = 4096, 20, 4096  # bytes of an input, seconds and MiB that one may take
 HEADER = ("target", "executions", "edges", "features", "inputs", "kept", "problems")
-NO_ATHERIS = ("atheris is not installed, so nothing is fuzzed: pip install '.[fuzz]' (Linux on x86_64); the kept inputs "
-              "are run by tests/test_fuzz_corpus.py.")  # fmt: skip
+NO_ATHERIS = ("atheris is not installed, so nothing is fuzzed: pip install '.[fuzz]' (Linux on x86_64); the kept "
+              "inputs are run by tests/test_fuzz_corpus.py.")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def main() -> None:
     if importlib.util.find_spec("atheris") is None:
         print(NO_ATHERIS)
         return
-    targets = [TARGETS[name] for name in arguments.target or TARGETS]
+    targets = [load(name) for name in arguments.target or TARGETS]
     console, rows, problems = Console(highlight=False, width=120), [], []
     for target in targets:
         with tempfile.TemporaryDirectory(prefix="milr-fuzz-") as work:
@@ -60,6 +60,7 @@ def main() -> None:
         rows.append([target.name, f"{fuzzed.executions:,}", str(fuzzed.edges), str(fuzzed.features),
                      str(fuzzed.inputs), str(len(target.corpus())), str(len(fuzzed.problems))])  # fmt: skip
         console.print(" ".join(rows[-1]), markup=False)
+        sys.stdout.flush()
     print_table(console, HEADER, rows)
     for problem in problems:
         console.print(problem, markup=False)

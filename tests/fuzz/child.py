@@ -1,4 +1,4 @@
-"""One target under atheris, in a process of its own: `python -m tests.fuzz.child TARGET FOLDER SEED -options of libFuzzer`.
+"""One target under atheris, in a process of its own: `python -m tests.fuzz.child TARGET FOLDER -options`.
 
 A problem is written to FOLDER/found, once for each kind, and the fuzzer goes on. What ends the process (no end, too
 much memory) libFuzzer writes to FOLDER/found itself.
@@ -18,13 +18,15 @@ import atheris  # noqa: E402
 with atheris.instrument_imports(include=["milr", "tomllib"]):
     from fuzz.calling import kind_of, problem_of  # noqa: E402
     from fuzz.mutate import mutate_json  # noqa: E402
-    from fuzz.targets import TARGETS  # noqa: E402
+    from fuzz.targets import load  # noqa: E402
+
+    TARGET = load(sys.argv[1])
 
 
 def main() -> None:
     """Fuzz until libFuzzer's options say that it is enough."""
-    name, work = sys.argv[1], Path(sys.argv[2])
-    target, folder, found = TARGETS[name], work / "files", work / "found"
+    target, work = TARGET, Path(sys.argv[2])
+    folder, found = work / "files", work / "found"
     kinds: set[str] = set()
 
     def run_one(content: bytes) -> None:

@@ -89,7 +89,7 @@ def _safetensors(content: bytes) -> bytes:
         text = json.dumps(header).encode()
     except (ValueError, KeyError, TypeError, RecursionError):
         text = content
-    return struct.pack("<Q", len(text)) + text + bytes(16)
+    return struct.pack("<Q", len(text)) + text + bytes(12)
 
 
 def scores(content: bytes, folder: Path) -> None:
