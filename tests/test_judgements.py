@@ -163,8 +163,8 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
 
 
 PIECES = st.sampled_from(
-    ["0", "-1", "\u22121", ".0", "score", ":", " is ", "final score", "4", "/5", "{", "}", '"Score"', "**", "\n", " ", "(",
-     ")", "<think>", "</think>", "consistency", "realism", "aesthetic quality", "2", "1e999", "NaN"]
+    ["0", "-1", "\u22121", ".0", "score", ":", " is ", "final score", "4", "/5", "{", "}", '"Score"', "**", "\n", " ",
+     "(", ")", "<think>", "</think>", "consistency", "realism", "aesthetic quality", "2", "1e999", "NaN"]
 )  # fmt: skip
 
 

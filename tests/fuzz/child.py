@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,6 +22,9 @@ with atheris.instrument_imports(include=["milr", "tomllib"]):
     from fuzz.targets import load  # noqa: E402
 
     TARGET = load(sys.argv[1])
+    for seed in TARGET.seeds:  # imports what it needs, which is no part of what is timed
+        with tempfile.TemporaryDirectory() as empty:
+            problem_of(TARGET, seed, Path(empty))
 
 
 def main() -> None:

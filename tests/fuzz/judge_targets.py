@@ -90,10 +90,14 @@ def cached_answer(content: bytes, folder: Path) -> None:
     assert stored is None or (isinstance(stored.answer, str) and stored.tries >= 1)
 
 
-_MESSAGES = ({"content": "0"}, {"content": [{"type": "text", "text": "Final Score: 4"}]}, {"content": None, "refusal":
-             "no"}, {"content": "", "reasoning_content": "I see", "tool_calls": [{"id": "1"}]}, {"content": {"Score": 0}})  # fmt: skip
-_BODIES = tuple(json.dumps({"choices": [{"finish_reason": finish, "message": message}]}).encode()
-                for message, finish in zip(_MESSAGES, ("stop", "length", None, "tool_calls", "odd"), strict=True))  # fmt: skip
+_MESSAGES = (
+    ("stop", {"content": "0"}), ("length", {"content": [{"type": "text", "text": "Final Score: 4"}]}),
+    (None, {"content": None, "refusal": "no"}), ("odd", {"content": {"Score": 0}}),
+    ("tool_calls", {"content": "", "reasoning_content": "I see", "tool_calls": [{"id": "1"}]}),
+)  # fmt: skip
+_BODIES = tuple(
+    json.dumps({"choices": [{"finish_reason": finish, "message": message}]}).encode() for finish, message in _MESSAGES
+)
 _ERRORS = tuple(json.dumps(error).encode() for error in (
     {"headers": {"retry-after": "3", "x-ratelimit-reset-requests": "6m0s"}, "error": {"message": "busy", "code": 429}},
     {"headers": {"retry-after-ms": "20"}, "error": {"error": {"message": "context length", "type": "x", "param": "p"}}},

@@ -16,11 +16,11 @@ Lines = set[tuple[str, int]]
 
 
 def choose(target: Target, contents: Iterable[bytes]) -> list[bytes]:
-    """At most MOST inputs, of those of at most LARGEST bytes: the best first, until no other adds a line."""
+    """At most MOST inputs of at most LARGEST bytes: the best first, until no other adds a line to what seeds run."""
     covered = {content: _lines(target, content) for content in sorted(set(contents), key=lambda each: (len(each), each))
                if len(content) <= LARGEST}  # fmt: skip
     chosen: list[bytes] = []
-    seen: Lines = set()
+    seen = set().union(*(_lines(target, content) for content in target.seeds))
     while covered and len(chosen) < MOST:
         best = max(covered, key=lambda content: (len(covered[content] - seen), -len(content)))
         if not covered[best] - seen:
