@@ -98,7 +98,7 @@ TARGETS = (
     (prompt_file, tuple(bytes([suffix]) + line for suffix, line in zip((2, 1, 3, 4, 0, 7, 3), _LINES, strict=True)),
      False),
     (picture_list, tuple(bytes([suffix]) + line for suffix, line in zip((2, 3, 1), _LISTS, strict=True)), False),
-    (experiment, (*(path.read_bytes() for path in sorted(EXPERIMENTS.glob("*.toml"))), _EXPERIMENT), False),
+    (experiment, ((EXPERIMENTS / "agreement.toml").read_bytes(), _EXPERIMENT), False),
     (template, (b"Is {prompt} shown? {explanation}", b"You plan.\n---\nPlan {prompt} {explanation}"), False),
     (picture, _pictures(), False),
     (part_name, _NAMES, False),

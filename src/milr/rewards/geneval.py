@@ -98,11 +98,12 @@ def _problem(metadata: Mapping[str, Any]) -> str:
             return f"asks for {clause['class']!r}, which GenEval's detector does not know"
         if clause.get("color", COLOURS[0]) not in COLOURS:
             return f"asks for the colour {clause['color']!r}, which GenEval does not know"
-        if int(clause["count"]) < 1 or not ("position" not in clause or _is_placed(*clause["position"], index)):
+        if int(clause["count"]) < 1 or not ("position" not in clause or _is_placed(clause["position"], index)):
             return f"has a clause that cannot be judged, {dict(clause)}"
     return ""
 
 
-def _is_placed(relation: Any, anchor: Any, index: int) -> bool:
+def _is_placed(position: Any, index: int) -> bool:
     """Whether a clause's position is a relation to one of the `index` clauses before it."""
+    relation, anchor = position
     return relation in RELATIONS and isinstance(anchor, int) and 0 <= anchor < index
