@@ -8,6 +8,7 @@ DEMO_PROMPT ?= a photo of four small outlined blue circles
 DEMO_SEED ?= 0
 FAULT_SEED ?= 0
 FAULT_SCALE ?= 1
+FUZZ_SECONDS ?= 600
 
 .PHONY: demo test test-long faults audit check lint install develop docs help-page clean
 
@@ -50,6 +51,7 @@ test-long: develop  ## kill loops, sweeps, examples and the documentation
 
 faults: develop  ## break everything that can break, counted in a table and faults-SEED.json (docs/reliability.md)
 	$(BIN)/python -m tests.faults --seed $(FAULT_SEED) --scale $(FAULT_SCALE) --out faults-$(FAULT_SEED).json
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $$(($(FAULT_SEED) + 1))
 
 docs: develop  ## the documentation site into docs/_build/html; a broken link or an undocumented name fails
 	$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html

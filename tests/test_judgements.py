@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from milr.rules.judgements import final_score, json_verdict, without_reasoning, zero_or_minus_one
+from milr.rules.wise import parse_marks
 
 RIGHT = '{"Thought": "one {red} dog", "Score": 0, "Reason": ""}'
 WRONG = '{"Thought": "a cat", "Score": -1, "Reason": "no dog"}'
@@ -157,3 +160,28 @@ def test_no_final_score(answer: str) -> None:
 def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert json_verdict('{"Score": 0.0}') == 1.0 and json_verdict('{"Score": -1.0}') == 0.0
     assert json_verdict('{"Score": 0.5}') is None
+
+
+PIECES = st.sampled_from(
+    ["0", "-1", "\u22121", ".0", "score", ":", " is ", "final score", "4", "/5", "{", "}", '"Score"', "**", "\n", " ",
+     "(", ")", "<think>", "</think>", "consistency", "realism", "aesthetic quality", "2", "1e999", "NaN"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(PIECES | st.text(max_size=3), max_size=15).map("".join))
+def test_any_answer_is_a_score_in_range_or_none(answer: str) -> None:
+    text = without_reasoning(answer)
+    assert json_verdict(text) in (None, 0.0, 1.0) and zero_or_minus_one(text) in (None, 0.0, 1.0)
+    value, marks = final_score(text), parse_marks(text)
+    assert value is None or 0 <= value <= 1
+    assert marks is None or not marks.in_range or 0 <= marks.wiscore <= 1
+
+
+@pytest.mark.parametrize(
+    "answer", ["consistency" + " " * 200_000 + "x", "score" + "()" * 100_000 + "x", "score is" + " " * 200_000 + "x"]
+)
+def test_what_repeats_without_end_is_read_at_once(answer: str) -> None:
+    began = time.process_time()
+    assert zero_or_minus_one(answer) is None and parse_marks(answer) is None and final_score(answer) is None
+    assert time.process_time() - began < 2

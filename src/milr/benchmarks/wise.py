@@ -89,7 +89,7 @@ def _prompt(record: Any, position: int, *, name: str, edition: Edition) -> Promp
         text, explanation, subcategory = (record[key] for key in ("Prompt", "Explanation", "Subcategory"))
         number = int(record["prompt_id"])
         valid = all(isinstance(value, str) for value in (text, explanation, subcategory)) and bool(text.strip())
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # int() of an infinite id
         valid = False
     if not valid:
         raise UsageError(f"record {position} of {name} is not in WISE's format: it needs Prompt, Explanation, "

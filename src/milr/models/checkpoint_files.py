@@ -5,6 +5,7 @@ them apart. Only safetensors are weights. Loads neither torch nor transformers.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,8 +88,8 @@ def check_file(path: Path, folder: Path, name: str) -> None:
 
     The hub's cache keeps files in a folder `blobs` beside `snapshots`, and links there are followed.
     """
-    if not path.is_file():
-        raise MissingError(f"{path.name} of {name} is missing ({folder}); fetch it again.")
+    if not os.path.isfile(path):  # False also for a name that no file can have
+        raise MissingError(f"{path.name[:80]} of {name} is missing ({folder}); fetch it again.")
     target, root = path.resolve(), folder.resolve()
     blobs = root.parents[1] / "blobs" if root.parent.name == "snapshots" else root
     if not (target.is_relative_to(root) or target.is_relative_to(blobs)):
@@ -139,7 +140,7 @@ def tensor_headers(files: Iterable[Path], name: str) -> dict[str, tuple[str, tup
             header = json.loads(_header(path))
             headers |= {key: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for key, entry in header.items()
                         if key != "__metadata__"}  # fmt: skip
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise MissingError(f"the weights of {name} cannot be read ({path.name}: {_first_line(error)}); fetch them "
                                "again.") from error  # fmt: skip
     return headers

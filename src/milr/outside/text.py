@@ -25,7 +25,8 @@ _ESCAPE_SEQUENCE = re.compile(
 _SECRET_NAME = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _KEY_LIKE = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|ghp|github_pat)[-_][A-Za-z0-9_-]{16,}|\bAIza[A-Za-z0-9_-]{20,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}|\bBearer\s+[A-Za-z0-9_\-.=+/]{16,}"
+    r"|(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]++\.[A-Za-z0-9_-]{8})(?:[A-Za-z0-9_-]*?-)??eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+    r"|\bBearer\s+[A-Za-z0-9_\-.=+/]{16,}"
 )
 _OPAQUE = re.compile(r"(?!/)[A-Za-z0-9_\-+/=.~:]{16,}")  # no path, no sentence
 

@@ -79,7 +79,7 @@ def check(prompt: Prompt) -> None:
         raise UsageError(f"the reward geneval judges only GenEval's own prompts, and {prompt.text!r} has no metadata.")
     try:
         problem = _problem(prompt.metadata)
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):  # int() of an infinite count
         problem = "is not in GenEval's form"
     if problem:
         raise UsageError(
@@ -98,7 +98,12 @@ def _problem(metadata: Mapping[str, Any]) -> str:
             return f"asks for {clause['class']!r}, which GenEval's detector does not know"
         if clause.get("color", COLOURS[0]) not in COLOURS:
             return f"asks for the colour {clause['color']!r}, which GenEval does not know"
-        relation, anchor = clause.get("position") or (RELATIONS[0], None)
-        if int(clause["count"]) < 1 or relation not in RELATIONS or (anchor is not None and not 0 <= anchor < index):
+        if int(clause["count"]) < 1 or not ("position" not in clause or _is_placed(clause["position"], index)):
             return f"has a clause that cannot be judged, {dict(clause)}"
     return ""
+
+
+def _is_placed(position: Any, index: int) -> bool:
+    """Whether a clause's position is a relation to one of the `index` clauses before it."""
+    relation, anchor = position
+    return relation in RELATIONS and isinstance(anchor, int) and 0 <= anchor < index

@@ -104,6 +104,8 @@ def _has_clauses(metadata: Mapping[str, Any]) -> bool:
         clauses = metadata["include"]
         anchors = [clause.get("position", ("", 0))[1] for clause in clauses]
         complete = all(clause["class"].strip() and int(clause["count"]) > 0 for clause in clauses)
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+        words = [word for clause in clauses for word in (clause.get("color") or "", clause.get("position", ("", 0))[0])]
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
         return False
-    return bool(clauses) and complete and all(anchor in range(len(clauses)) for anchor in anchors)
+    readable = complete and all(isinstance(word, str) for word in words)
+    return bool(clauses) and readable and all(anchor in range(len(clauses)) for anchor in anchors)

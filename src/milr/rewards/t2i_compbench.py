@@ -84,7 +84,8 @@ class CompBenchReward(LocalReward):
                 f"the reward t2i-compbench judges prompts of its own categories ({', '.join(THRESHOLDS)}), and "
                 f"{prompt.text!r} has none of them; take the prompts of the benchmark t2i-compbench."
             )
-        if prompt.category == "complex" and "lists" not in (prompt.metadata or {}):
+        lists = (prompt.metadata or {}).get("lists")
+        if prompt.category == "complex" and not isinstance(lists, (list, tuple)):
             raise UsageError(
                 f"the complex prompt {prompt.text!r} does not say which of T2I-CompBench's lists it is in; take the "
                 "prompts of the benchmark t2i-compbench."

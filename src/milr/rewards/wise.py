@@ -25,7 +25,7 @@ class WiseReward(QuestionReward):
     def question(self, prompt: Prompt) -> str:
         """The question with the prompt's explanation in it; UsageError where the prompt has none."""
         explanation = (prompt.metadata or {}).get("explanation")
-        if not explanation:
+        if not isinstance(explanation, str) or not explanation:
             raise UsageError(
                 f"the reward wise needs WISE's explanation of the prompt {prompt.text!r} in its metadata; "
                 "take the prompts of the benchmark wise, or another reward."

@@ -24,7 +24,8 @@ _LABEL = (r"(?:score|verdict|answer|rating|grade|result|judge?ment|evaluation|as
 _FIRST = re.compile(rf"\A[{_MARKS}]*{_NUMBER}{_STOP}")
 _ALONE_ON_A_LINE = re.compile(rf"^{_IN_LINE}{_NUMBER}[ \t*_'\"`(){{}}<>\[\]$#.]*$", re.MULTILINE)
 _LABELLED = re.compile(
-    rf"\b{_LABEL}\b[{_MARKS}]*(?:\([^()\n]{{0,40}}\)[{_MARKS}]*)?(?:[:\uff1a=]|\bis\b\s*:?)[{_MARKS}]*{_NUMBER}{_STOP}",
+    rf"\b{_LABEL}\b[{_MARKS}]{{0,60}}(?:\([^()\n]{{0,40}}\)[{_MARKS}]{{0,60}})?(?:[:\uff1a=]|\bis\b\s*+:?)[{_MARKS}]*+"
+    rf"{_NUMBER}{_STOP}",
     re.IGNORECASE,
 )
 # No picture shows -1 of anything: it is a verdict after any colon, before a bracket, and as the last word.

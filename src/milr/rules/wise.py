@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from milr.types import UsageError
 
 CRITERIA = ("consistency", "realism", "aesthetic quality")
-_LINE = re.compile(r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*:?\s*(\d)", re.IGNORECASE)
+_LINE = re.compile(r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*+(?::\s*+)?(\d)", re.IGNORECASE)
 _DIGIT_ALONE = re.compile(r"^[^\S\n]*([012])[^\S\n]*$", re.MULTILINE)
 
 

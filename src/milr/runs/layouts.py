@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from milr.inputs.json_text import JsonError, parse_json
 from milr.runs.files import PARTIAL, DamagedError, remove_leftovers
 from milr.runs.record_files import read_picture
 from milr.runs.records import Record, StepRecord
@@ -83,8 +84,8 @@ def _geneval_line(prompt: Prompt) -> str:
 def _parse_object(line: str) -> dict[str, Any]:
     """The JSON object in `line`; {} where `line` holds none."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = parse_json(line)
+    except JsonError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydantic_core
+from pydantic import TypeAdapter
 
 from milr.runs.config import prompts_digest
 from milr.runs.files import DamagedError, read_bounded, write_atomically
@@ -15,6 +15,7 @@ from milr.types import Prompt
 
 NAME = "prompts.jsonl"
 MAX_BYTES = 2**28
+_PROMPT = TypeAdapter(Prompt)
 
 
 def read_prompts(folder: Path, digest: str) -> list[Prompt] | None:
@@ -25,13 +26,13 @@ def read_prompts(folder: Path, digest: str) -> list[Prompt] | None:
     path = folder / NAME
     try:
         lines = read_bounded(path, MAX_BYTES).split(b"\n")
-        prompts = [Prompt(**pydantic_core.from_json(line)) for line in lines if line]
+        prompts = [_PROMPT.validate_json(line) for line in lines if line]
         damaged = not prompts or (digest and prompts_digest(prompts) != digest)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedError(f"{path} cannot be read ({error.strerror}): mend that, or choose another --out.") from None
-    except (ValueError, TypeError, AttributeError):  # no JSON, no object, or a field of another type
+    except ValueError:  # no JSON, no object, or a field of another type
         damaged = True
     if damaged:
         raise DamagedError(f"{path} is damaged: the command that made the run writes it again.")

@@ -146,7 +146,8 @@ def _read(path: Path) -> Iterator[AnsweredRequest]:
         for index, entry in enumerate(json.loads(header["answers"])):
             result = _from_fields(entry["kind"], entry["result"], tensors.get(str(index)))
             yield AnsweredRequest(entry["kind"], entry["request"], result, entry["seconds"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+            ArithmeticError, RuntimeError):  # fmt: skip
         logging.getLogger(__name__).warning("%s cannot be read, and its search does without it", path)
 
 

@@ -17,7 +17,7 @@ def problem_of(metadata: Mapping[str, Any]) -> str:
     try:
         include, exclude = list(metadata["include"]), list(metadata.get("exclude") or ())
         problems = [_clause_problem(clause, len(include)) for clause in include + exclude]
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         return "is not in GenEval's form"
     if not include:
         return "has no include clause"

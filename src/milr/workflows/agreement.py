@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from milr import catalog
 from milr.engine.studio import Studio
@@ -20,6 +21,8 @@ from milr.options import Options
 from milr.report.compare.rows import to_sample
 from milr.report.statistics import RESAMPLES, SEED, Interval, clustered_bootstrap
 from milr.runs.config import RunConfig, digest_of
+from milr.runs.files import read_bounded
+from milr.runs.records import Value
 from milr.runs.store import Record, RunStore, name_of, write_atomically
 from milr.types import Score, UsageError
 
@@ -29,9 +32,19 @@ if TYPE_CHECKING:
     from milr.base import UnifiedModel
 
 VERSION = 1  # of the JSON
+MAX_BYTES = 2**26  # of a sample's scores
 RIGHT = 0.999  # a picture is right where the metric's score is above this
 HEADER = ("reward", "scored", "right pictures passed", "wrong pictures passed", "balanced accuracy",
           "pairs ranked as the metric", "seconds a call")  # fmt: skip
+
+
+class _StoredScore(BaseModel):
+    value: Value | None
+    reason: str
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_SCORES = TypeAdapter(list[_StoredScore])
 
 
 @dataclass(frozen=True)
@@ -104,9 +117,8 @@ def _answers_name(name: str, studio: Studio, store: RunStore, model: UnifiedMode
 async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record: Record, path: Path
                         ) -> list[JudgedPicture]:  # fmt: skip
     """The scores in the file `path`, or those that the studio's reward gives, which are then written there."""
-    if path.exists():
-        scores = [Score(**fields) for fields in json.loads(path.read_text())]
-    else:
+    scores = read_scores(path, len(record.steps))
+    if scores is None:
         pictures = [_open(folder / step.picture) for step in record.steps]
         async with studio.method():
             scores = [await studio.score(picture, record.prompt) for picture in pictures]
@@ -121,6 +133,16 @@ async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record:
         for metric, score in zip(metrics, scores, strict=True)
         if metric is not None
     ]  # fmt: skip
+
+
+def read_scores(path: Path, count: int) -> list[Score] | None:
+    """The `count` scores in the file `path`; None where there is none, or it is damaged: the judge is asked again."""
+    try:
+        stored = _SCORES.validate_json(read_bounded(path, MAX_BYTES))
+    except (OSError, ValidationError):
+        return None
+    scores = [Score(score.value, reason=score.reason, seconds=score.seconds) for score in stored]
+    return scores if len(scores) == count else None
 
 
 def _open(path: Path) -> Image:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from milr.inputs.json_text import JsonError, parse_json
 from milr.outside.text import clean
 from milr.rewards.endpoint.failures import MAX_QUOTE, EndpointFailure, failure_in
 
@@ -32,8 +33,8 @@ class ChatAnswer:
 def read_completion(body: bytes, headers: Mapping[str, str], *, max_tokens: int, secret: str) -> ChatAnswer:
     """The answer in the body of a response of status 200; EndpointFailure where it is an error or no completion."""
     try:
-        completion = json.loads(body)
-    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or too deep
+        completion = parse_json(body)
+    except JsonError:
         raise _no_completion() from None
     choices = completion.get("choices") if isinstance(completion, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
