@@ -394,7 +394,7 @@ def test_a_run_is_prepared_before_anything_is_made(settings: dict[str, Any]) -> 
 def test_metadata_of_a_benchmark_file_does_not_bring_nanos_judges_to_another_model(settings: dict[str, Any]) -> None:
     known = Prompt("a red star", category="colors", metadata={"include": [{"class": "star", "count": 1}]})
     prepared = prepare([known], Options(model=settings["model"]))
-    assert (prepared.reward_name, prepared.metric_name) == ("self", "")
+    assert (prepared.reward_name, prepared.metric_name) == ("self chosen by own", "")
     with pytest.raises(UsageError, match="knows pictures of the world shapes only, and .* draws others"):
         prepare([known], Options(model=settings["model"], metric="detector"))
 
