@@ -94,10 +94,19 @@ class UnfinishedSearch:
     def _load(self) -> None:
         remove_leftovers(self.folder)
         paths = sorted(self.folder.glob("*.safetensors"))
-        self._num_files = len(paths)
+        numbers = [int(number) for path in paths if (number := path.stem.partition("-")[0]).isdecimal()]
+        self._num_files = 1 + max(numbers, default=-1)  # damaged ones may have been removed between others
         for path in paths:
             for answer in _read(path):
                 self._answers[answer.kind, answer.request].append(answer)
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file of answers is not as it was written: its name does not say the digest of its content."""
+    try:
+        return path.stem.partition("-")[2] != _digest(path.read_bytes())
+    except OSError:
+        return True
 
 
 def remove_search(run: Path, name: str) -> None:
