@@ -32,6 +32,9 @@ class MilrError(Exception):
 class MilrWarning(UserWarning):
     """What a user of the Python interface should know: a prompt that the model cannot draw, a run without a score."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean(str(message), MAX_MESSAGE))
+
 
 class UsageError(MilrError):
     """A bad argument or prompt (exit code 2)."""

@@ -181,8 +181,9 @@ class RunStore:
         return self.folder / "records" / f"{name}.json"
 
     def _make_folders(self) -> None:
-        for name in ("records", "images"):
-            make_folder(self.folder / name)
+        for name in ("records", "images", FOLDER):
+            if name != FOLDER:  # made where a search takes long
+                make_folder(self.folder / name)
             if (self.folder / name).is_symlink():
                 raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
                                  "move the whole run to where it points, or choose another --out.")  # fmt: skip

@@ -11,7 +11,6 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from milr.runs.store import RunStore
 from milr.runs.unfinished import FOLDER as UNFINISHED
 from milr.runs.unfinished import is_damaged, remove_search
 from milr.types import UsageError
-from milr.workflows.check_run import CheckedRun, check_run
+from milr.workflows.check_run import CheckedRun, check_run, refuse_other_folders
 
 DAMAGED = "damaged"
 DERIVED = ("report.html", "report.json", "table.csv")
@@ -43,7 +42,8 @@ class RepairedRun:
 
 def repair_run(folder: Path) -> RepairedRun:
     """Mend the run in `folder`; UsageError where it holds no run, is written by a process, or cannot be written."""
-    _check_is_run(folder)
+    refuse_other_folders(folder)
+    _refuse_links(folder)
     lock = FolderLock(folder)
     try:
         lock.acquire()
@@ -58,11 +58,8 @@ def repair_run(folder: Path) -> RepairedRun:
         lock.release()
 
 
-def _check_is_run(folder: Path) -> None:
-    """UsageError where there is no run, one of another version, or one that lies behind links in part."""
-    if (folder / "run.json").exists() or not (folder / "records").is_dir():
-        with suppress(DamagedError):
-            RunStore(folder).run()
+def _refuse_links(folder: Path) -> None:
+    """UsageError where a part of the run lies elsewhere, behind a link."""
     for name in ("records", "images", UNFINISHED):
         if (folder / name).is_symlink():
             raise UsageError(f"{folder / name} is a link, and a run is repaired inside its own folder only: repair it "
@@ -107,11 +104,13 @@ class _Repair:
     def drop_searches(self) -> None:
         """Delete what is kept of searches that have ended, and damaged answers of those that go on."""
         for search in sorted((self.folder / UNFINISHED).glob("*/")):
-            if search.is_symlink():
-                continue
             if _is_finished(self.folder / "records" / f"{search.name}.json"):
                 remove_search(self.folder, search.name)
                 self.mended.append(f"{self._name(search)} is of a search that has ended: removed")
+                continue
+            if search.is_symlink():
+                search.unlink()
+                self.mended.append(f"{self._name(search)} is a link: removed, and its search begins anew")
                 continue
             for path in filter(is_damaged, sorted(search.glob("*.safetensors"))):
                 path.unlink()
@@ -189,4 +188,4 @@ def _is_finished(path: Path) -> bool:
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return path.read_bytes() if path.is_file() and not path.is_symlink() else None
