@@ -159,11 +159,15 @@ class ImageTrace(Trace):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict, if any."""
+    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict, if any.
+
+    `complete` is false where the limit of tokens cut the text off.
+    """
 
     text: str
     yes: float | None
     seconds: float = 0.0
+    complete: bool = True
 
 
 @dataclass(frozen=True)

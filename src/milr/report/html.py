@@ -125,7 +125,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         explanation=explain_method(run.config),
         other_model=other_model(run.config),
         settings=_settings(run),
-        planned=run.config.prompt_count * run.config.samples,
+        planned=run.num_samples,
         overview=_overview(records),
         counted=any(step.tokens_by_updates for record in records for step in record.steps),
         words=words,

@@ -145,10 +145,10 @@ def read_scores(path: Path, count: int) -> list[Score] | None:
 
 
 def measure_agreement(reward: str, pictures: Sequence[JudgedPicture]) -> Agreement:
-    """The numbers; nan where the pictures are all right or all wrong. Intervals are bootstraps by prompt."""
+    """The numbers; nan where the pictures are all right, all wrong, or none. Intervals are bootstraps by prompt."""
     scored = [picture for picture in pictures if picture.score is not None]
-    passed = np.array([picture.passed for picture in scored])
-    right = np.array([picture.metric > RIGHT for picture in scored])
+    passed = np.array([picture.passed for picture in scored], dtype=bool)
+    right = np.array([picture.metric > RIGHT for picture in scored], dtype=bool)
     rates = [float(passed[kind].mean()) if kind.any() else float("nan") for kind in (right, ~right)]
     passed_right, passed_wrong = rates
     groups, ranks = _rank_pairs(scored)

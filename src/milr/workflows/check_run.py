@@ -31,8 +31,7 @@ def check_run(folder: Path) -> CheckedRun:
     refuse_other_folders(folder)
     store, damage, samples = RunStore(folder), [], 0
     try:
-        config = store.run().config
-        samples = config.prompt_count * config.samples
+        samples = store.run().num_samples
         store.prompts()
     except MilrError as error:
         damage.append(str(error).rstrip("."))
