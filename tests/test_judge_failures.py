@@ -207,7 +207,7 @@ def test_no_file_of_a_finished_run_holds_a_part_of_the_key(
     tmp_path: Path, milr: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("JUDGE_API_KEY", KEY)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MILR_CACHE", str(tmp_path / "cache"))
     rows = []
     for number in range(6):
         Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / f"{number}.png")
