@@ -29,6 +29,7 @@ from milr.report.html import write_report
 from milr.runs.config import prompts_digest
 from milr.runs.store import RunStore
 from milr.types import MilrWarning, Prompt, Score, TextTrace, UsageError
+from milr.workflows.unscored import warn, warn_unscored
 from outcomes import config, outcome, step
 
 EVIL = (
@@ -171,8 +172,14 @@ def test_log_lines_are_clean(caplog: pytest.LogCaptureFixture, monkeypatch: pyte
 def test_warnings_are_clean() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.warn(CONTROLS, MilrWarning, stacklevel=1)
-    assert str(caught[0].message) == r"ared \x9b2J" and str(UsageError(CONTROLS)) == r"ared \x9b2J"
+        warn([CONTROLS])
+        warn_unscored([CONTROLS])
+    assert [each.category for each in caught] == [MilrWarning] * 2
+    assert (
+        str(caught[0].message) == r"ared \x9b2J"
+        and str(caught[1].message).isprintable()
+        and str(UsageError(CONTROLS)) == r"ared \x9b2J"
+    )
 
 
 def test_all_log_lines_go_through_the_cleaner() -> None:

@@ -32,9 +32,6 @@ class MilrError(Exception):
 class MilrWarning(UserWarning):
     """What a user of the Python interface should know: a prompt that the model cannot draw, a run without a score."""
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(clean(str(message), MAX_MESSAGE))
-
 
 class UsageError(MilrError):
     """A bad argument or prompt (exit code 2)."""
@@ -159,10 +156,8 @@ class ImageTrace(Trace):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict, if any.
-
-    `complete` is false where the limit of tokens cut the text off.
-    """
+    """What the model said about a picture: free text, `complete` unless the limit of tokens cut it off, and P(yes) /
+    (P(yes) + P(no)) of its verdict, if any."""
 
     text: str
     yes: float | None
