@@ -49,7 +49,7 @@ def _is_our_mistake(error: BaseException) -> bool:
     if not Path(frames[-1][0].f_code.co_filename).is_relative_to(_PACKAGE):
         return False
     if isinstance(error, AttributeError):  # of what no file can be read into
-        return isinstance(error.obj, ModuleType) or type(error.obj).__module__.startswith("milr.")
+        return isinstance(error.obj, ModuleType) or str(getattr(error.obj, "__module__", "")).startswith("milr.")
     return isinstance(error, (NameError, AssertionError, ImportError, NotImplementedError))
 
 
