@@ -52,6 +52,8 @@ class ChatServer(ThreadingHTTPServer):
         self.script = script
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.lock, self.now, self.max_concurrent = threading.Lock(), 0, 0
 
     @property
@@ -98,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Chat completions, at their one path."""
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         reply = self.server.next(request, self.headers.get("authorization", ""))
-        if self.path != "/v1/chat/completions":
+        self.server.paths.append(self.path)
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if self.path.partition("?")[0] != "/v1/chat/completions":
             reply = fails(404, "no such path")
         self._busy(1)
         try:

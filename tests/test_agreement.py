@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from milr import catalog
 from milr.models.janus import JanusModel
 from milr.runs.store import RunStore
 from milr.types import Outcome
-from milr.workflows.agreement import HEADER, JudgedPicture, judge_run, measure_agreement, table_rows
+from milr.workflows.agreement import HEADER, JudgedPicture, judge_run, measure_agreement, table_rows, to_json
 from outcomes import config, outcome
 
 
@@ -72,3 +73,11 @@ def test_judging_a_run_resumes_and_repeats(tmp_path: Path, tiny: JanusModel, mon
     assert [(row.metric, row.score) for row in first] == [(0.25, 0.75), (1.0, 0.75)] * 2  # no metric, no row
     assert len(calls) == 6
     assert asyncio.run(judge_run(tmp_path, "mine", tiny)) == first and len(calls) == 6
+
+
+def test_no_pictures_have_no_numbers_and_no_error() -> None:
+    numbers = measure_agreement("x", [])
+    assert (numbers.pictures, numbers.scored, numbers.ranked, numbers.balanced_interval) == (0, 0, None, None)
+    assert table_rows([numbers]) == [["x", "0 of 0", "-", "-", "-", "-", "0.0000"]]
+    assert json.loads(to_json([numbers]))[0]["balanced_accuracy"] is None
+    assert measure_agreement("x", rows(("a", 1, None))).scored == 0

@@ -22,7 +22,7 @@ import tiny_geneval
 import tiny_janus
 from milr.catalog.models import model_files
 from milr.latent import update
-from milr.models import devices, loading, nano
+from milr.models import checkpoint_errors, devices, loading, nano
 from milr.models.checkpoint_errors import reading
 from milr.models.checkpoint_files import SETTINGS, settings_digest
 from milr.models.devices import choose_device
@@ -395,6 +395,29 @@ def test_too_little_memory_is_called_so(error: Exception, folder: Path, monkeypa
     clip = tiny_geneval.save_clip(folder / "clip")
     with pytest.raises(JudgeError, match="memory does not hold"):
         load_network(CLIPModel, str(clip), device="cpu")
+
+
+def test_a_mistake_of_ours_is_no_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    mistakes: tuple[tuple[type[Exception], Callable[[], object]], ...] = (
+        (NameError, lambda: not_there),  # type: ignore[name-defined]  # noqa: F821
+        (AttributeError, lambda: JanusModel.not_there), (AttributeError, lambda: loading.not_there),
+        (ModuleNotFoundError, lambda: __import__("not_there")),
+    )  # fmt: skip
+    for _, mistake in mistakes:
+        with pytest.raises(MissingError, match="cannot be read"), reading("it"):
+            mistake()  # as if a library had made it
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_errors, "_PACKAGE", Path(__file__).parent)
+        for kind, mistake in mistakes:
+            with pytest.raises(kind, match="not_there"), reading("it"):
+                mistake()
+        content: Any = ["a list where an object should be"]
+        for use in (lambda: content.get("x"), lambda: content + 1, lambda: content[3], lambda: {}["x"]):
+            with pytest.raises(MissingError, match="cannot be read"), reading("it"):
+                use()
+    for damage in (OSError("gone"), ValueError("no number"), KeyError("vocab"), EOFError("end"), RuntimeError("shape")):
+        with pytest.raises(MissingError, match="it cannot be read"), reading("it"):
+            raise damage
 
 
 def test_an_interrupt_while_loading_is_an_interrupt() -> None:

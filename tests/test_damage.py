@@ -79,6 +79,32 @@ def test_a_flipped_bit_is_noticed_named_and_made_again(run, at, path_of, milr) -
     assert path.read_bytes() == whole and milr("doctor", run)[0] == 0
 
 
+COMMANDS = {"report": ("report", "run"), "export": ("export", "run", "--layout", "t2i-compbench", "--to", "pictures"),
+            "compare": ("compare", "run", "--partial")}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_the_terminal_says_once_how_many_files_are_damaged(run, command, milr) -> None:
+    code, printed, errors = milr(*command)
+    assert code == 0 and not errors
+    flip(record_path(run))
+    flip(picture_path(run, GREEN))
+    code, whole, errors = milr(*command[:-1], "other") if command[0] == "export" else milr(*command)
+    assert code == 0 and errors.count("\n") == 1 and errors.startswith("warning  2 damaged files in run: ")
+    assert "milr doctor run names them" in errors and "the command that made the run makes them again" in errors
+    assert "warning" not in whole
+
+
+def test_many_runs_with_damage_have_one_warning(capsys) -> None:
+    from milr.cli.console import print_damage
+
+    print_damage({Path(f"\x1b[31mrun{number}"): number for number in range(6)})
+    errors = capsys.readouterr().err
+    assert errors.startswith("warning  15 damaged files in run1, run2, run3 and 2 more: ") and errors.count("\n") == 1
+    print_damage({Path("a"): 0})
+    assert capsys.readouterr().err == ""
+
+
 HOSTILE = {
     "a path outside": lambda content: content["steps"][1].update(picture="../../secret.png"),
     "an absolute path": lambda content: content["steps"][1].update(picture="/etc/passwd"),

@@ -315,6 +315,17 @@ def test_answers_equal_a_forward_of_transformers_model(model: JanusModel) -> Non
     assert len({round(answer.yes, 4) for answer in answers}) == 3
 
 
+def test_an_answer_says_whether_its_limit_cut_it_off(model: JanusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    black = Image.new("RGB", (8, 8))
+    (whole,) = model.answer([black], ["is it red ?"], max_new_tokens=3)
+    (longer,) = model.answer([black], ["is it red ?"], max_new_tokens=4)
+    assert not whole.complete and longer.text.startswith(whole.text)
+    third = model._engine.generate(model._text_head, list(model._requests.answers(
+        [black], ["is it red ?"], max_new_tokens=3, num_latents=0)))[0].token_ids[-1]  # fmt: skip
+    monkeypatch.setattr(model, "ids", replace(model.ids, end=third))
+    assert model.answer([black], ["is it red ?"], max_new_tokens=3)[0].complete
+
+
 def test_the_answer_depends_on_the_picture(model: JanusModel) -> None:
     black, white = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "white")
     one, other = model.answer([black, white], ["is it red ?"] * 2)

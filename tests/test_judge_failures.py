@@ -173,6 +173,64 @@ def test_no_part_of_a_long_key_is_told() -> None:
     assert KEY[:12] not in clean(f"{KEY[:6]}\x1b[0m{KEY[6:]}")
 
 
+def test_a_query_of_the_address_goes_with_every_request_and_the_key_in_headers_alone() -> None:
+    with serving(says("0"), fails(401, f"wrong key {KEY}")) as server:
+        address = f"{server.url}?api-version=2024-10-21&deployment=a%20b"
+        client = EndpointClient(EndpointSettings(address, "m"))
+        passed, failed = (asyncio.run(client.judge(RED, question, parse)) for question in "ab")
+        assert passed.value == 1.0
+    assert server.paths == ["/v1/chat/completions?api-version=2024-10-21&deployment=a+b"] * 2
+    for headers, body in zip(server.headers, server.requests, strict=True):
+        assert headers["authorization"] == f"Bearer {KEY}" and headers["api-key"] == KEY
+        assert not parts_of_the_key(json.dumps(body) + "".join(server.paths))
+        assert not parts_of_the_key(json.dumps({**headers, "authorization": "", "api-key": ""}))
+    assert failed.value is None and "api-version=2024-10-21" in failed.reason and not parts_of_the_key(failed.reason)
+    assert client.identity()["base_url"] == address
+
+
+def test_an_address_without_an_api_version_sends_one_header_with_the_key() -> None:
+    with serving(says("0")) as server:
+        client = EndpointClient(EndpointSettings(f"{server.url}?team=a", "m"))
+        assert asyncio.run(client.judge(RED, "a", parse)).value == 1.0
+    assert server.paths == ["/v1/chat/completions?team=a"] and "api-key" not in server.headers[0]
+
+
+def parts_of_the_key(text: str) -> list[str]:
+    """The parts of the key with more than eight characters that the text holds."""
+    return [part for start in range(len(KEY) - 8) if (part := KEY[start : start + 9]) in text]
+
+
+LEAKS = (f"0\n\nYour key is {KEY}.", f"0\n\nYour key begins with {KEY[:40]}", f"-1 ({KEY[30:39]})", f"Key? {KEY[50:]}")
+
+
+def test_no_file_of_a_finished_run_holds_a_part_of_the_key(
+    tmp_path: Path, milr: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", KEY)
+    monkeypatch.setenv("MILR_CACHE", str(tmp_path / "cache"))
+    rows = []
+    for number in range(6):
+        Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,picture {number}")
+    (tmp_path / "list.csv").write_text("\n".join(["path,prompt", *rows]))
+    answers = [says(text) for text in LEAKS]
+    failures = [fails(401, f"Incorrect key {KEY}; see {KEY[5:25]}"), fails(400, KEY[::1] + " " + KEY[3:12])]
+    with serving(*answers, *failures) as server:
+        score = ("score", "list", "list.csv", "--reward", "judge", "--judge-url", server.url, "--judge-model", "m",
+                 "--judge-concurrency", "1", "--in-flight", "1", "--out", "run")  # fmt: skip
+        commands = (score, ("report", "run"), ("compare", "run", "--partial"), ("doctor", "run"),
+                    ("export", "run", "--layout", "t2i-compbench", "--to", "pictures"))  # fmt: skip
+        said = [" ".join(map(str, milr(*command))) for command in commands]
+    assert len(server.requests) > 6 and all(headers["authorization"] == f"Bearer {KEY}" for headers in server.headers)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"run.json", "report.html", "report.json", "table.csv", "compare.md"} <= {path.name for path in files}
+    records = [path.read_text(encoding="utf-8") for path in (tmp_path / "run" / "records").iterdir()]
+    assert len(records) == 6 and any("***" in record for record in records), "what was said is kept without the key"
+    for path in files:
+        assert not parts_of_the_key(path.read_bytes().decode("latin-1")), path
+    assert not parts_of_the_key("\n".join(said) + caplog.text)
+
+
 @pytest.mark.parametrize(("status", "encoding"), [(200, ""), (400, ""), (200, "br")])
 def test_a_body_has_a_limit(status: int, encoding: str) -> None:
     headers = {"content-encoding": encoding} if encoding else {}

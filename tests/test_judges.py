@@ -217,8 +217,8 @@ def test_an_absent_folder_is_named(tmp_path: Path) -> None:
 class Answering:
     """Services that answer with a text, or fail."""
 
-    def __init__(self, text: str = "", error: Exception | None = None) -> None:
-        self.text, self.error = text, error
+    def __init__(self, text: str = "", error: Exception | None = None, complete: bool = True) -> None:
+        self.text, self.error, self.complete = text, error, complete
         self.requests: list[str] = []
 
     async def answer(self, picture: Image.Image, question: str, max_new_tokens: int | None = None) -> Answer:
@@ -226,7 +226,7 @@ class Answering:
         assert max_new_tokens == SelfJsonReward.max_answer_tokens
         if self.error:
             raise self.error
-        return Answer(self.text, None, seconds=0.25)
+        return Answer(self.text, None, seconds=0.25, complete=self.complete)
 
 
 @pytest.mark.parametrize(("verdict", "value"), [("0", 1.0), ("-1", 0.0)])
@@ -241,7 +241,11 @@ def test_the_model_gives_a_json_verdict(verdict: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     ("services", "message"),
-    [(Answering('{"Thought": "I see'), "no JSON verdict"), (Answering(error=RuntimeError("no room")), "no room")],
+    [
+        (Answering('{"Thought": "I see'), "no JSON verdict"),
+        (Answering('{"Thought": "a ball", "Score": 0} but wait', complete=False), "was cut off at its limit of tokens"),
+        (Answering(error=RuntimeError("no room")), "no room"),
+    ],
 )
 def test_a_verdict_that_cannot_be_had_is_unscored(services: Answering, message: str) -> None:
     (score,) = scores(SelfJsonReward(Wording.load("self")), services=services)

@@ -415,12 +415,26 @@ def test_the_reasoning_prompt_may_be_a_file(tmp_path: Path) -> None:
     assert Options(reasoning_prompt="draw {prompt} ").reasoning_prompt == "draw {prompt} "
 
 
-@pytest.mark.parametrize("content", [None, b"no place\n", b"\xff{prompt}"])
+def test_a_file_with_a_reasoning_prompt_has_bounds(tmp_path: Path) -> None:
+    file = tmp_path / "wording.txt"
+    for content, message in (
+        (b"\xff{prompt}", "is not UTF-8 text .line 1.: save it"),
+        (b"a" * 2**20 + b"{prompt}", "1 MiB"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(UsageError, match=message):
+            Options(reasoning_prompt=str(file))
+    for path, kind in ((tmp_path, "a folder"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(UsageError, match=f"is {kind}, not a file"):
+            Options(reasoning_prompt=str(path))
+
+
+@pytest.mark.parametrize("content", [None, b"no place\n"])
 def test_a_reasoning_prompt_without_its_place_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "wording.txt"
     if content is not None:
         file.write_bytes(content)
-    for name in (str(file), str(tmp_path), "long " * 2000, "null\0"):
+    for name in (str(file), "long " * 2000, "null\0"):
         with pytest.raises(UsageError) as caught:
             Options(reasoning_prompt=name)
         sentence = str(caught.value)

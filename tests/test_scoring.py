@@ -29,6 +29,7 @@ from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
 from milr.types import JudgeError, Prompt, Score, UsageError
+from milr.workflows.check_run import check_run
 from milr.workflows.scoring import FolderJudge, ScoredFolder, Selection, score_folder, score_list
 from outcomes import config, outcome, step
 from scripted import Brightness
@@ -601,6 +602,19 @@ def picture_list(folder: Path) -> Path:
     file.write_text("prompt,path\n" + "".join(f"{prompt},{path}\n" for path, prompt in rows))
     (folder / "list.jsonl").write_text("\n".join(json.dumps({"image": path, "text": text}) for path, text in rows))
     return file
+
+
+def test_a_list_of_unequal_prompts_is_whole_when_all_its_pictures_are(tmp_path, folder, out, milr):
+    file = picture_list(folder)  # a cat twice, a dog once
+    listed(file, out)
+    assert RunStore(out).run().planned == 3 and check_run(out).samples == 3
+    assert not [note for note in compare_runs([out], partial=True).notes if "Partial" in note]
+    assert compare_runs([out]).searches == 3 and "unfinished" not in write_report(out).read_text()
+    (folder / "pictures/2.PNG").write_bytes(b"no picture")
+    part = tmp_path / "part"
+    listed(file, part, partial=True)
+    assert "Partial: 2 of the 3 samples" in " ".join(compare_runs([part], partial=True).notes)
+    assert "2 of 3 pictures" in write_report(part).read_text()
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_a_file_takes_the_place_of_our_wording(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [("wise", b"{prompt}", "lacks {explanation}"), ("wise", b"Hello", "{prompt} and {explanation}"),
-     ("judge", b"prompt", "lacks {prompt}"), ("judge", b"\xff\xfe{prompt}", "UTF-8"), ("judge", None, "No such file")],
+     ("judge", b"prompt", "lacks {prompt}"), ("judge", b"\xff{prompt}", "UTF-8"), ("judge", None, "No such file")],
 )  # fmt: skip
 def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     file = tmp_path / "template.txt"
@@ -65,5 +66,18 @@ def test_a_useless_file_is_refused(tmp_path: Path, name: str, content: bytes | N
 
 
 def test_a_folder_is_no_template(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="the judge template cannot be used: .* is a folder, not a file"):
         Wording.load("self", tmp_path)
+
+
+def test_a_template_has_bounds(tmp_path: Path) -> None:
+    file = tmp_path / "template.txt"
+    file.write_bytes("{prompt}?".encode("utf-16"))
+    assert Wording.load("self", file).text == "{prompt}?"
+    file.write_bytes(b"{prompt}" + b"x" * 2**20)
+    with pytest.raises(UsageError, match="has more than 1 MiB"):
+        Wording.load("self", file)
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in ((tmp_path / "pipe", "is a pipe"), (Path("/dev/zero"), "is a device")):
+        with pytest.raises(UsageError, match=message):
+            Wording.load("self", path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
+from milr.inputs.text import read_template
 from milr.types import UsageError
 
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
@@ -126,10 +128,7 @@ class Options:
 
 def read_reasoning_prompt(name: str) -> str:
     """The reasoning prompt that the file `name` holds; UsageError where there is none."""
-    try:
-        text = Path(name).read_text(encoding="utf-8-sig").strip("\n")
-    except (OSError, ValueError):
-        text = ""
+    text = read_template(Path(name)).strip("\n") if os.path.exists(name) else ""
     if "{prompt}" not in text:
         raise UsageError("the reasoning prompt needs the placeholder {prompt}, or is the name of a file of UTF-8 text "
                          f"that has it; {name[:80]!r} is neither.")  # fmt: skip

@@ -156,11 +156,13 @@ class ImageTrace(Trace):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said about a picture: free text, and P(yes) / (P(yes) + P(no)) of its verdict, if any."""
+    """What the model said about a picture: free text, `complete` unless the limit of tokens cut it off, and P(yes) /
+    (P(yes) + P(no)) of its verdict, if any."""
 
     text: str
     yes: float | None
     seconds: float = 0.0
+    complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ def _be_impatient() -> None:
     """Wait for a busy judge for seconds instead of ten minutes."""
     initialise = EndpointSettings.__init__
     patient = {"patience": 2.0}
-    EndpointSettings.__init__ = lambda self, *values, **named: initialise(self, *values, **{**patient, **named})
+    EndpointSettings.__init__ = lambda self, *values, **named: initialise(  # type: ignore[method-assign]
+        self, *values, **{**patient, **named}
+    )
 
 
 def _records(out: Any) -> list[Any]:

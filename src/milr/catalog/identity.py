@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from milr.catalog.files import is_file_part
 from milr.catalog.objects import object_identity
 from milr.catalog.rewards import REWARDS
+from milr.rewards.by_prompt import ByPromptReward
 from milr.rewards.choice import ChoiceReward
 
 if TYPE_CHECKING:
@@ -73,13 +74,19 @@ def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
         identity["sources"] = code_identity(rewards)
     elif reward is not None and name not in {entry.name for entry in entry_points(group="milr.rewards")}:
         identity["sources"] = object_identity(getattr(reward, "function", reward))
-    part = REWARDS.get(name.partition(":")[0])
-    if part and part.checkpoints:
+    if checkpoints := _checkpoints_of(name):
         from milr.rewards.vision.checkpoints import loaded_revision
 
-        identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in part.checkpoints}
+        identity["checkpoints"] = {checkpoint: loaded_revision(checkpoint) for checkpoint in checkpoints}
     reward_says = getattr(reward, "identity", None)
-    return identity | ({"own": dict(reward_says())} if callable(reward_says) else {})
+    own = dict(reward_says()) if callable(reward_says) else None
+    return identity if own is None or (isinstance(reward, ByPromptReward) and not own) else identity | {"own": own}
+
+
+def _checkpoints_of(name: str) -> list[str]:
+    """The checkpoints that a reward loads; for "A or B" those of both."""
+    parts = [REWARDS.get(word.partition(":")[0]) for word in name.split(" or ")]
+    return [checkpoint for part in parts if part for checkpoint in part.checkpoints]
 
 
 def rewards_named(name: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from milr.cli.console import open_console, print_table
+from milr.cli.console import open_console, print_damage, print_table
 from milr.cli.flags import Json
 
 
@@ -30,17 +30,19 @@ def compare(
 def print_comparison(console: Console, runs: list[Path], out: Path, *, against: str = "", partial: bool = False,
                      quoted: bool | None = None, as_json: bool = False) -> None:  # fmt: skip
     """Write the comparison's files into `out`, and print its table; with `as_json`, its JSON on stdout as well."""
-    from milr.report.compare.comparison import compare_runs
+    from milr.report.compare.comparison import compare as compare_rows
     from milr.report.compare.export import to_json
     from milr.report.compare.page import write_files
+    from milr.report.compare.rows import load_rows
     from milr.report.compare.sentences import headline
     from milr.report.compare.tables import terminal_rows
 
     with console.status("reading runs"):
-        comparison = compare_runs(runs, against=against, partial=partial)
+        rows = load_rows(runs)
+        comparison = compare_rows(rows, against=against, partial=partial)
         page = write_files(comparison, out, quoted=quoted)
-    header, rows = terminal_rows(comparison)
-    print_table(console, header, rows)
+    print_damage({loaded.folder: len(loaded.damage) for row in rows for loaded in row.runs})
+    print_table(console, *terminal_rows(comparison))
     for line in (headline(comparison), *comparison.notes, f"page     {page}"):
         console.print(line, soft_wrap=True)
     if as_json:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,7 @@ JSON_VERSION = 1  # "version" of every object that --json prints; it grows where
 PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
 FINISHED = "this run is finished; showing what it found (another --seed searches again)"
 COLUMN_GAP = 2
+MOST_FOLDERS = 3  # that a warning names
 MOST_ROWS = 40  # samples that are listed one by one
 
 
@@ -68,6 +70,19 @@ def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
     """What the user should know before the runs, each sentence once."""
     for warning in dict.fromkeys(warning for prepared in runs for warning in prepared.warnings):
         console.print(f"warning  {warning}", soft_wrap=True)
+
+
+def print_damage(damaged_files: Mapping[Path, int]) -> None:
+    """Say on stderr how many files of the runs are damaged, and what to do; nothing where none is."""
+    damaged = {folder: number for folder, number in damaged_files.items() if number}
+    if not damaged:
+        return
+    total = sum(damaged.values())
+    folders = [printable(str(folder)) for folder in list(damaged)[:MOST_FOLDERS]]
+    more = f" and {len(damaged) - MOST_FOLDERS} more" if len(damaged) > MOST_FOLDERS else ""
+    typer.echo(f"warning  {total:,} damaged file{'' if total == 1 else 's'} in {', '.join(folders)}{more}: damaged "
+               f"records are left out, damaged pictures are not shown. milr doctor {folders[0]} names them, and the "
+               "command that made the run makes them again.", err=True)  # fmt: skip
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome], folder: Path, config: RunConfig) -> None:

@@ -11,11 +11,13 @@ import typer
 
 from milr import catalog
 from milr.cli.console import open_console
+from milr.types import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from milr.catalog.parts import Part
+    from milr.workflows.check_run import CheckedRun
 
 NARROWEST = 24  # columns that an explanation gets even where the names leave fewer
 WORDS = "words"
@@ -77,15 +79,19 @@ def _explain(part: Part) -> str:
 
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="A run folder, of which every byte is checked.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Set aside what is damaged in the run, remove what killed "
+                                         "processes left, write its report anew.")] = False,
     fetch: Annotated[str | None, typer.Option(help="Fetch what this reward needs: its weights, spaCy's model.")] = None,
-) -> None:
+) -> None:  # fmt: skip
     """Check what runs on this machine, the rewards among it; or, with a run's folder, every byte of the run."""
     from milr.workflows.doctor import check_machine, fetch_for
 
     console = open_console()
     if run is not None:
-        _check_run(console, run)
+        _repair_run(console, run) if repair else _check_run(console, run)
         return
+    if repair:
+        raise UsageError("--repair mends a run: name its folder.")
     if fetch:
         fetch_for(catalog.one_of("reward", fetch, list(catalog.REWARDS)), console.print)
     findings = check_machine()
@@ -99,10 +105,30 @@ def _check_run(console: Console, folder: Path) -> None:
     """Print what is damaged in a run's folder; exit code 3 where anything is."""
     from milr.workflows.check_run import check_run
 
-    checked = check_run(folder)
+    _print_checked(console, check_run(folder), "The command that made this run makes again what is damaged; --repair "
+                   "sets it aside.")  # fmt: skip
+
+
+def _repair_run(console: Console, folder: Path) -> None:
+    """Mend a run's folder, and print what was mended and what was not; exit code 3 where damage is left."""
+    from milr.workflows.repair_run import repair_run
+
+    repaired = repair_run(folder)
+    for sentence in repaired.mended:
+        console.print(f"mended   {sentence}", soft_wrap=True)
+    for sentence in repaired.left:
+        console.print(f"left     {sentence}", soft_wrap=True)
+    if not (repaired.mended or repaired.left):
+        console.print("nothing to mend")
+    _print_checked(console, repaired.checked, "A repair cannot mend this: the command that made this run can.")
+    if repaired.checked.complete < repaired.checked.samples:
+        console.print("The command that made this run makes the samples that it lacks.")
+
+
+def _print_checked(console: Console, checked: CheckedRun, advice: str) -> None:
     for damage in checked.damage:
         console.print(f"damaged  {damage}", soft_wrap=True)
     console.print(f"{checked.complete} of {checked.samples} samples are complete")
     if checked.damage:
-        console.print("The command that made this run makes again what is damaged.")
+        console.print(advice)
         raise typer.Exit(3)

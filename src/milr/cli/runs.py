@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from milr import catalog
+from milr.cli.console import print_damage
 
 
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write a run's report.html, report.json and table.csv again."""
     from milr.report.html import write_report
 
-    typer.echo(write_report(run))
+    typer.echo(write_report(run, on_damage=lambda damage: print_damage({run: len(damage)})))
 
 
 def export(
@@ -31,7 +32,9 @@ def export(
     catalog.one_of("picture", picture, list(layouts.PICTURES))
     store = RunStore(run)
     store.run()
-    tally = layouts.export(run, store.prompts(), store.records(), layout=layout, to=to, picture=picture,  # type: ignore[arg-type]
+    stored = store.read(tokens=False)
+    print_damage({run: len(stored.damage)})
+    tally = layouts.export(run, store.prompts(), stored.records, layout=layout, to=to, picture=picture,  # type: ignore[arg-type]
                            keep_stop=keep_stop)  # fmt: skip
     missing = f"; {tally.missing} samples are not finished and are left out" if tally.missing else ""
     typer.echo(f"{tally.pictures} pictures in {tally.folder}{missing}")

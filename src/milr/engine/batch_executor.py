@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from milr.base import UnifiedModel
+from milr.outside.logs import logger
 from milr.types import JudgeError
 
 
@@ -38,7 +38,7 @@ class BatchExecutor:
     def _halve_limit(self, kind: str, size: int) -> None:
         """Note that `size` requests do not fit into memory, log a warning, and free the model's caches."""
         limit = self._limits[kind] = min(size // 2, self._limits.get(kind, size))
-        logging.getLogger(__name__).warning("%s: memory does not hold %d requests at once (%s); from now on at most %d",
+        logger(__name__).warning("%s: memory does not hold %d requests at once (%s); from now on at most %d",
                                             self._model.name, size, kind, limit)  # fmt: skip
         if callable(free_memory := getattr(self._model, "free_memory", None)):
             _result_or_error(free_memory)  # an error here would be raised by the next attempt, too

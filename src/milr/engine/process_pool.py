@@ -8,7 +8,6 @@ this process: the results are the same, near ties aside.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from milr.outside.logs import logger
 from milr.types import Answer, DrawRequest, ImageTrace, ReasonRequest, TextTrace
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ModelProcessPool:
         try:
             self.workers += [_WorkerProcess(model, num_workers) for _ in range(num_workers)]
         except OSError as error:  # no more processes may be started
-            logging.getLogger(__name__).warning("%s: processes of its own do not start (%s)", model.name, error)
+            logger(__name__).warning("%s: processes of its own do not start (%s)", model.name, error)
         self._last_worker: dict[str, _WorkerProcess] = {}  # of each prompt: the one whose caches know it
         self._lock = Lock()
 
@@ -210,7 +210,7 @@ class _WorkerProcess:
             with suppress(subprocess.TimeoutExpired):  # it may end of itself, with an exit code to report
                 self._process.wait(timeout=1)
             self._process.kill()
-            logging.getLogger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
+            logger(__name__).warning("%s: a process has ended (%s), and its work is done by this one",
                                                 self._name, reason or self._process.wait())  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from pathlib import Path
 
+from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import UsageError
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -30,6 +32,14 @@ def decode_text(content: bytes, name: str) -> str:
     if "\0" in text:
         raise UsageError(f"{name} is not text, or text in an encoding that it does not name: save it as UTF-8.")
     return text
+
+
+def read_template(path: Path) -> str:
+    """The text of a file that says how something is asked, its lines ending with LF.
+
+    UsageError for what is no text, or more than a mebibyte.
+    """
+    return re.sub("\r\n?", "\n", decode_text(read_file(path, MEBIBYTE), str(path)))
 
 
 def split_lines(text: str) -> list[tuple[int, str]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from transformers.utils import logging
@@ -12,6 +15,7 @@ from transformers.utils import logging
 from milr.types import JudgeError, MilrError, MissingError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_PACKAGE = Path(__file__).parents[1]
 MAX_REASON = 160  # characters of a library's message that are repeated
 
 
@@ -19,7 +23,8 @@ MAX_REASON = 160  # characters of a library's message that are repeated
 def reading(subject: str, advice: str = "fetch them again") -> Iterator[None]:
     """Raise MissingError, in one sentence about `subject`, for whatever missing or damaged files raise; `quiet`.
 
-    JudgeError where memory does not hold what is read. A MilrError of the block is raised as it is.
+    JudgeError where memory does not hold what is read. A MilrError of the block is raised as it is, and so is a mistake
+    in milr's own code.
     """
     try:
         with quiet():
@@ -27,6 +32,8 @@ def reading(subject: str, advice: str = "fetch them again") -> Iterator[None]:
     except MilrError:
         raise
     except BaseException as error:
+        if _is_our_mistake(error):
+            raise
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of Rust's libraries
             raise
         if is_out_of_memory(error):
@@ -34,6 +41,16 @@ def reading(subject: str, advice: str = "fetch them again") -> Iterator[None]:
                              "machine with more.") from error  # fmt: skip
         lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
         raise MissingError(f"{subject} cannot be read ({' '.join(lines)[:MAX_REASON]}); {advice}.") from error
+
+
+def _is_our_mistake(error: BaseException) -> bool:
+    """Whether a line of this package, and no library, raised an error that no content of a file can cause."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not Path(frames[-1][0].f_code.co_filename).is_relative_to(_PACKAGE):
+        return False
+    if isinstance(error, AttributeError):  # of what no file can be read into
+        return isinstance(error.obj, ModuleType) or str(getattr(error.obj, "__module__", "")).startswith("milr.")
+    return isinstance(error, (NameError, AssertionError, ImportError, NotImplementedError))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -278,7 +278,12 @@ class JanusModel:
         requests = self._requests.answers(pictures, questions, max_new_tokens=limit, num_latents=num_latents)
         results, seconds = self._generate(self._text_head, requests)
         return [
-            Answer(self.decode_text(result.token_ids), self._probability_of_yes(result), share)
+            Answer(
+                self.decode_text(result.token_ids),
+                self._probability_of_yes(result),
+                share,
+                complete=result.token_ids[-1:] == (self.ids.end,),
+            )
             for result, share in zip(results, seconds, strict=True)
         ]
 

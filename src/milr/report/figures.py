@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, cycle
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from milr.outside.text import printable
 from milr.runs.store import Record
 
 Format = Literal["svg", "png"]
@@ -93,7 +95,7 @@ def _draw_line(axes: Axes, line: Line, band_alpha: float, *, color: str, **style
     scored = [(x, score, interval or (score, score)) for x, score, interval in points if score is not None]
     xs, scores = [x for x, _, _ in scored], [score for _, score, _ in scored]
     lows, highs = [low for _, _, (low, _) in scored], [high for _, _, (_, high) in scored]
-    axes.plot(xs, scores, linewidth=1.6, markersize=4.5, label=line.name, color=color, **style)
+    axes.plot(xs, scores, linewidth=1.6, markersize=4.5, label=_label(line.name), color=color, **style)
     if len(scored) == 1:
         axes.errorbar(xs, scores, [[scores[0] - lows[0]], [highs[0] - scores[0]]], ecolor=color, fmt="none",
                       elinewidth=1, alpha=0.6)  # fmt: skip
@@ -150,11 +152,21 @@ def _new_axes(width: float, height: float, *, x: str, y: str = "score", top: flo
     return figure, axes
 
 
+def _label(name: str) -> str:
+    """A row's name as a legend shows it; matplotlib leaves out what begins with an underscore, so a mark of no width
+    stands before that."""
+    return f"\u200b{printable(name)}" if name.startswith("_") else printable(name)
+
+
 def _to_bytes(figure: Figure, axes: Axes, format: Format, *, columns: int = 5) -> bytes:
-    axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns,
-                borderpad=0, handlelength=1.5 if columns == 5 else 3.5, columnspacing=1.2)  # fmt: skip
+    legend = axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1),
+                         ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
+                         columnspacing=1.2)  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar is a dollar
     content = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "milr"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "milr"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the reader's fonts show the text, not matplotlib's
         figure.savefig(content, format=format, dpi=120, transparent=format == "svg",
                        metadata={"Date": None} if format == "svg" else None)  # fmt: skip
     return content.getvalue()

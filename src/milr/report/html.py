@@ -27,6 +27,7 @@ FULL = 50  # samples shown with every step; the others show their first and best
 PICTURED = 300  # samples whose first and best pictures are shown; the others have a line in the table
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
+OnDamage = Callable[[Sequence[Damage]], None]
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,18 @@ class SampleView:
     curve: Markup
 
 
-def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = None) -> Path:
+def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = None,
+                 on_damage: OnDamage | None = None) -> Path:  # fmt: skip
     """Write report.html, report.json and table.csv of the samples finished so far; returns the path of the page.
 
-    `on_progress(done, total)` is called after each sample: a page of hundreds takes some seconds. UsageError where no
-    sample is finished or a file cannot be written.
+    `on_progress(done, total)` is called after each sample: a page of hundreds takes some seconds. `on_damage` is told
+    what is damaged. UsageError where no sample is finished or a file cannot be written.
     """
     store = RunStore(run_folder)
     run, stored = store.run(), store.read(tokens=False)
     records = stored.records
+    if on_damage:
+        on_damage(stored.damage)
     if not records:
         raise UsageError(f"{run_folder} has no finished sample yet: run the same command again to go on.")
     summary = summarise(
@@ -121,7 +125,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         explanation=explain_method(run.config),
         other_model=other_model(run.config),
         settings=_settings(run),
-        planned=run.config.prompt_count * run.config.samples,
+        planned=run.num_samples,
         overview=_overview(records),
         counted=any(step.tokens_by_updates for record in records for step in record.steps),
         words=words,

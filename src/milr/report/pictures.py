@@ -26,7 +26,12 @@ class EmbeddedPicture:
 
 
 def embed(path: Path, side: int) -> EmbeddedPicture:
-    """The picture at `path`: a small one unchanged, a larger one as a JPEG with sides of at most `side` pixels."""
+    """The picture at `path`: a small one unchanged, a larger one as a JPEG with sides of at most `side` pixels.
+
+    `uri` is empty where it cannot be read, or where one of the two folders that hold it in a run is a link.
+    """
+    if path.parent.is_symlink() or path.parent.parent.is_symlink():
+        return EmbeddedPicture("", False)
     try:
         return _embed(read_bounded(path, MAX_PICTURE_BYTES), side)
     except OSError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from milr.base import Reward, Services
 from milr.types import Prompt, Score
@@ -23,6 +23,11 @@ class ByPromptReward:
         self.name = f"{informed.name} or {general.name}"
         self.threshold = max(informed.threshold, general.threshold)
         self.licence = f"{informed.licence}; {general.licence}"
+
+    def identity(self) -> dict[str, Any]:
+        """What the two judges say of themselves, by their names; {} where neither says anything."""
+        judges = [judge for judge in (self.informed, self.general) if callable(getattr(judge, "identity", None))]
+        return {judge.name: dict(judge.identity()) for judge in judges}  # type: ignore[attr-defined]
 
     def check(self, prompt: Prompt) -> None:
         """UsageError for a prompt that its judge cannot judge."""

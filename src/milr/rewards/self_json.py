@@ -1,7 +1,7 @@
 """The reward `self:json`: the self reward in the paper's form, a JSON verdict of the generating model.
 
 Where this departs from MILR: the wording is our own; a JSON object in a code fence or within prose is read too; an
-answer that cannot be read is unscored, not wrong; and the answer may have 512 tokens instead of 128.
+answer that cannot be read, or was cut off, is unscored, not wrong; and the answer may have 512 tokens instead of 128.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class SelfJsonReward:
 
 
 def _parse(answer: Answer) -> Score:
+    if not answer.complete:
+        return Score.unscored(f"the model's answer was cut off at its limit of tokens: {answer.text!r}")
     value = json_verdict(answer.text)
     if value is None:
         return Score.unscored(f"the model gave no JSON verdict: {answer.text!r}")

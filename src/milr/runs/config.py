@@ -18,7 +18,8 @@ from milr.types import Prompt
 
 OUTSIDE_IDENTITY = frozenset({"command", "label", "notes", "thresholds"})
 NOT_SET = "not set"
-RECORDED_LATER = {"model files": "not recorded"}
+RECORDED_LATER = {"model files": "not recorded",
+                  **{f"{owner} own temperature": "not recorded" for owner in ("reward", "metric")}}  # fmt: skip
 """What is said of values that runs of earlier versions lack although they had them."""
 MAX_VALUE_LENGTH = 48
 
@@ -126,6 +127,16 @@ def describe_differences(old: RunConfig, new: RunConfig) -> list[str]:
         for name in names
         if digest_of(there.get(name, NOT_SET)) != digest_of(here.get(name, NOT_SET))
     ]
+
+
+def other_code(old: RunConfig, new: RunConfig) -> list[str]:
+    """The judges of `new` whose code, and so perhaps whose verdicts, are another than in `old`."""
+    there, here = old.identity(), new.identity()
+    names = {"reward": new.reward, "metric": new.report_metric}
+    same_names = (old.reward, old.report_metric) == (new.reward, new.report_metric)
+    differing = [name.split()[0] for name in here.keys() & there.keys()
+                 if name.split()[-1] == "sources" and here[name] != there[name]]  # fmt: skip
+    return sorted({names[owner] for owner in differing if owner in names}) if same_names else []
 
 
 def display_name(name: str) -> str:

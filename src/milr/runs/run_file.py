@@ -41,7 +41,7 @@ class WorkPeriod(BaseModel):
 
 class RunFile(BaseModel):
     """The content of run.json. `request` is a digest of what was asked for, by which a finished run is found again
-    without its model ("": not known)."""
+    without its model ("": not known); `planned` is how many samples the run is to have (0: each prompt as many)."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -50,6 +50,12 @@ class RunFile(BaseModel):
     config: RunConfig
     sittings: tuple[WorkPeriod, ...] = ()
     request: str = ""
+    planned: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples the run is to have."""
+        return self.planned or self.config.prompt_count * self.config.samples
 
 
 def read_run(folder: Path | str) -> RunFile:

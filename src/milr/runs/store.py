@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from milr.runs.config import RunConfig, describe_differences, to_json_value
+from milr.runs.config import RunConfig, describe_differences, other_code, to_json_value
 from milr.runs.files import (
     DamagedError,
     FolderLock,
@@ -65,16 +65,16 @@ class RunStore:
         self._digest = ""
 
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
-             request: str = "") -> RunStore:  # fmt: skip
+             request: str = "", planned: int = 0) -> RunStore:  # fmt: skip
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
         `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
-        `request` to run.json (see `RunFile`).
+        `request` and `planned` to run.json (see `RunFile`).
         """
         try:
             self._make_folders()
             self._lock.acquire()
-            self._claim(config, prompts, in_flight, request)
+            self._claim(config, prompts, in_flight, {"request": request, "planned": planned})
             self._clean()
             self._write_prompts(prompts, config.prompts_digest)
             self._digest = config.digest
@@ -181,23 +181,24 @@ class RunStore:
         return self.folder / "records" / f"{name}.json"
 
     def _make_folders(self) -> None:
-        for name in ("records", "images"):
-            make_folder(self.folder / name)
+        for name in ("records", "images", FOLDER):
+            if name != FOLDER:  # made where a search takes long
+                make_folder(self.folder / name)
             if (self.folder / name).is_symlink():
                 raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
                                  "move the whole run to where it points, or choose another --out.")  # fmt: skip
 
-    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, request: str) -> None:
+    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, about: dict[str, Any]) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
         path, period = self.folder / "run.json", current_work_period(in_flight)
         if not path.exists() or self._is_replaceable():
             self._check_records_are_of(config)
             if path.exists():
                 os.replace(path, path.with_name("run.json.damaged"))
-            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), request=request))
+            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), **about))
             return
         run = self.check(config, prompts)
-        changes: dict[str, Any] = {"request": request} if run.request != request else {}
+        changes = {name: value for name, value in about.items() if getattr(run, name) != value}
         if not run.sittings or not same_environment(run.sittings[-1], period):
             changes["sittings"] = (*run.sittings, period)
         if changes:
@@ -218,7 +219,8 @@ class RunStore:
         run = read_run(self.folder)
         if run.digest != config.digest:
             differences = describe_differences(run.config, config)
-            raise _other_run(self.folder, [*differences, *self._describe_other_metadata(prompts)])
+            differences += self._describe_other_metadata(prompts)
+            raise _other_run(self.folder, differences, other_code(run.config, config))
         return run
 
     def _describe_other_metadata(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -318,6 +320,10 @@ def _unwritable(folder: Path, error: OSError) -> UsageError:
     return UsageError(f"{folder} cannot be written ({error.strerror or error}): mend that, or choose another --out.")
 
 
-def _other_run(folder: Path, differences: list[str]) -> UsageError:
+def _other_run(folder: Path, differences: list[str], judges: list[str]) -> UsageError:
+    if judges:
+        return UsageError(f"{folder} was judged by other code of {' and '.join(judges)} than today's, whose verdicts "
+                          f"may differ ({'; '.join(differences)}): no setting brings them together, so choose another "
+                          "--out; milr report and compare still read the old folder.")  # fmt: skip
     return UsageError(f"{folder} holds a run with other settings ({'; '.join(differences)}): choose another --out, "
                       "or use the same settings.")  # fmt: skip

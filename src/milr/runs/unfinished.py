@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import shutil
 import time
 from collections import defaultdict, deque
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.runs.files import remove_leftovers, write_atomically
+from milr.outside.logs import logger
+from milr.runs.files import read_bounded, remove_leftovers, write_atomically
 from milr.types import Answer, ImageTrace, Score, TextTrace
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FOLDER = "unfinished"
+MAX_BYTES = 2**32  # of a file of answers
 SECONDS_BETWEEN_SAVES = 5.0
 """A killed search loses at most this much, or its last request; a search that takes less is never written."""
 TRACES: dict[str, type[TextTrace | ImageTrace]] = {"reason": TextTrace, "draw": ImageTrace}
@@ -58,7 +59,9 @@ class UnfinishedSearch:
         self._unsaved: list[AnsweredRequest] = []
         self._num_files = 0
         self._last_save = time.monotonic()
-        if folder.is_dir():
+        if folder.is_symlink():
+            folder.unlink()  # the link, and nothing that it points to
+        elif folder.is_dir():
             self._load()
 
     def take(self, kind: str, request: str) -> AnsweredRequest | None:
@@ -88,21 +91,32 @@ class UnfinishedSearch:
             write_atomically(path, content, durable=True)
             self._num_files += 1
         except OSError as error:
-            logging.getLogger(__name__).warning("%s cannot be written (%s); an interrupted search would begin again",
+            logger(__name__).warning("%s cannot be written (%s); an interrupted search would begin again",
                                                 path, error.strerror or error)  # fmt: skip
 
     def _load(self) -> None:
         remove_leftovers(self.folder)
         paths = sorted(self.folder.glob("*.safetensors"))
-        self._num_files = len(paths)
+        numbers = [int(number) for path in paths if (number := path.stem.partition("-")[0]).isdecimal()]
+        self._num_files = 1 + max(numbers, default=-1)  # damaged ones may have been removed between others
         for path in paths:
             for answer in _read(path):
                 self._answers[answer.kind, answer.request].append(answer)
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a file of answers is not as it was written: its name does not say the digest of its content."""
+    try:
+        return path.stem.partition("-")[2] != _digest(read_bounded(path, MAX_BYTES))
+    except OSError:
+        return True
+
+
 def remove_search(run: Path, name: str) -> None:
     """Delete what is kept of the unfinished search `name` of the run in the folder `run`, if anything is."""
     folder = run / FOLDER / name
+    if folder.is_symlink():
+        folder.unlink()
     if folder.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # others are unfinished
@@ -135,7 +149,7 @@ def _read(path: Path) -> Iterator[AnsweredRequest]:
     from safetensors.torch import load
 
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_BYTES)
         if path.stem.partition("-")[2] != _digest(content):
             return
         tensors = load(content)
@@ -148,7 +162,7 @@ def _read(path: Path) -> Iterator[AnsweredRequest]:
             yield AnsweredRequest(entry["kind"], entry["request"], result, entry["seconds"])
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
             ArithmeticError, RuntimeError):  # fmt: skip
-        logging.getLogger(__name__).warning("%s cannot be read, and its search does without it", path)
+        logger(__name__).warning("%s cannot be read, and its search does without it", path)
 
 
 def _to_fields(answer: AnsweredRequest) -> tuple[dict[str, Any], Tensor | None]:

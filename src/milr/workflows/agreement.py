@@ -25,10 +25,9 @@ from milr.runs.files import read_bounded
 from milr.runs.records import Value
 from milr.runs.store import Record, RunStore, name_of, write_atomically
 from milr.types import Score, UsageError
+from milr.workflows.stored import open_picture
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from milr.base import UnifiedModel
 
 VERSION = 1  # of the JSON
@@ -119,7 +118,7 @@ async def _judge_sample(studio: Studio, folder: Path, config: RunConfig, record:
     """The scores in the file `path`, or those that the studio's reward gives, which are then written there."""
     scores = read_scores(path, len(record.steps))
     if scores is None:
-        pictures = [_open(folder / step.picture) for step in record.steps]
+        pictures = [open_picture(folder, step) for step in record.steps]
         async with studio.method():
             scores = [await studio.score(picture, record.prompt) for picture in pictures]
         content = [{"value": score.value, "reason": score.reason, "seconds": score.seconds} for score in scores]
@@ -145,21 +144,11 @@ def read_scores(path: Path, count: int) -> list[Score] | None:
     return scores if len(scores) == count else None
 
 
-def _open(path: Path) -> Image:
-    from PIL import Image as files
-
-    try:
-        with files.open(path) as file:
-            return file.convert("RGB")
-    except (OSError, SyntaxError):  # PIL raises SyntaxError at a broken chunk
-        raise UsageError(f"{path} is damaged or gone: the same command makes it again once it is deleted.") from None
-
-
 def measure_agreement(reward: str, pictures: Sequence[JudgedPicture]) -> Agreement:
-    """The numbers; nan where the pictures are all right or all wrong. Intervals are bootstraps by prompt."""
+    """The numbers; nan where the pictures are all right, all wrong, or none. Intervals are bootstraps by prompt."""
     scored = [picture for picture in pictures if picture.score is not None]
-    passed = np.array([picture.passed for picture in scored])
-    right = np.array([picture.metric > RIGHT for picture in scored])
+    passed = np.array([picture.passed for picture in scored], dtype=bool)
+    right = np.array([picture.metric > RIGHT for picture in scored], dtype=bool)
     rates = [float(passed[kind].mean()) if kind.any() else float("nan") for kind in (right, ~right)]
     passed_right, passed_wrong = rates
     groups, ranks = _rank_pairs(scored)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +24,14 @@ class CheckedRun:
 
 
 def check_run(folder: Path) -> CheckedRun:
-    """Read every record and every picture of the run in `folder`; nothing is changed."""
+    """Read every record and every picture of the run in `folder`, changing nothing; UsageError where there is none."""
     from milr.runs.record_files import PictureChecks
     from milr.runs.store import RunStore
 
+    refuse_other_folders(folder)
     store, damage, samples = RunStore(folder), [], 0
     try:
-        config = store.run().config
-        samples = config.prompt_count * config.samples
+        samples = store.run().num_samples
         store.prompts()
     except MilrError as error:
         damage.append(str(error).rstrip("."))
@@ -37,3 +39,13 @@ def check_run(folder: Path) -> CheckedRun:
     damaged_folders = {Path(each.path).parent.name for each in stored.damage if each.path.startswith("images")}
     complete = sum(Path(record.first.picture).parent.name not in damaged_folders for record in stored.records)
     return CheckedRun(complete, samples, (*damage, *map(str, stored.damage)))
+
+
+def refuse_other_folders(folder: Path) -> None:
+    """UsageError where `folder` holds neither records nor a run.json of this version, damaged or not."""
+    from milr.runs.files import DamagedError
+    from milr.runs.store import read_run
+
+    if os.path.exists(folder / "run.json") or not os.path.isdir(folder / "records"):
+        with suppress(DamagedError):
+            read_run(folder)

@@ -159,7 +159,8 @@ async def _score(checked: CheckedFolder, judge: FolderJudge, config: RunConfig, 
         return _outcome(prompt, Key(config.seed, prompt.text, sample), picture, score)
 
     try:
-        with RunStore(out).open(config, checked.prompts, in_flight=in_flight) as store:
+        planned = len(checked.jobs) + checked.missing
+        with RunStore(out).open(config, checked.prompts, in_flight=in_flight, planned=planned) as store:
             tally = await run(checked.jobs, store=store, search_one=judge_picture, in_flight=in_flight,
                               on_event=on_event)  # fmt: skip
     finally:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from milr.outside.text import MAX_MESSAGE, clean
 from milr.types import MilrWarning, Outcome
 
 FILE_REWARD = ".py:"
@@ -14,13 +15,13 @@ FILE_REWARD = ".py:"
 def warn(sentences: Iterable[str]) -> None:
     """A `MilrWarning` for each sentence."""
     for sentence in sentences:
-        warnings.warn(sentence, MilrWarning, stacklevel=4)
+        warnings.warn(clean(sentence, MAX_MESSAGE), MilrWarning, stacklevel=4)
 
 
 def warn_unscored(reasons: Sequence[str | None], *judges: str) -> None:
     """A `MilrWarning` where returned pictures are unscored; the arguments are those of `describe_unscored`."""
     if sentence := describe_unscored(reasons, *judges, again="the same call"):
-        warnings.warn(sentence, MilrWarning, stacklevel=3)
+        warnings.warn(clean(sentence, MAX_MESSAGE), MilrWarning, stacklevel=3)
 
 
 def reasons_of(outcomes: Iterable[Outcome]) -> list[str | None]:

@@ -7,7 +7,6 @@ of the eager step.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from milr.models.decoding.kv_cache import KVCache
 from milr.models.decoding.llama import LlamaDecoder
+from milr.outside.logs import logger
 
 MAX_GRAPHS = 64  # the least recently used is evicted first
 SEQ_LEN_STEP = 128  # a graph attends to a multiple of this many cache positions, masked
@@ -114,7 +114,7 @@ class CudaGraphRunner:
         except RuntimeError as error:  # an older driver, a device without graphs
             self._capture_failed = True
             reason = str(error).partition("\n")[0]
-            logging.getLogger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, "
+            logger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, "
                                                 "slower", reason)  # fmt: skip
             return None
         self._graphs[shape] = buffers, graph

@@ -14,12 +14,13 @@ from milr.report.csv_cells import to_csv_text
 from milr.report.statistics import Interval
 
 VERSION = 1  # of the JSON; it grows where a field's meaning changes
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # those that JSON lets stand, and terminals obey
 
 
 def to_json(comparison: Comparison) -> str:
     """Every number; an interval is [low, high], an unscored score null. `version` is that of the format."""
     content = {"version": VERSION, **dataclasses.asdict(comparison), "how": how_made(comparison)}
-    return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str).translate(_CONTROLS) + "\n"
 
 
 def to_csv(comparison: Comparison) -> str:

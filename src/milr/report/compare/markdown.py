@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from milr.outside.text import printable
 from milr.report.compare.records import Comparison
 from milr.report.compare.sentences import UPDATES, headline, how_made, title
 from milr.report.compare.tables import (
@@ -17,12 +19,13 @@ from milr.report.compare.tables import (
 )
 from milr.report.quoted import quotation
 
-_ESCAPED = {"\\": "\\\\", "&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "](": "]\\(", "\r": " ", "\n": " "}
+_SPECIAL = re.compile(r"[\\`*|~#]|(?<!\w)_|_(?!\w)|(?<=\])[(:\[]")  # within a line
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " ", "\n": " "})
 
 
 def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
     """The tables with their notes; `quoted` as in `quoted.quotation`."""
-    parts = [f"# {_escape(title(comparison))}", _escape(headline(comparison)), _table(main_table(comparison)),
+    parts = [f"# {_escape(title(comparison))}", _line(headline(comparison)), _table(main_table(comparison)),
              _bullets(comparison.notes)]  # fmt: skip
     if comparison.categories:
         parts += ["## By category", _table(category_table(comparison))]
@@ -47,11 +50,16 @@ def _table(table: Table) -> str:
 
 
 def _escape(cell: str) -> str:
-    """`cell` as text of one line: no HTML, no link, no picture, no other cell, and no entity that is none."""
-    for letter, escaped in _ESCAPED.items():
-        cell = cell.replace(letter, escaped)
-    return cell
+    """`cell` as text of one line: no HTML, no link, no picture, no emphasis, no other cell, no terminal escape."""
+    return _SPECIAL.sub(r"\\\g<0>", printable(cell)).translate(_HTML)
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"* {_escape(line)}" for line in lines)
+    return "\n".join(f"* {_line(line)}" for line in lines)
+
+
+def _line(text: str) -> str:
+    """`text` as a line of its own: what begins no heading and no list."""
+    text = _escape(text).strip()
+    start = re.match(r"[+=-]|\d{1,9}[.)]", text)
+    return f"{text[: start.end() - 1]}\\{text[start.end() - 1 :]}" if start else text

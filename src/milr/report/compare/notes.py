@@ -85,7 +85,7 @@ def _missing_samples(rows: Sequence[Row], common: Sequence[SampleKey]) -> Iterat
         yield (f"{len(lacking)} of {edition.name}'s 1000 prompts are not compared (the first is {lacking[0]}), and "
                "without them it has no overall score.")  # fmt: skip
     for row in rows:
-        planned = sum(loaded.run.config.prompt_count * loaded.run.config.samples for loaded in row.runs)
+        planned = sum(loaded.run.num_samples for loaded in row.runs)
         if planned != len(common):
             yield (f"Partial: {len(common)} of the {planned} samples of {row.title} are compared, those that all rows "
                    "have.")  # fmt: skip

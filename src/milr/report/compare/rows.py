@@ -70,7 +70,7 @@ class LoadedRun:
     @property
     def missing(self) -> int:
         """How many samples are not finished."""
-        return self.run.config.prompt_count * self.run.config.samples - len(self.samples)
+        return self.run.num_samples - len(self.samples)
 
 
 @dataclass(frozen=True)

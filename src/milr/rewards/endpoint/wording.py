@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from milr.inputs.text import read_template
 from milr.types import UsageError
 
 OWN_LABEL = "own wording (not comparable with published numbers)"
@@ -30,10 +31,9 @@ class Wording:
         if file is None:
             return Wording((_FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip())
         try:
-            text = file.read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise UsageError(f"the judge template {file} cannot be read ({reason}); name a text file.") from None
+            text = read_template(file).strip()
+        except UsageError as error:
+            raise UsageError(f"the judge template cannot be used: {error}") from None
         missing = [f"{{{field}}}" for field in PLACEHOLDERS[name] if f"{{{field}}}" not in text]
         if missing:
             raise UsageError(f"the judge template {file} lacks {' and '.join(missing)}; write it where that belongs.")
