@@ -84,6 +84,14 @@ def test_a_run_says_what_auto_came_to_and_is_the_run_of_that_name(nano: UnifiedM
     assert auto.model_copy(update={"notes": ()}) == named.model_copy(update={"notes": ()})
 
 
+def test_what_must_be_known_of_either_judge_stays_with_the_run(nano: UnifiedModel) -> None:
+    options = Options(reward="judge", judge_url="http://127.0.0.1:9/v1", judge_model="none")
+    prepared = prepare(SQUARES, options, model=nano)
+    assert prepared.reward.name == "judge chosen by own"
+    said = "The search reward judge chosen by own: Wording of judge: own wording"
+    assert any(note.startswith(said) for note in prepared.config().notes)
+
+
 def test_a_run_that_stops_by_its_metric_says_so(nano: UnifiedModel) -> None:
     notes = prepare(SQUARES, Options(reward="detector", choose="own"), model=nano).config().notes
     assert any(note.startswith("The search stops by detector, which is also the report metric") for note in notes)

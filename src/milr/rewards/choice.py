@@ -32,6 +32,7 @@ class ChoiceReward:
     def __init__(self, passing: tuple[str, Reward], choosing: tuple[str, Reward], threshold: float | None = None
                  ) -> None:  # fmt: skip
         (self.passing_name, self.passing), (self.choosing_name, self.choosing) = passing, choosing
+        self.judges = dict((passing, choosing))
         self.name = f"{self.passing_name} chosen by {self.choosing_name}"
         self.pass_threshold = threshold
         says_when = getattr(self.choosing, "calibration", ()) is not None
