@@ -164,6 +164,7 @@ JUDGED = {
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
+    "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
@@ -202,7 +203,7 @@ def test_a_reward_satisfies_its_contract(models: Models, options: MadeWith, name
     assert_satisfies(reward, Reward)
     assert reward.name == name.removesuffix(ENDPOINT) and reward.range == (0.0, 1.0)
     assert isinstance(reward.needs, tuple) and set(reward.needs) <= KINDS_OF_NEEDS
-    if not name.startswith("weighted"):  # whose parts say what it has
+    if not name.startswith(("weighted", "rank")):  # whose parts say what it has
         assert (reward.threshold, reward.licence) == (part.threshold, part.licence)
     assert 0 <= reward.threshold <= 1 and reward.licence
     own = getattr(reward, "identity", dict)()
@@ -224,7 +225,7 @@ def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, op
     assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said
 
 
-READS_TOKENS = ("likelihood", "own")  # which judge what the studio drew
+READS_TOKENS = ("likelihood", "own", "rank:own")  # which judge what the studio drew
 
 
 def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Prompt) -> tuple[Score, Score]:

@@ -149,7 +149,8 @@ class Reward(Protocol):
 
     `needs` names what it judges by beside the picture and the prompt's text. A reward may also have `check(prompt)`,
     which raises UsageError for a prompt that it can never judge, `threshold_of(category)`, where categories differ,
-    and `identity()`, a mapping of what else tells two such rewards apart.
+    `identity()`, a mapping of what else tells two such rewards apart, and `best_of(scores, prompt)`, which compares the
+    pictures of one search: the position of the best of their scores, in place of the highest (None: there is none).
     """
 
     name: str

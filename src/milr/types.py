@@ -229,7 +229,8 @@ class Step:
 
     `tokens_by_updates` counts by modality the free tokens that differ from what the latents without any update give at
     this step with the same noise. It has an entry for each free modality of a step after the first, and is empty where
-    the method does not count. `note` says in the method's own words what it did.
+    the method does not count. `note` says in the method's own words what it did. `chosen` is the position of the best
+    step up to this one, where the reward compares pictures with each other (None: it is the highest score).
     """
 
     index: int
@@ -242,6 +243,7 @@ class Step:
     cost: Cost = field(default_factory=Cost)
     tokens_by_updates: Mapping[Modality, int] = field(default_factory=dict)
     note: str = ""
+    chosen: int | None = None
 
     @property
     def num_tokens_by_updates(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
@@ -86,6 +87,29 @@ def _weighted(request: RewardRequest) -> Reward:
 
     weights = parse(request.argument)
     return WeightedReward({name: request.make(name) for name in weights}, weights)
+
+
+def _rank(request: RewardRequest) -> Reward:
+    from milr.rewards.rank import RankReward
+
+    return RankReward({name: request.make(name) for name in judges_in(f"rank:{request.argument}")})
+
+
+def judges_in(name: str) -> list[str]:
+    """The judges of a mixture by name; UsageError where the name is no mixture, or compares pictures inside one."""
+    from milr.rewards import rank, weighted
+
+    kind, _, argument = name.partition(":")
+    judges = list(weighted.parse(argument)) if kind == "weighted" else rank.parse(argument)
+    refuse_rank_inside(name, judges)
+    return judges
+
+
+def refuse_rank_inside(name: str, judges: Iterable[str]) -> None:
+    """UsageError where one of the judges that `name` is made of compares pictures."""
+    if any(judge.startswith("rank:") for judge in judges):
+        raise UsageError(f"'{name}' has a rank inside, which says nothing about a picture alone: use it as --reward or "
+                         "--choose, such as --choose rank:own,self.")  # fmt: skip
 
 
 def _geneval(request: RewardRequest) -> Reward:
@@ -177,6 +201,7 @@ def _wording(name: str, request: RewardRequest) -> Wording:
     return Wording.load(name, templates.get(name) or templates.get(""))
 
 
+MIXTURES = ("weighted:", "rank:")
 SHAPES, CLAUSES = "a prompt of the shapes grammar, and nano's pictures", "GenEval's metadata"
 REWARDS = {
     "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
@@ -216,4 +241,6 @@ REWARDS = {
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),
     "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these, and of their thresholds",
                      "what they need", "theirs"),
+    "rank": Part(_rank, "rank:a,b: of a search's pictures the one with the best mean rank by any of these",
+                 "what they need", "theirs"),
 }  # fmt: skip
