@@ -164,11 +164,12 @@ JUDGED = {
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
-    "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
+    "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
-ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nFinal Score: 4.6"  # which every judge can read
+ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"  # for all judges
+CANNOT_WRITE = {"self:json": "no JSON verdict", "checklist": "wrote no yes or no questions"}  # says a random model
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, op
     before, said = picture.tobytes(), json.dumps(prompt.metadata, default=str)
     first, again = judged(models("tiny"), made(models, options, name), picture, prompt)
     assert (first.value, first.parts, first.reason) == (again.value, again.parts, again.reason)
-    assert first.value is not None or (name == "self:json" and "no JSON verdict" in first.reason), first.reason
+    assert first.value is not None or CANNOT_WRITE[name] in first.reason
     assert first.value is None or 0 <= first.value <= 1
     assert all(0 <= part <= 1 for part in first.parts.values()) and first.calls >= 1 and first.seconds > 0
     assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said

@@ -33,6 +33,15 @@ DESCRIPTION_QUESTION = (
 """The neutral question by which a model describes a picture, where its world has no other."""
 
 
+CHECKLIST = """A picture is to show this: {prompt}
+Write the questions that decide whether a picture shows it: one question a line, at most eight, nothing else. Each is \
+about one thing only, first each object, then its number, its colour or texture, and where it stands. Each can be \
+answered by looking at the picture, with yes where the picture is right and with no where it is wrong."""
+"""How a writer is told to turn a prompt into yes/no questions."""
+YES_OR_NO = "{question} Answer with yes or no."
+"""How a model is asked a question of such a list."""
+
+
 @dataclass(frozen=True)
 class Templates:
     """The prompt templates of one model. `{prompt}` stands for the prompt in `reasoning` and `question`.

@@ -100,7 +100,7 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
         return as_reward(from_file(name), name, options.reward_seconds)
     base_name, _, argument = name.partition(":")
     factory = menu("rewards")[one_of("reward", base_name, list(menu("rewards")))].make
-    if argument and base_name not in ("noisy", "self", "likelihood", "weighted", "rank"):
+    if argument and base_name not in ("noisy", "self", "likelihood", "checklist", "weighted", "rank"):
         raise UsageError(f"the reward {base_name} takes nothing after a colon; write {base_name}.")
     request = RewardRequest(model, options, argument, lambda other: make_reward(other, model, options))
     reward: Reward = factory(request) if base_name in REWARDS else factory(model)

@@ -43,6 +43,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "seen": SEEN,
     "likelihood": LIKELIHOOD,
     "own": ("rewards/own.py", "rewards/self.py", *SEEN, *LIKELIHOOD),
+    "checklist": ("rewards/checklist.py", "rules/checklist.py", "shapes/grammar.py", *OF_THE_MODEL),
     "rank": ("rewards/rank.py", "rewards/weighted.py", "rules/rank_ensemble.py"),
     "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS, LOCAL,
                 "rules/geneval.py", "rules/coco.py"),

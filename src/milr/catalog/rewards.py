@@ -12,6 +12,7 @@ from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward, UnifiedModel
+    from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
 
@@ -65,6 +66,18 @@ def _own(request: RewardRequest) -> Reward:
     from milr.rewards.own import OwnReward
 
     return OwnReward(_generating_model("own", request))
+
+
+def _checklist(request: RewardRequest) -> Reward:
+    from milr.rewards.checklist import ChecklistReward, EndpointWriter, writer_of
+    from milr.rewards.judge import JudgeReward
+
+    if request.argument not in ("", "judge"):
+        raise UsageError(f"there is no checklist:{request.argument}; write checklist, or checklist:judge.")
+    model = _generating_model("checklist", request)
+    if not request.argument:
+        return ChecklistReward(writer_of(model))
+    return ChecklistReward(EndpointWriter(_endpoint_client(JudgeReward.paper_model, request)), at_endpoint=True)
 
 
 def _generating_model(name: str, request: RewardRequest) -> UnifiedModel:
@@ -169,6 +182,10 @@ def _mixed(request: RewardRequest) -> Reward:
 
 def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
     """A reward that asks the endpoint and the model of the options, by default the paper's model at OpenAI."""
+    return _with_wording(reward_class, _endpoint_client(reward_class.paper_model, request), request)
+
+
+def _endpoint_client(paper_model: str, request: RewardRequest) -> EndpointClient:
     from milr.benchmarks.download import cache_folder
     from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
@@ -178,12 +195,12 @@ def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
                               "tokens_field": options.judge_tokens_field,
                               "concurrency": options.judge_concurrency}  # fmt: skip
     settings = EndpointSettings(
-        url, options.judge_model or reward_class.paper_model, max_calls=options.judge_calls,
+        url, options.judge_model or paper_model, max_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
         cache_folder=cache_folder() / "answers", extra=parse_extra(options.judge_extra),
         **{name: value for name, value in chosen.items() if value is not None},
     )  # fmt: skip
-    return _with_wording(reward_class, EndpointClient(settings), request)
+    return EndpointClient(settings)
 
 
 def _with_wording(reward_class: Any, client: JudgeClient, request: RewardRequest) -> QuestionReward:
@@ -218,6 +235,8 @@ REWARDS = {
                        "nothing", "that of the generating model", 0.9),
     "own": Part(_own, "the generating model's own verdict: seen, self and likelihood in one",
                 "nothing", "that of the generating model", 0.9),
+    "checklist": Part(_checklist, "yes/no questions made of the prompt, which the generating model answers; "
+                      "checklist:judge has an endpoint write them", "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
                   NEEDS_ENDPOINT, "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",

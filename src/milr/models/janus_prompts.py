@@ -53,6 +53,14 @@ class JanusPrompts:
         """The prompt for a visualisation."""
         return self.encode(self._templates.reason(prompt))
 
+    def instruction(self, instruction: str, max_new_tokens: int) -> list[int]:
+        """The prompt that tells the model what to write; UsageError where no room is left for `max_new_tokens`."""
+        ids = self.encode(self._templates.turn(instruction))
+        if len(ids) + max_new_tokens > self._max_positions:
+            raise UsageError(f"an instruction of {len(ids)} tokens and an answer of {max_new_tokens} are more than the "
+                             f"{self._max_positions} positions of {self._name}: use a shorter prompt.")  # fmt: skip
+        return ids
+
     def drawing(self, content: str, role_tags: RoleTags | None = None) -> tuple[list[int], list[int]]:
         """The conditional and the unconditional prompt for a picture, of equal length; None: the model's tags."""
         templates = self._templates.override(role_tags=role_tags)
