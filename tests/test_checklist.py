@@ -179,5 +179,5 @@ def test_an_instruction_replaces_the_template_and_has_a_limit(tiny: JanusModel) 
     request = ReasonRequest("a red star", Key(1, ""), max_new_tokens=6, instruction="plan the picture : a red star")
     (plain,) = tiny.reason([ReasonRequest("a red star", Key(1, ""), max_new_tokens=6)])
     assert tiny.reason([request])[0].ids == plain.ids  # the template of this model says the same
-    with pytest.raises(UsageError, match="use a shorter prompt"):
+    with pytest.raises(UsageError, match="at most 256: use a shorter prompt"):
         tiny.reason([ReasonRequest("", Key(1, ""), instruction="a red star " * 90)])

@@ -32,7 +32,8 @@ class JanusRequests:
         if request.instruction is None:
             prompt = self._prompts.reasoning(request.prompt)
         else:
-            prompt = self._prompts.instruction(request.instruction, max_new_tokens)
+            prompt = self._prompts.instruction(request.instruction)
+            max_new_tokens = min(max_new_tokens, self._prompts.max_positions - len(prompt))
         if request.open_prefix:  # read as a part of the prompt: it counts for nothing, and an end in it ends nothing
             prompt, request = [*prompt, *request.prefix], replace(request, prefix=())
             max_new_tokens = max(1, min(max_new_tokens + 1, self._prompts.max_positions_beside_picture - len(prompt)))
