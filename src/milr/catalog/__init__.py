@@ -24,6 +24,7 @@ from milr.catalog.notes import notes_of
 from milr.catalog.objects import object_identity
 from milr.catalog.parts import Part, RewardRequest
 from milr.catalog.rewards import MIXTURES, REWARDS, judges_in, refuse_rank_inside
+from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def reward_options(name: str, options: Options) -> tuple[Any, ...]:
     rewards = [REWARDS.get(word) for word in re.split(r"[:=,+ ]", name)]
     seed = options.seed if any(part and part.seeded for part in rewards) else None
     files = [file_hash(part) for part in re.split(r"[,=]| or |weighted:|rank:", name) if is_file_part(part)]
-    return (seed, *(getattr(options, field) for field in fields), *files)
+    calibration = [read_file(Path(options.calibration), MEBIBYTE)] if options.calibration else []
+    return (seed, *(getattr(options, field) for field in fields), *files, *calibration)
 
 
 def world_needed(judge: Reward) -> World | None:

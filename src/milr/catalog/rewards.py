@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
+    from milr.rules.calibration import Calibration
 
 OPENAI_URL = "https://api.openai.com/v1"
 ENDPOINT_PACKAGES = ("openai", "tenacity")
@@ -51,21 +52,29 @@ def _likelihood(request: RewardRequest) -> Reward:
 
     if request.argument not in ("", "contrast"):
         raise UsageError(f"there is no likelihood:{request.argument}; write likelihood, or likelihood:contrast.")
-    world = getattr(_generating_model("likelihood", request), "world", None)
-    calibration = world.calibration(f"likelihood{':contrast' if request.argument else ''}") if world else None
+    name = f"likelihood{':contrast' if request.argument else ''}"
+    calibration = _calibration(name, _generating_model("likelihood", request), request)
     return LikelihoodReward(calibration, contrast=bool(request.argument))
+
+
+def _calibration(name: str, model: UnifiedModel, request: RewardRequest) -> Calibration | None:
+    from milr.rewards.calibration_file import calibration_for
+
+    return calibration_for(name, model, request.options.calibration)
 
 
 def _seen(request: RewardRequest) -> Reward:
     from milr.rewards.seen import SeenReward
 
-    return SeenReward(_generating_model("seen", request))
+    model = _generating_model("seen", request)
+    return SeenReward(model, _calibration("seen", model, request))
 
 
 def _own(request: RewardRequest) -> Reward:
     from milr.rewards.own import OwnReward
 
-    return OwnReward(_generating_model("own", request))
+    model = _generating_model("own", request)
+    return OwnReward(model, _calibration("own", model, request))
 
 
 def _checklist(request: RewardRequest) -> Reward:
@@ -110,10 +119,15 @@ def _rank(request: RewardRequest) -> Reward:
 
 def judges_in(name: str) -> list[str]:
     """The judges of a mixture by name; UsageError where the name is no mixture, or compares pictures inside one."""
-    from milr.rewards import rank, weighted
-
     kind, _, argument = name.partition(":")
-    judges = list(weighted.parse(argument)) if kind == "weighted" else rank.parse(argument)
+    if kind == "weighted":
+        from milr.rewards.weighted import parse as parse_weights
+
+        judges = list(parse_weights(argument))
+    else:
+        from milr.rewards.rank import parse as parse_names
+
+        judges = parse_names(argument)
     refuse_rank_inside(name, judges)
     return judges
 

@@ -23,6 +23,8 @@ class RankReward(WeightedReward):
     def __init__(self, judges: Mapping[str, Reward]) -> None:
         super().__init__(judges, dict.fromkeys(judges, 1.0))
         self.name = "rank:" + ",".join(judges)
+        calibrations = [getattr(judge, "calibration", ()) for judge in judges.values()]
+        self.calibration = None if None in calibrations else ()  # as ChoiceReward asks
 
     def best_of(self, scores: Sequence[Score], prompt: Prompt) -> int | None:
         """The position of the picture with the best mean rank among those that are scored."""

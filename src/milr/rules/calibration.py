@@ -1,13 +1,53 @@
-"""From the log-likelihood by which a judge ranks pictures to a score in [0, 1]."""
+"""From the log-likelihood by which a judge ranks pictures to a score in [0, 1], and how that is fitted and checked."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
-Calibration = tuple[float, float]
+import numpy as np
+from scipy.optimize import minimize
+
+LEAST_SCORE = 1e-9  # of a judge without a calibration, whose logarithm is calibrated
+LOWEST_SHARE = 0.05  # of the pictures: those below are as wrong as it, and would flatten the logistic
+BINS = 10  # of probabilities, of equal width
+HIGH = 0.9  # the share of the pictures below which a score of as much lies, where there are no labels
 
 
-def calibrated(value: float, calibration: Calibration) -> float:
+class Calibration(NamedTuple):
+    """The logistic 1 / (1 + exp(-(slope x + intercept))).
+
+    x is a judge's log-likelihood in nats, or with `per_token` the logarithm of the score that it has without one.
+    """
+
+    slope: float
+    intercept: float
+    per_token: bool = False
+
+    def score(self, total: float, uncalibrated: float) -> float:
+        """The score of a picture with the log-likelihood `total`, and the score `uncalibrated` without this."""
+        x = math.log(max(uncalibrated, LEAST_SCORE)) if self.per_token else total
+        return calibrated(x, (self.slope, self.intercept))
+
+    def identity(self) -> list[float | str]:
+        """Its numbers as plain data."""
+        return [self.slope, self.intercept, *(["per token"] if self.per_token else [])]
+
+
+class Fit(NamedTuple):
+    """How probabilities and what is right agree on `pictures` that nothing was fitted to.
+
+    `brier` is the mean squared difference; `error` the expected calibration error over BINS; `right` the share right.
+    """
+
+    pictures: int
+    right: float
+    brier: float
+    error: float
+
+
+def calibrated(value: float, calibration: tuple[float, float]) -> float:
     """The logistic 1 / (1 + exp(-(a x + b))) of a log-likelihood x in nats, with (a, b) the calibration."""
     slope, intercept = calibration
     exponent = slope * value + intercept
@@ -21,3 +61,41 @@ def geometric_mean(values: list[float]) -> float:
     if min(values) <= 0:
         return 0.0
     return min(1.0, math.exp(sum(map(math.log, values)) / len(values)))
+
+
+def fit_logistic(values: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
+    """Slope (at least 0) and intercept of the logistic with the largest likelihood; both kinds must be there.
+
+    Values below the lowest LOWEST_SHARE count as that. Where values separate right from wrong without an error a weak
+    penalty keeps the slope finite.
+    """
+    x = np.maximum(np.asarray(values, float), np.quantile(values, LOWEST_SHARE))
+    centre, scale = float(x.mean()), float(x.std()) or 1.0
+    x, sign = (x - centre) / scale, np.where(right, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> float:
+        margins = sign * (weights[0] * x + weights[1])
+        return float(np.logaddexp(0, -margins).mean() + 1e-4 * weights[0] ** 2)
+
+    steepness, shift = minimize(loss, np.ones(2), method="L-BFGS-B", bounds=[(0, None), (None, None)]).x
+    return float(steepness / scale), float(shift - steepness * centre / scale)
+
+
+def fit_quantiles(values: Sequence[float]) -> tuple[float, float]:
+    """Slope and intercept of the logistic that is 0.5 at the median and HIGH at that quantile; no labels are needed.
+
+    ValueError where both quantiles are the same.
+    """
+    median, high = np.quantile(values, 0.5), np.quantile(values, HIGH)
+    if not high > median:
+        raise ValueError("half of the pictures have the same score")
+    slope = math.log(HIGH / (1 - HIGH)) / float(high - median)
+    return slope, -slope * float(median)
+
+
+def agreement(probabilities: Sequence[float], right: Sequence[bool]) -> Fit:
+    """How well probabilities are calibrated."""
+    p, y = np.asarray(probabilities, float), np.asarray(right, float)
+    bins = np.minimum((p * BINS).astype(int), BINS - 1)
+    error = sum(abs(float((p - y)[bins == index].sum())) for index in range(BINS)) / len(p)
+    return Fit(len(p), float(y.mean()), float(((p - y) ** 2).mean()), error)
