@@ -51,7 +51,8 @@ def fields_of(kind: type) -> list[str]:
 # Fields
 
 
-STORED = (CalibrationFile, JudgeCalibration, run_file.RunFile, run_file.WorkPeriod, RunConfig, records.Record, records.StepRecord, records.Judgement,
+STORED = (CalibrationFile, JudgeCalibration,
+          run_file.RunFile, run_file.WorkPeriod, RunConfig, records.Record, records.StepRecord, records.Judgement,
           ModalityInfo, Prompt, Cost)  # fmt: skip
 PRINTED = (Scores, Gain, compared.RowResult, compared.ScopeScores, compared.MeanScore, compared.Difference,
            compared.MeanCost, compared.CurvePoint, compared.Example, compared.ExamplePicture,
