@@ -40,12 +40,15 @@ def test_a_logistic_is_found_again_and_is_calibrated_on_other_pictures() -> None
     assert held_out.brier < agreement([0.5] * 4000, right[1::2].tolist()).brier == 0.25
 
 
-def test_one_right_picture_far_below_does_not_flatten_the_logistic() -> None:
+def test_pictures_far_below_do_not_flatten_the_logistic() -> None:
     values = [*np.linspace(-30, -16, 50), *np.linspace(-14, 0, 50)]
     right = [False] * 50 + [True] * 50
-    clean, _ = fit_logistic(values, right)
-    odd, _ = fit_logistic([*values, -5000.0], [*right, True])
-    assert math.isfinite(clean) and odd > clean / 6
+    slope, intercept = fit_logistic(values, right)
+    assert math.isfinite(slope) and calibrated(-17.0, (slope, intercept)) < 0.1 < 0.9 < calibrated(
+        -13.0, (slope, intercept)
+    )
+    odd = fit_logistic([*values, -5000.0, -400.0], [*right, True, True])
+    assert calibrated(-22.0, odd) < 0.1 and calibrated(-7.0, odd) > 0.9
     assert fit_logistic(values, right[::-1])[0] == 0.0  # a judge that is worse than none says the same of all
 
 

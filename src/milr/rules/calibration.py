@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 LEAST_SCORE = 1e-9  # of a judge without a calibration, whose logarithm is calibrated
-LOWEST_SHARE = 0.05  # of the pictures: those below are as wrong as it, and would flatten the logistic
+FLOORS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # shares of the values that are tried, see `fit_logistic`
 BINS = 10  # of probabilities, of equal width
 HIGH = 0.9  # the share of the pictures below which a score of as much lies, where there are no labels
 
@@ -66,12 +66,18 @@ def geometric_mean(values: list[float]) -> float:
 def fit_logistic(values: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
     """Slope (at least 0) and intercept of the logistic with the largest likelihood; both kinds must be there.
 
-    Values below the lowest LOWEST_SHARE count as that. Where values separate right from wrong without an error a weak
-    penalty keeps the slope finite.
+    Pictures far below any doubt would decide the slope. So the fit takes the lowest share of the values for the largest
+    of them: of FLOORS the share whose logistic has the smallest Brier score over all values as they are.
     """
-    x = np.maximum(np.asarray(values, float), np.quantile(values, LOWEST_SHARE))
+    x, y = np.asarray(values, float), np.asarray(right, float)
+    pairs = [_fit_logistic(np.maximum(x, np.quantile(x, share)), y) for share in FLOORS]
+    return min(pairs, key=lambda pair: agreement([calibrated(value, pair) for value in values], right).brier)
+
+
+def _fit_logistic(x: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """The logistic of all values; a weak penalty keeps its slope finite where they separate right from wrong."""
     centre, scale = float(x.mean()), float(x.std()) or 1.0
-    x, sign = (x - centre) / scale, np.where(right, 1.0, -1.0)
+    x, sign = (x - centre) / scale, 2 * right - 1
 
     def loss(weights: np.ndarray) -> float:
         margins = sign * (weights[0] * x + weights[1])
