@@ -164,10 +164,12 @@ JUDGED = {
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
+    "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
-ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nFinal Score: 4.6"  # which every judge can read
+ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"  # for all judges
+CANNOT_WRITE = {"self:json": "no JSON verdict", "checklist": "wrote no yes or no questions"}  # says a random model
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ def test_a_reward_satisfies_its_contract(models: Models, options: MadeWith, name
     assert_satisfies(reward, Reward)
     assert reward.name == name.removesuffix(ENDPOINT) and reward.range == (0.0, 1.0)
     assert isinstance(reward.needs, tuple) and set(reward.needs) <= KINDS_OF_NEEDS
-    if not name.startswith("weighted"):  # whose parts say what it has
+    if not name.startswith(("weighted", "rank")):  # whose parts say what it has
         assert (reward.threshold, reward.licence) == (part.threshold, part.licence)
     assert 0 <= reward.threshold <= 1 and reward.licence
     own = getattr(reward, "identity", dict)()
@@ -218,13 +220,13 @@ def test_a_reward_repeats_itself_and_leaves_the_picture_alone(models: Models, op
     before, said = picture.tobytes(), json.dumps(prompt.metadata, default=str)
     first, again = judged(models("tiny"), made(models, options, name), picture, prompt)
     assert (first.value, first.parts, first.reason) == (again.value, again.parts, again.reason)
-    assert first.value is not None or (name == "self:json" and "no JSON verdict" in first.reason), first.reason
+    assert first.value is not None or CANNOT_WRITE[name] in first.reason
     assert first.value is None or 0 <= first.value <= 1
     assert all(0 <= part <= 1 for part in first.parts.values()) and first.calls >= 1 and first.seconds > 0
     assert picture.tobytes() == before and json.dumps(prompt.metadata, default=str) == said
 
 
-READS_TOKENS = ("likelihood", "own")  # which judge what the studio drew
+READS_TOKENS = ("likelihood", "own", "rank:own")  # which judge what the studio drew
 
 
 def judged(model: UnifiedModel, reward: Reward, picture: Image.Image, prompt: Prompt) -> tuple[Score, Score]:
@@ -286,10 +288,12 @@ def outcome(model: UnifiedModel, name: str, **overrides: Any) -> Outcome:
     return asyncio.run(asyncio.wait_for(go(), 60))
 
 
+REFUSED = (("revise", "nano"), ("revise_blind", "nano"))  # nano takes no instructions: test_revise.py
 methods = pytest.mark.parametrize(
     ("name", "model"),
     [pytest.param(method, *(model.values if hasattr(model, "values") else [model]), marks=getattr(model, "marks", ()))
-     for method, model in itertools.product(catalog.METHODS, MODELS)],
+     for method, model in itertools.product(catalog.METHODS, MODELS)
+     if (method, model) not in REFUSED],
 )  # fmt: skip
 
 
@@ -315,7 +319,7 @@ def test_a_method_repeats_itself_and_counts_its_steps(models: Models, name: str,
 @methods
 def test_what_is_frozen_keeps_its_tokens_and_pictures_differ(models: Models, name: str, model: str) -> None:
     found = outcome(models(model), name, learning_rate=0.0, guidance_scale=1.0, temperature=3.0)
-    new_texts = name == "redraw_sampled" or name.startswith("repair")
+    new_texts = name == "redraw_sampled" or name.startswith(("repair", "revise"))
     assert len({text for text, _ in tokens(found)}) == (2 if new_texts else 1)
     assert len({image for _, image in tokens(found)}) == 2
     for step in found.steps:  # at learning rate 0, random steps are as short

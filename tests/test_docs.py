@@ -22,6 +22,7 @@ from milr.report.compare import records as compared
 from milr.report.compare.comparison import compare_runs
 from milr.report.compare.updates import UpdateCounts
 from milr.report.summary import Gain, Scores, summarise, to_csv, to_json
+from milr.rewards.calibration_file import CalibrationFile, JudgeCalibration
 from milr.runs import records, run_file, store
 from milr.runs.config import RunConfig
 from milr.types import Cost, ModalityInfo, Prompt, Score
@@ -50,7 +51,8 @@ def fields_of(kind: type) -> list[str]:
 # Fields
 
 
-STORED = (run_file.RunFile, run_file.WorkPeriod, RunConfig, records.Record, records.StepRecord, records.Judgement,
+STORED = (CalibrationFile, JudgeCalibration,
+          run_file.RunFile, run_file.WorkPeriod, RunConfig, records.Record, records.StepRecord, records.Judgement,
           ModalityInfo, Prompt, Cost)  # fmt: skip
 PRINTED = (Scores, Gain, compared.RowResult, compared.ScopeScores, compared.MeanScore, compared.Difference,
            compared.MeanCost, compared.CurvePoint, compared.Example, compared.ExamplePicture,

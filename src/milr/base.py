@@ -32,7 +32,10 @@ _PACKAGE = str(Path(__file__).parent)
 
 @runtime_checkable
 class UnifiedModel(Protocol):
-    """A model that writes text and draws images with one transformer. All calls are batched; rows are independent."""
+    """A model that writes text and draws images with one transformer. All calls are batched; rows are independent.
+
+    A model whose `reason` does what a request's `instruction` says has the attribute `follows_instructions`, True.
+    """
 
     name: str
     image_tokens: int
@@ -77,6 +80,11 @@ class UnifiedModel(Protocol):
         """The id that ends a visualisation."""
 
 
+def follows_instructions(model: UnifiedModel) -> bool:
+    """Whether the model writes what it is told, and not only visualisations."""
+    return bool(getattr(model, "follows_instructions", False))
+
+
 @runtime_checkable
 class World(Protocol):
     """What a model that draws one small world only brings with it, as its attribute `world` (None: it draws anything).
@@ -104,6 +112,9 @@ class World(Protocol):
 
     def visualisations(self, description: str) -> tuple[str, ...]:
         """The visualisations of a picture of which the model gave this description; empty where it is unreadable."""
+
+    def claims(self, prompt: str) -> tuple[str, ...]:
+        """What a picture of the prompt must show, each a prompt of its own; the prompt alone where it has no parts."""
 
     def calibration(self, judge: str) -> tuple[float, float] | None:
         """Slope a and intercept b of P(right) = 1 / (1 + exp(-(a x + b))) from a judge's log-likelihood x in nats."""
@@ -142,6 +153,9 @@ class Services(Answers, Protocol):
     async def text_log_likelihood(self, prompt: str, text: str) -> LogLikelihood:
         """The log-likelihood of `text` and an end of text as the visualisation that the model writes of `prompt`."""
 
+    async def write(self, instruction: str, max_new_tokens: int) -> TextTrace:
+        """What the generating model writes greedily when it is told so; only for one that `follows_instructions`."""
+
 
 @runtime_checkable
 class Reward(Protocol):
@@ -149,7 +163,8 @@ class Reward(Protocol):
 
     `needs` names what it judges by beside the picture and the prompt's text. A reward may also have `check(prompt)`,
     which raises UsageError for a prompt that it can never judge, `threshold_of(category)`, where categories differ,
-    and `identity()`, a mapping of what else tells two such rewards apart.
+    `identity()`, a mapping of what else tells two such rewards apart, and `best_of(scores, prompt)`, which compares the
+    pictures of one search: the position of the best of their scores, in place of the highest (None: there is none).
     """
 
     name: str

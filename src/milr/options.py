@@ -81,6 +81,8 @@ class Options:
                                     "field out. Part of the run's identity, so never a key.")  # fmt: skip
     judge_concurrency: int | None = _option(None, "Most requests to a judge at the same time; changes speed only. "
                                           "Default: 8.")  # fmt: skip
+    calibration: str | None = _option(None, "A file of milr calibrate, by which own, seen and likelihood score. "
+                                    "Default: that of the model's world, if it has one.")  # fmt: skip
     strict_unidet_nouns: bool = _option(False, "T2I-CompBench: never find the nouns that the official detector cannot.")
 
     def __post_init__(self) -> None:
@@ -175,4 +177,5 @@ class OptionsDict(TypedDict, total=False):
     judge_temperature: float | None
     judge_extra: str | None
     judge_concurrency: int | None
+    calibration: str | None
     strict_unidet_nouns: bool

@@ -33,6 +33,42 @@ DESCRIPTION_QUESTION = (
 """The neutral question by which a model describes a picture, where its world has no other."""
 
 
+CHECKLIST = """A picture is to show this: {prompt}
+Write the questions that decide whether a picture shows it: one question a line, at most eight, nothing else. Each is \
+about one thing only, first each object, then its number, its colour or texture, and where it stands. Each can be \
+answered by looking at the picture, with yes where the picture is right and with no where it is wrong."""
+"""How a writer is told to turn a prompt into yes/no questions."""
+_REVISE = """A picture is to show this: {prompt}
+A first picture was made from this description: {description}
+{found}Write a better description of the picture that is asked for, as short as the first. Put first what the first \
+picture lacks or has wrong, and say it plainly. Write the description only."""
+MAX_QUOTED = 300
+"""Letters of a text that a revision quotes."""
+YES_OR_NO = "{question} Answer with yes or no."
+"""How a model is asked a question of such a list."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a writer is told who is to write a `description` anew.
+
+    `seen` describes the picture that was made of it, `lacking` are questions about it that were answered with no; both
+    are left out where they are empty.
+    """
+
+    prompt: str
+    description: str
+    seen: str = ""
+    lacking: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The instruction; of each text the first MAX_QUOTED letters are quoted, of the prompt all."""
+        seen = f"That picture shows this: {self.seen[:MAX_QUOTED]}\n" if self.seen else ""
+        no = f"Asked about it, the answer was no: {' '.join(self.lacking)[:MAX_QUOTED]}\n" if self.lacking else ""
+        before, _, after = _REVISE.partition("{description}")
+        return fill(before, self.prompt) + self.description[:MAX_QUOTED] + after.replace("{found}", seen + no)
+
+
 @dataclass(frozen=True)
 class Templates:
     """The prompt templates of one model. `{prompt}` stands for the prompt in `reasoning` and `question`.

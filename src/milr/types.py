@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from milr.outside.figure import figure_of
 from milr.outside.text import MAX_MESSAGE, clean
 
 if TYPE_CHECKING:
@@ -83,9 +82,11 @@ class ReasonRequest:
     """One visualisation to write, of at most `max_new_tokens` with the forced ids of `prefix`.
 
     The first `num_latents` latents are returned (None: all of them). `temperature` 0 is greedy. `noise` (n, V)
-    overrides the keyed exponentials of the first n positions. For the `released` preset only: after an `open_prefix`
-    follow at least one and at most max_new_tokens + 1 tokens, an end of text inside it ends nothing, and no latents are
-    kept; `strip` False leaves blanks at both ends; `logits_dtype` "model": `text_logits` in the weights' dtype.
+    overrides the keyed exponentials of the first n positions. `instruction` is a user turn in place of the template
+    that asks for a visualisation of `prompt` (`base.follows_instructions`). For the `released` preset only: after an
+    `open_prefix` follow at least one and at most max_new_tokens + 1 tokens, an end of text inside it ends nothing, and
+    no latents are kept; `strip` False leaves blanks at both ends; `logits_dtype` "model": `text_logits` in the weights'
+    dtype.
     """
 
     prompt: str
@@ -95,6 +96,7 @@ class ReasonRequest:
     num_latents: int | None = 0
     temperature: float = 0.0
     noise: Tensor | None = None
+    instruction: str | None = None
     open_prefix: bool = False
     strip: bool = True
     logits_dtype: LogitsDtype = "float32"
@@ -231,7 +233,8 @@ class Step:
 
     `tokens_by_updates` counts by modality the free tokens that differ from what the latents without any update give at
     this step with the same noise. It has an entry for each free modality of a step after the first, and is empty where
-    the method does not count. `note` says in the method's own words what it did.
+    the method does not count. `note` says in the method's own words what it did. `chosen` is the position of the best
+    step up to this one, where the reward compares pictures with each other (None: it is the highest score).
     """
 
     index: int
@@ -244,6 +247,7 @@ class Step:
     cost: Cost = field(default_factory=Cost)
     tokens_by_updates: Mapping[Modality, int] = field(default_factory=dict)
     note: str = ""
+    chosen: int | None = None
 
     @property
     def num_tokens_by_updates(self) -> int:
@@ -255,7 +259,7 @@ class Step:
         return f"<Step {self.index}: score {_number(self.score.value)}{changed}>"
 
     def _repr_html_(self) -> str:
-        return _figure(self.rollout.picture, f"step {self.index}: {_number(self.score.value)}")
+        return figure_of(self.rollout.picture, f"step {self.index}: {_number(self.score.value)}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -305,7 +309,7 @@ class Outcome:
         """The first picture and, where it is another, the returned one, with their scores."""
         shown = dict.fromkeys((0, self.returned))
         names = {0: "first", self.returned: "returned"}
-        figures = [_figure(self.steps[index].rollout.picture,
+        figures = [figure_of(self.steps[index].rollout.picture,
                            f"{names[index]} (step {self.steps[index].index}): {_number(self.steps[index].score.value)}")
                    for index in shown]  # fmt: skip
         title = html.escape(f"{self.prompt.text} ({len(self.steps)} pictures, stopped by {self.stop})")
@@ -327,14 +331,3 @@ class Outcomes(list[Outcome]):
 
 def _number(score: float | None) -> str:
     return "unscored" if score is None else f"{score:.2f}"
-
-
-def _figure(picture: Image, caption: str) -> str:
-    """A picture inside a page, at least 192 pixels wide so that small ones can be seen."""
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    source = base64.b64encode(content.getvalue()).decode()
-    words, width = html.escape(caption), max(192, picture.width)
-    return (f'<figure style="display:inline-block;margin:4px"><img alt="{words}" width="{width}" '
-            f'style="image-rendering:pixelated" src="data:image/png;base64,{source}">'
-            f"<figcaption>{words}</figcaption></figure>")  # fmt: skip

@@ -23,7 +23,8 @@ from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
 from milr.catalog.objects import object_identity
 from milr.catalog.parts import Part, RewardRequest
-from milr.catalog.rewards import REWARDS
+from milr.catalog.rewards import MIXTURES, REWARDS, judges_in, refuse_rank_inside
+from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +64,11 @@ def _offered(entry: EntryPoint) -> Callable[..., Any]:
 def check_part(kind: str, name: str) -> None:
     """UsageError where no part of the menu has this name (a file's part is checked when it is loaded)."""
     if kind == "rewards" and OR in name:
+        refuse_rank_inside(name, name.split(OR))
         for inner in name.split(OR):
             check_part(kind, inner)
-    elif kind == "rewards" and name.startswith("weighted:"):
-        from milr.rewards.weighted import parse
-
-        for inner in parse(name.partition(":")[2]):
+    elif kind == "rewards" and name.startswith(MIXTURES):
+        for inner in judges_in(name):
             check_part(kind, inner)
     elif not is_file_part(name):
         base_name = name.partition(":")[0] if kind == "rewards" else name
@@ -97,11 +97,11 @@ def make_reward(name: str, model: UnifiedModel | None, options: Options) -> Rewa
 
         informed, general = (make_reward(part, model, options) for part in name.split(OR, 1))
         return ByPromptReward(informed, general)
-    if is_file_part(name) and not name.startswith("weighted:"):
+    if is_file_part(name) and not name.startswith(MIXTURES):
         return as_reward(from_file(name), name, options.reward_seconds)
     base_name, _, argument = name.partition(":")
     factory = menu("rewards")[one_of("reward", base_name, list(menu("rewards")))].make
-    if argument and base_name not in ("noisy", "self", "likelihood", "weighted"):
+    if argument and base_name not in ("noisy", "self", "likelihood", "checklist", "weighted", "rank"):
         raise UsageError(f"the reward {base_name} takes nothing after a colon; write {base_name}.")
     request = RewardRequest(model, options, argument, lambda other: make_reward(other, model, options))
     reward: Reward = factory(request) if base_name in REWARDS else factory(model)
@@ -122,8 +122,9 @@ def reward_options(name: str, options: Options) -> tuple[Any, ...]:
     fields = [field for field in options.__dataclass_fields__ if field.startswith(names)]
     rewards = [REWARDS.get(word) for word in re.split(r"[:=,+ ]", name)]
     seed = options.seed if any(part and part.seeded for part in rewards) else None
-    files = [file_hash(part) for part in re.split(r"[,=]| or |weighted:", name) if is_file_part(part)]
-    return (seed, *(getattr(options, field) for field in fields), *files)
+    files = [file_hash(part) for part in re.split(r"[,=]| or |weighted:|rank:", name) if is_file_part(part)]
+    calibration = [read_file(Path(options.calibration), MEBIBYTE)] if options.calibration else []
+    return (seed, *(getattr(options, field) for field in fields), *files, *calibration)
 
 
 def world_needed(judge: Reward) -> World | None:

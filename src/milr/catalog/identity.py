@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr.catalog.files import is_file_part
 from milr.catalog.objects import object_identity
-from milr.catalog.rewards import REWARDS
+from milr.catalog.rewards import MIXTURES, REWARDS
 from milr.rewards.by_prompt import ByPromptReward
 from milr.rewards.choice import ChoiceReward
 
@@ -44,6 +44,8 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "seen": SEEN,
     "likelihood": LIKELIHOOD,
     "own": ("rewards/own.py", "rewards/self.py", *SEEN, *LIKELIHOOD),
+    "checklist": ("rewards/checklist.py", "rules/checklist.py", "shapes/grammar.py", *OF_THE_MODEL),
+    "rank": ("rewards/rank.py", "rewards/weighted.py", "rules/rank_ensemble.py"),
     "geneval": ("rewards/geneval.py", f"{VISION}/segmentation.py", f"{VISION}/colours.py", CLIP, CHECKPOINTS, LOCAL,
                 "rules/geneval.py", "rules/coco.py"),
     "t2i-compbench": ("rewards/t2i_compbench.py", f"{VISION}/vqa.py", f"{VISION}/grounding.py",
@@ -61,9 +63,10 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 def reward_identity(name: str, reward: Reward | None = None) -> dict[str, Any]:
     """The identity of the reward `name` as plain data; the made `reward` adds its own, such as wording and endpoint."""
-    if name.startswith("weighted:") and reward is not None:
+    if name.startswith(MIXTURES) and reward is not None:
         judges: Mapping[str, Reward] = reward.judges  # type: ignore[attr-defined]
-        return {inner: reward_identity(inner, judge) for inner, judge in judges.items()}
+        rule = {"sources": code_identity(("rank",))} if name.startswith("rank:") else {}
+        return {inner: reward_identity(inner, judge) for inner, judge in judges.items()} | rule
     if isinstance(reward, ChoiceReward):
         judges = {reward.passing_name: reward.passing, reward.choosing_name: reward.choosing}
         return {inner: reward_identity(inner, judge) for inner, judge in judges.items()} | {"own": reward.identity()}

@@ -66,6 +66,17 @@ def _repair(how: str) -> Callable[..., Method]:
     return make
 
 
+def _revise(told: bool) -> Callable[..., Method]:
+    def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.latent.released import Quirks
+        from milr.methods.revise import Revise, revise
+
+        return revise(Revise(told, temperature=settings["temperature"], guidance_scale=settings["guidance_scale"],
+                             visualisation=visualisation, quirks=Quirks.of(settings)))  # fmt: skip
+
+    return make
+
+
 METHODS = {
     "auto": Part(_redraw("sampled"), "what was measured to be best for the model and the judge at hand (the default)"),
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
@@ -78,6 +89,10 @@ METHODS = {
     "repair_unforced": Part(_repair("unforced"), "repair's control: draws on from the same positions, forces nothing"),
     "repair_same_text": Part(_repair("same_text"), "repair's control: draws the best picture's visualisation again"),
     "repair_new_text": Part(_repair("new_text"), "repair's control: only new pictures, the first ones cool"),
+    "revise": Part(
+        _revise(True), "new pictures first, then texts written anew by what the best one lacks; not for nano"
+    ),
+    "revise_blind": Part(_revise(False), "revise's control: the text of the best picture written anew, not knowing it"),
     "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
     "random_walk": Part(_random_walk, "latent_reasoning with random updates of the gradient's length"),
 }

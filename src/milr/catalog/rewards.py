@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
@@ -11,8 +12,10 @@ from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward, UnifiedModel
+    from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
+    from milr.rules.calibration import Calibration
 
 OPENAI_URL = "https://api.openai.com/v1"
 ENDPOINT_PACKAGES = ("openai", "tenacity")
@@ -49,21 +52,41 @@ def _likelihood(request: RewardRequest) -> Reward:
 
     if request.argument not in ("", "contrast"):
         raise UsageError(f"there is no likelihood:{request.argument}; write likelihood, or likelihood:contrast.")
-    world = getattr(_generating_model("likelihood", request), "world", None)
-    calibration = world.calibration(f"likelihood{':contrast' if request.argument else ''}") if world else None
+    name = f"likelihood{':contrast' if request.argument else ''}"
+    calibration = _calibration(name, _generating_model("likelihood", request), request)
     return LikelihoodReward(calibration, contrast=bool(request.argument))
+
+
+def _calibration(name: str, model: UnifiedModel, request: RewardRequest) -> Calibration | None:
+    from milr.rewards.calibration_file import calibration_for
+
+    return calibration_for(name, model, request.options.calibration)
 
 
 def _seen(request: RewardRequest) -> Reward:
     from milr.rewards.seen import SeenReward
 
-    return SeenReward(_generating_model("seen", request))
+    model = _generating_model("seen", request)
+    return SeenReward(model, _calibration("seen", model, request))
 
 
 def _own(request: RewardRequest) -> Reward:
     from milr.rewards.own import OwnReward
 
-    return OwnReward(_generating_model("own", request))
+    model = _generating_model("own", request)
+    return OwnReward(model, _calibration("own", model, request))
+
+
+def _checklist(request: RewardRequest) -> Reward:
+    from milr.rewards.checklist import ChecklistReward, EndpointWriter, writer_of
+    from milr.rewards.judge import JudgeReward
+
+    if request.argument not in ("", "judge"):
+        raise UsageError(f"there is no checklist:{request.argument}; write checklist, or checklist:judge.")
+    model = _generating_model("checklist", request)
+    if not request.argument:
+        return ChecklistReward(writer_of(model))
+    return ChecklistReward(EndpointWriter(_endpoint_client(JudgeReward.paper_model, request)), at_endpoint=True)
 
 
 def _generating_model(name: str, request: RewardRequest) -> UnifiedModel:
@@ -86,6 +109,34 @@ def _weighted(request: RewardRequest) -> Reward:
 
     weights = parse(request.argument)
     return WeightedReward({name: request.make(name) for name in weights}, weights)
+
+
+def _rank(request: RewardRequest) -> Reward:
+    from milr.rewards.rank import RankReward
+
+    return RankReward({name: request.make(name) for name in judges_in(f"rank:{request.argument}")})
+
+
+def judges_in(name: str) -> list[str]:
+    """The judges of a mixture by name; UsageError where the name is no mixture, or compares pictures inside one."""
+    kind, _, argument = name.partition(":")
+    if kind == "weighted":
+        from milr.rewards.weighted import parse as parse_weights
+
+        judges = list(parse_weights(argument))
+    else:
+        from milr.rewards.rank import parse as parse_names
+
+        judges = parse_names(argument)
+    refuse_rank_inside(name, judges)
+    return judges
+
+
+def refuse_rank_inside(name: str, judges: Iterable[str]) -> None:
+    """UsageError where one of the judges that `name` is made of compares pictures."""
+    if any(judge.startswith("rank:") for judge in judges):
+        raise UsageError(f"'{name}' has a rank inside, which says nothing about a picture alone: use it as --reward or "
+                         "--choose, such as --choose rank:own,self.")  # fmt: skip
 
 
 def _geneval(request: RewardRequest) -> Reward:
@@ -145,6 +196,10 @@ def _mixed(request: RewardRequest) -> Reward:
 
 def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
     """A reward that asks the endpoint and the model of the options, by default the paper's model at OpenAI."""
+    return _with_wording(reward_class, _endpoint_client(reward_class.paper_model, request), request)
+
+
+def _endpoint_client(paper_model: str, request: RewardRequest) -> EndpointClient:
     from milr.benchmarks.download import cache_folder
     from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
@@ -154,12 +209,12 @@ def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
                               "tokens_field": options.judge_tokens_field,
                               "concurrency": options.judge_concurrency}  # fmt: skip
     settings = EndpointSettings(
-        url, options.judge_model or reward_class.paper_model, max_calls=options.judge_calls,
+        url, options.judge_model or paper_model, max_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
         cache_folder=cache_folder() / "answers", extra=parse_extra(options.judge_extra),
         **{name: value for name, value in chosen.items() if value is not None},
     )  # fmt: skip
-    return _with_wording(reward_class, EndpointClient(settings), request)
+    return EndpointClient(settings)
 
 
 def _with_wording(reward_class: Any, client: JudgeClient, request: RewardRequest) -> QuestionReward:
@@ -177,6 +232,7 @@ def _wording(name: str, request: RewardRequest) -> Wording:
     return Wording.load(name, templates.get(name) or templates.get(""))
 
 
+MIXTURES = ("weighted:", "rank:")
 SHAPES, CLAUSES = "a prompt of the shapes grammar, and nano's pictures", "GenEval's metadata"
 REWARDS = {
     "detector": Part(_detector, "the shapes world's detector under GenEval's rules; for nano an oracle",
@@ -193,6 +249,8 @@ REWARDS = {
                        "nothing", "that of the generating model", 0.9),
     "own": Part(_own, "the generating model's own verdict: seen, self and likelihood in one",
                 "nothing", "that of the generating model", 0.9),
+    "checklist": Part(_checklist, "yes/no questions made of the prompt, which the generating model answers; "
+                      "checklist:judge has an endpoint write them", "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
                   NEEDS_ENDPOINT, "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
@@ -216,4 +274,6 @@ REWARDS = {
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),
     "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these, and of their thresholds",
                      "what they need", "theirs"),
+    "rank": Part(_rank, "rank:a,b: of a search's pictures the one with the best mean rank by any of these",
+                 "what they need", "theirs"),
 }  # fmt: skip

@@ -40,10 +40,13 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
     steps: list[Step] = []
     stop: StopReason = "steps"
     cost = Cost()
+    compare = getattr(studio.reward, "best_of", None)
     async with studio.method() as meter, aclosing(method(studio, prompt, key)) as iterator:  # type: ignore[type-var]
         async for step in iterator:
             step = replace(step, cost=step.cost + Cost(model_seconds=meter.take()))
             steps.append(step)
+            if compare:
+                steps[-1] = step = replace(step, chosen=compare([step.score for step in steps], prompt))
             cost += step.cost
             if on_step:
                 on_step(prompt, key, step)
@@ -51,7 +54,7 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
             if reason:
                 stop = reason
                 break
-    best = best_step(steps)
+    best = steps[-1].chosen if compare and steps else best_step(steps)
     if best is None:
         stop = "judge_failed"
     returned = len(steps) - 1 if returns == "last" or best is None else best
@@ -69,6 +72,8 @@ def returnable(outcome: Outcome, returns: Literal["best", "last"] = "best") -> l
     values = [step.score.value for step in outcome.steps]
     if returns == "last":
         return list(range(len(values)))
+    if any(step.chosen is not None for step in outcome.steps):
+        return sorted({index if step.chosen is None else step.chosen for index, step in enumerate(outcome.steps)})
     best_before = [max((value for value in values[:index] if value is not None), default=None)
                    for index in range(len(values))]  # fmt: skip
     return [index for index, (value, best) in enumerate(zip(values, best_before, strict=True))

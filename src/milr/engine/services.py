@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from milr.base import LogLikelihood, StudioFace
-from milr.types import Answer, DrawRequest, ImageTrace, Key, ReasonRequest
+from milr.types import Answer, DrawRequest, ImageTrace, Key, ReasonRequest, TextTrace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,6 +84,12 @@ class StudioServices:
         with self._studio.asked_by_reward():
             log_probs, seconds = await image_log_probs(self._studio, request, ids)
         return _sum_of(log_probs, ids, seconds)
+
+    async def write(self, instruction: str, max_new_tokens: int) -> TextTrace:
+        """What the model writes greedily when it is told so."""
+        request = ReasonRequest("", NO_KEY, max_new_tokens=max_new_tokens, instruction=instruction)
+        with self._studio.asked_by_reward():
+            return await self._studio.reason(request)
 
     async def text_log_likelihood(self, prompt: str, text: str) -> LogLikelihood:
         """The log-likelihood of `text` and an end of text as the visualisation that the model writes of `prompt`."""

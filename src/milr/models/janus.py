@@ -198,6 +198,11 @@ class JanusModel:
         """The id that ends a visualisation."""
         return self.ids.end
 
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether `reason` takes a request's `instruction`: not where the text path knows one small world only."""
+        return self.world is None
+
     def question(self, prompt: str) -> str:
         """The yes/no question with which this model judges its own picture of `prompt`."""
         return self.templates.judge(prompt)

@@ -20,7 +20,7 @@ class JanusPrompts:
         self.special_ids = SpecialIds.of(tokenizer)
         self.num_image_tokens: int = config.vq_config.num_patches**2
         self._num_vision_tokens: int = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-        self._max_positions: int = config.text_config.max_position_embeddings
+        self.max_positions: int = config.text_config.max_position_embeddings
 
     # Text and token ids
 
@@ -53,6 +53,14 @@ class JanusPrompts:
         """The prompt for a visualisation."""
         return self.encode(self._templates.reason(prompt))
 
+    def instruction(self, instruction: str) -> list[int]:
+        """The prompt that tells the model what to write; UsageError where it leaves no position to write at."""
+        ids = self.encode(self._templates.turn(instruction))
+        if len(ids) >= self.max_positions:
+            raise UsageError(f"an instruction has {len(ids)} tokens, and {self._name} reads and writes at most "
+                             f"{self.max_positions}: use a shorter prompt.")  # fmt: skip
+        return ids
+
     def drawing(self, content: str, role_tags: RoleTags | None = None) -> tuple[list[int], list[int]]:
         """The conditional and the unconditional prompt for a picture, of equal length; None: the model's tags."""
         templates = self._templates.override(role_tags=role_tags)
@@ -83,7 +91,7 @@ class JanusPrompts:
     @property
     def max_positions_beside_picture(self) -> int:
         """How many positions the picture's tokens leave to the prompt and the visualisation."""
-        return self._max_positions - self.num_image_tokens
+        return self.max_positions - self.num_image_tokens
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -93,7 +101,7 @@ class JanusPrompts:
         drawing = len(self.encode(templates.draw(". "))) + 1 + self.max_text_tokens + self.num_image_tokens
         asking = len(self.encode(templates.ask(templates.judge(""), ""))) + 2 + self._num_vision_tokens
         longest: int = max(reasoning, drawing, asking + templates.answer_tokens)
-        return self._max_positions - longest
+        return self.max_positions - longest
 
     def check(self, text: str) -> None:
         """Raise UsageError for a prompt that is empty, in unknown words, with control tokens, or too long."""

@@ -29,7 +29,11 @@ class JanusRequests:
         """A visualisation to write: one sequence."""
         max_new_tokens = min(request.max_new_tokens, self._prompts.max_text_tokens)
         noise = self._noise(request, "text", self._network.config.text_config.vocab_size)
-        prompt = self._prompts.reasoning(request.prompt)
+        if request.instruction is None:
+            prompt = self._prompts.reasoning(request.prompt)
+        else:
+            prompt = self._prompts.instruction(request.instruction)
+            max_new_tokens = min(max_new_tokens, self._prompts.max_positions - len(prompt))
         if request.open_prefix:  # read as a part of the prompt: it counts for nothing, and an end in it ends nothing
             prompt, request = [*prompt, *request.prefix], replace(request, prefix=())
             max_new_tokens = max(1, min(max_new_tokens + 1, self._prompts.max_positions_beside_picture - len(prompt)))

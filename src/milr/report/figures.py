@@ -43,7 +43,7 @@ def score_curve(record: Record, *, threshold: float | None = None, format: Forma
     unscored = [index for index, step in enumerate(record.steps) if step.score is None]
     indices, scores = [index for index, _ in scored], [score for _, score in scored]
     axes.plot(indices, scores, "o-", color=ACCENT, markersize=4, linewidth=1, label="search reward")
-    axes.step(indices, _best_so_far(scores), where="post", color=ACCENT, alpha=0.4, label="best so far")
+    axes.step(indices, _best_so_far(record), where="post", color=ACCENT, alpha=0.4, label="best so far")
     judged = [(index, step.judged.score) for index, step in enumerate(record.steps) if step.judged]
     if judged:
         axes.plot(*zip(*judged, strict=True), "s", color=SECOND, markersize=5, label="report metric")
@@ -133,8 +133,12 @@ def _first_and_best(record: Record) -> tuple[float, float] | None:
     return None if first is None or best is None else (round(first, 2), round(best, 2))
 
 
-def _best_so_far(scores: Sequence[float]) -> list[float]:
-    return list(accumulate(scores, max))
+def _best_so_far(record: Record) -> list[float]:
+    """The score of the best picture at each step that is scored; a reward that compares them may lower it."""
+    steps = [step for step in record.steps if step.score is not None]
+    highest = accumulate((step.score or 0.0 for step in steps), max)
+    return [score if step.chosen is None else record.steps[step.chosen].score or 0.0
+            for step, score in zip(steps, highest, strict=True)]  # fmt: skip
 
 
 def _new_axes(width: float, height: float, *, x: str, y: str = "score", top: float = 0.3) -> tuple[Figure, Axes]:

@@ -17,6 +17,8 @@ EXPLANATIONS = {
     "repair_unforced": "repair's control: draws on from the same positions of the best picture, and forces nothing",
     "repair_same_text": "repair's control: draws the best picture's visualisation again",
     "repair_new_text": "repair's control: draws pictures of new visualisations only, the first ones cool",
+    "revise": "draws pictures of new visualisations, then has the best one's written anew by what the picture lacks",
+    "revise_blind": "revise's control: has the best picture's visualisation written anew without what it shows",
     "pictures": "a folder of pictures, made by any tool",
 }
 PAPER_MODELS = ("deepseek-community/Janus-Pro-7B", "deepseek-community/Janus-Pro-1B")  # as the catalogue names them

@@ -5,6 +5,7 @@ The score is (pass + choice) / 2, where `pass` is 1 if the first judge's score i
 second judge chooses, and the search stops where the first judge passes a picture and the second one does, too. The
 model's own judgements are no probabilities where nobody has calibrated them: then the first judge alone stops a search,
 and the second one chooses among pictures of which none passes.
+A second judge that compares the pictures of a search (`rank:a,b`) chooses by its comparison.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class ChoiceReward:
     """`passing` decides, `choosing` chooses; unscored where one of them is.
 
     `threshold` is the first judge's (its own by category where None is given). The parts are both judges' scores under
-    their names.
+    their names, and those that the second one compares pictures by.
     """
 
     range = (0.0, 1.0)
@@ -39,6 +40,8 @@ class ChoiceReward:
         self.threshold = (1 + self.choosing.threshold) / 2 if says_when else 0.5
         self.needs = tuple(dict.fromkeys((*self.passing.needs, *self.choosing.needs)))
         self.licence = "; ".join(dict.fromkeys((self.passing.licence, self.choosing.licence)))
+        if hasattr(self.choosing, "best_of"):
+            self.best_of = self._best_of
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture; both judges are asked at once."""
@@ -56,11 +59,20 @@ class ChoiceReward:
             if callable(check := getattr(judge, "check", None)):
                 check(prompt)
 
+    def _best_of(self, scores: Sequence[Score], prompt: Prompt) -> int | None:
+        """The second judge's choice among the pictures that pass, else among all that are scored."""
+        scored = [index for index, score in enumerate(scores) if score.value is not None]
+        passing = [index for index in scored if scores[index].parts[self.passing_name] > self._threshold(prompt)]
+        among = passing or scored
+        chosen = self.choosing.best_of([scores[index] for index in among], prompt)  # type: ignore[attr-defined]
+        return None if chosen is None else among[chosen]
+
     def _combine(self, passing: Score, choosing: Score, prompt: Prompt) -> Score:
         calls, seconds = passing.calls + choosing.calls, passing.seconds + choosing.seconds
         scores = {self.passing_name: passing, self.choosing_name: choosing}
         reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
-        parts = {name: score.value for name, score in scores.items() if score.value is not None}
+        parts = dict(choosing.parts) if hasattr(self, "best_of") else {}
+        parts |= {name: score.value for name, score in scores.items() if score.value is not None}
         if passing.value is None or choosing.value is None:
             failed = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.value is None)
             return Score(None, parts, failed, calls, seconds)

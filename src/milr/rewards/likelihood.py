@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from milr.base import LogLikelihood, Services
-from milr.rewards.of_the_model import RewardOfTheModel
+from milr.rewards.of_the_model import RewardOfTheModel, identity_of
 from milr.rules.calibration import Calibration, calibrated
 from milr.templates import drawing
 from milr.types import Prompt, Score
@@ -51,7 +51,7 @@ class Likelihoods:
 
 
 class LikelihoodReward(RewardOfTheModel):
-    """P(right) by the picture's log-likelihood where the model's world has a calibration, else a mean per token.
+    """P(right) by the picture's log-likelihood where there is a calibration, else a mean per token.
 
     Without a calibration the score is the geometric mean of the token probabilities of both readings; with the
     contrast, the logistic of the mean per token in nats. Unscored for a picture that was not drawn in this session.
@@ -64,7 +64,7 @@ class LikelihoodReward(RewardOfTheModel):
 
     def identity(self) -> dict[str, object]:
         """The calibration, and whether there is a contrast."""
-        return {"calibration": list(self.calibration or ()), "contrast": self.contrast}
+        return {"calibration": identity_of(self.calibration), "contrast": self.contrast}
 
     async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
         """The score of one picture."""
@@ -76,7 +76,7 @@ class LikelihoodReward(RewardOfTheModel):
     def _value(self, likelihoods: Likelihoods) -> float:
         per_token = likelihoods.total / (2 * likelihoods.bare.num_tokens)
         if self.calibration:
-            return calibrated(likelihoods.total, self.calibration)
+            return self.calibration.score(likelihoods.total, math.exp(per_token))
         if self.contrast:  # no probability: it may lie above one
             return calibrated(per_token, (1.0, 0.0))
         return min(1.0, math.exp(per_token))

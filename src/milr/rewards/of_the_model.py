@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from milr.base import Services
+from milr.rules.calibration import Calibration
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+def identity_of(calibration: Calibration | None) -> list[float | str]:
+    """A calibration's numbers; empty where there is none."""
+    return calibration.identity() if calibration else []
 
 
 class RewardOfTheModel(ABC):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from milr.base import Services, UnifiedModel
 from milr.rewards.likelihood import NOT_DRAWN, Likelihoods, likelihoods_of
-from milr.rewards.of_the_model import RewardOfTheModel
+from milr.rewards.of_the_model import RewardOfTheModel, identity_of
 from milr.rewards.seen import Describer, Seen
-from milr.rules.calibration import calibrated, geometric_mean
+from milr.rules.calibration import Calibration, geometric_mean
 from milr.types import Prompt, Score
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LEAST_YES = 0.01  # added to P(yes), so that one confident no is worth about fiv
 
 
 class OwnReward(RewardOfTheModel):
-    """P(right) where the model's world has a calibration, else the geometric mean of the parts.
+    """P(right) where there is a calibration, else the geometric mean of the parts.
 
     The parts are `seen`, `yes`, `bare` and `guided`, each in [0, 1]. Unscored where the model came to no yes or no, and
     for a picture that was not drawn in this session.
@@ -32,14 +32,12 @@ class OwnReward(RewardOfTheModel):
 
     name = "own"
 
-    def __init__(self, model: UnifiedModel) -> None:
-        self.question, self.describer = model.question, Describer(model)
-        world = self.describer.world
-        self.calibration = world.calibration(self.name) if world else None
+    def __init__(self, model: UnifiedModel, calibration: Calibration | None = None) -> None:
+        self.question, self.describer, self.calibration = model.question, Describer(model), calibration
 
     def identity(self) -> dict[str, object]:
         """The questions and the calibration."""
-        return {"question": self.describer.question, "calibration": list(self.calibration or ())}
+        return {"question": self.describer.question, "calibration": identity_of(self.calibration)}
 
     async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
         """The score of one picture."""
@@ -58,7 +56,8 @@ class OwnReward(RewardOfTheModel):
         return Score(self._value(seen, answer.yes, likelihoods), parts, reason, seconds=seconds)
 
     def _value(self, seen: Seen, yes: float, likelihoods: Likelihoods) -> float:
-        if self.calibration:
-            return calibrated(seen.total + math.log(yes + LEAST_YES) + likelihoods.total, self.calibration)
         least_yes = (yes + LEAST_YES) / (1 + LEAST_YES)
-        return geometric_mean([seen.per_token, least_yes, *likelihoods.parts.values()])
+        uncalibrated = geometric_mean([seen.per_token, least_yes, *likelihoods.parts.values()])
+        if self.calibration is None:
+            return uncalibrated
+        return self.calibration.score(seen.total + math.log(yes + LEAST_YES) + likelihoods.total, uncalibrated)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from milr.base import LogLikelihood, Services, UnifiedModel
-from milr.rewards.of_the_model import RewardOfTheModel
-from milr.rules.calibration import calibrated
+from milr.rewards.of_the_model import RewardOfTheModel, identity_of
+from milr.rules.calibration import Calibration
 from milr.templates import DESCRIPTION_QUESTION
 from milr.types import Answer, Prompt, Score
 
@@ -62,22 +62,20 @@ class Describer:
 
 
 class SeenReward(RewardOfTheModel):
-    """P(right) by the description's log-likelihood where the model's world has a calibration, else a mean per token."""
+    """P(right) by the description's log-likelihood where there is a calibration, else a mean per token."""
 
     name = "seen"
 
-    def __init__(self, model: UnifiedModel) -> None:
-        self.describer = Describer(model)
-        world = self.describer.world
-        self.calibration = world.calibration(self.name) if world else None
+    def __init__(self, model: UnifiedModel, calibration: Calibration | None = None) -> None:
+        self.describer, self.calibration = Describer(model), calibration
 
     def identity(self) -> dict[str, object]:
         """The question and the calibration."""
-        return {"question": self.describer.question, "calibration": list(self.calibration or ())}
+        return {"question": self.describer.question, "calibration": identity_of(self.calibration)}
 
     async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
         """The score of one picture."""
         seen = await self.describer.see(services, picture, prompt)
-        value = calibrated(seen.total, self.calibration) if self.calibration else seen.per_token
+        value = self.calibration.score(seen.total, seen.per_token) if self.calibration else seen.per_token
         reason = f"the model sees {seen.description.text!r}"
         return Score(value, {"seen": seen.per_token}, reason, seconds=seen.seconds)

@@ -52,8 +52,9 @@ class StepRecord(BaseModel):
     """One step of a sample. `picture` is a path relative to the run's folder, `picture_sha256` and `picture_bytes` the
     hash and the size of the file there ("" and 0: a record of an older version).
 
-    `judged` is the report metric's score of the picture (None: it was not asked). `visualisation` None: the picture was
-    drawn from the bare prompt. `tokens_by_updates` {}: not counted, as in records of older versions.
+    `chosen` is the position of the best step up to this one, where the reward compares pictures (None: the highest
+    score). `judged` is the report metric's score of the picture (None: it was not asked). `visualisation` None: the
+    picture was drawn from the bare prompt. `tokens_by_updates` {}: not counted, as in records of older versions.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -71,6 +72,7 @@ class StepRecord(BaseModel):
     text_changed: bool = False
     repetition: float = 0.0
     note: str = ""
+    chosen: Count | None = None
     text_near_ties: tuple[Count, ...] = ()
     image_near_ties: tuple[Count, ...] = ()
     cost: SpentCost = Cost()
@@ -174,6 +176,7 @@ def _to_step_record(step: Step, picture: PictureFile, judged: Score | None) -> S
         text_changed=step.text_changed,
         repetition=step.repetition,
         note=_printable(step.note),
+        chosen=step.chosen,
         text_near_ties=text.near_ties,
         image_near_ties=step.rollout.image.near_ties,
         cost=step.cost,

@@ -6,7 +6,19 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 
-from milr.shapes.grammar import INTRODUCTIONS, NUMBERS, PLURALS, RELATIONS, SINGULARS, to_prompt
+from milr.shapes.grammar import (
+    INTRODUCTIONS,
+    NUMBERS,
+    PLURALS,
+    RELATIONS,
+    SINGULARS,
+    Phrase,
+    Request,
+    parse,
+    phrase_text,
+    to_prompt,
+    to_text,
+)
 from milr.shapes.listing import DESCRIBE, visualisations_of_listing
 from milr.shapes.riddles import COLOUR_ANSWERS, NUMBER_ANSWERS, SHAPE_ANSWERS
 from milr.shapes.scenes import COLOURS, FILLS, SHAPES, SIZES
@@ -61,6 +73,15 @@ class ShapesWorld:
     def visualisations(self, description: str) -> tuple[str, ...]:
         """The visualisations of the scene that a listing says, in both orders of its groups."""
         return visualisations_of_listing(description)
+
+    def claims(self, prompt: str) -> tuple[str, ...]:
+        """Each group of objects, and how the groups stand to each other; a riddle is a claim of its own."""
+        request = parse(prompt)
+        if request is None or request.riddle or len(request.phrases) == 1:
+            return (prompt,)
+        shapes = tuple(Phrase(phrase.shape, count=phrase.count) for phrase in request.phrases)
+        relation = (to_text(Request(shapes, request.relation)),) if request.relation else ()
+        return (*map(phrase_text, request.phrases), *relation)
 
     def calibration(self, judge: str) -> tuple[float, float] | None:
         """nano's, fitted by benchmarks/calibrate_judges.py."""

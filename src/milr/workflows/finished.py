@@ -50,8 +50,8 @@ def _is_determined(options: Options) -> bool:
     }
     parts = [catalog.REWARDS.get(name.partition(":")[0]) for name in rewards]
     own = all(part and not part.checkpoints and not part.packages for part in parts)
-    simple = not any(name.startswith("weighted") or ".py:" in name for name in rewards)
-    return (own and simple and not options.judge_template and options.method in catalog.METHODS
+    simple = not any(name.startswith(("weighted", "rank", "checklist:judge")) or ".py:" in name for name in rewards)
+    return (own and simple and not (options.judge_template or options.calibration) and options.method in catalog.METHODS
             and ".py:" not in options.model)  # fmt: skip
 
 

@@ -174,6 +174,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     for role, name, judge in (("reward", reward_name, reward), ("metric", options.metric, metric),
                               ("choose", options.choose, choosing)):  # fmt: skip
         if name and judge:
+            refuse_comparison(role, name, judge)
             _refuse_unknown(prompts, model, f"{role} {name}", judge)
     if options.choose and choosing:
         reward = ChoiceReward((reward_name, reward), (options.choose, choosing), options.threshold)
@@ -269,6 +270,14 @@ def _reward_names(options: Options, prompts: Sequence[Prompt], model: UnifiedMod
         return options.reward or "self", options.metric or ""
     reward, metric = f"{world.reward} or self" if outside else world.reward, world.metric
     return options.reward or reward, options.metric or metric
+
+
+def refuse_comparison(role: str, name: str, judge: Reward) -> None:
+    """UsageError where a judge that compares the pictures of a search is to be the metric, which sees each alone."""
+    if role == "metric" and callable(getattr(judge, "best_of", None)):
+        raise UsageError(
+            f"{name} compares the pictures of a search and cannot judge one alone: choose another --metric."
+        )
 
 
 def _refuse_unknown(prompts: Sequence[Prompt], model: UnifiedModel, judge_name: str, judge: Reward) -> None:

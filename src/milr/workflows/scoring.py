@@ -27,6 +27,7 @@ from milr.runs.runner import Job, OnEvent, run
 from milr.runs.store import RunStore, name_of
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 from milr.workflows.picture_list import read_picture_list
+from milr.workflows.prepare import refuse_comparison
 from milr.workflows.prompts import complete
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ def _readable(folder: Path, expected: Sequence[Job], digests: Mapping[str, str],
 
 def _refuse_unjudgeable(prompts: Sequence[Prompt], judge: FolderJudge) -> None:
     """UsageError where the metric can never judge one of the prompts."""
+    refuse_comparison("metric", judge.name, judge.reward)
     check, world = getattr(judge.reward, "check", None), world_needed(judge.reward)
     for prompt in prompts:
         if world and world.read(prompt.text) is None and not _can_judge(check, prompt):

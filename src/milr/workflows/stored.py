@@ -128,7 +128,7 @@ def _restore_step(step: StepRecord, folder: Path) -> Step:
     rollout = StoredRollout(text, image, folder=folder, step=step)
     score = Score(step.score, step.parts, step.reason, step.cost.reward_calls, step.cost.reward_seconds)
     return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost,
-                step.tokens_by_updates, step.note)  # fmt: skip
+                step.tokens_by_updates, step.note, step.chosen)  # fmt: skip
 
 
 def open_picture(folder: Path, step: StepRecord) -> Image:

@@ -156,8 +156,9 @@ def _metric_scores(results: Sequence[StoppedSample]) -> list[float | None]:
 def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> StoppedSample:
     """The picture that a sample would have returned, and its cost, with a budget of `allowed` >= 1 pictures.
 
-    That is the first picture with the highest search score so far, or the last one (without `keeps_best`, or where
-    nothing was scored). A sample that stopped earlier keeps its result.
+    That is the picture that the reward chose of those so far, which is the first one with the highest search score
+    where it does not compare them, or the last one (without `keeps_best`, or where nothing was scored). A sample that
+    stopped earlier keeps its result.
     """
     cost = Cost()
     drawn: list[ScoredPicture] = []
@@ -168,6 +169,8 @@ def stopped_after(sample: Sample, allowed: int, *, keeps_best: bool = True) -> S
             break
     scored = [picture for picture in drawn if picture.search is not None]
     best = max(scored, key=lambda picture: picture.search or 0.0, default=drawn[-1])  # the first of equals
+    if (chosen := drawn[-1].chosen) is not None:
+        best = drawn[chosen]
     return best if keeps_best else drawn[-1], cost
 
 

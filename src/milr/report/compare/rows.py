@@ -29,12 +29,16 @@ class SampleKey(NamedTuple):
 
 
 class ScoredPicture(NamedTuple):
-    """One picture of a sample: its score by the search reward and by the report metric (None: unscored)."""
+    """One picture of a sample: its score by the search reward and by the report metric (None: unscored).
+
+    `chosen` is that of `StepRecord`.
+    """
 
     search: float | None
     metric: float | None
     cost: Cost
     path: Path
+    chosen: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def to_sample(folder: Path, config: RunConfig, record: Record) -> Sample:
 
 
 def _to_picture(folder: Path, config: RunConfig, step: StepRecord) -> ScoredPicture:
-    return ScoredPicture(step.score, _metric_score(config, step), step.cost, folder / step.picture)
+    return ScoredPicture(step.score, _metric_score(config, step), step.cost, folder / step.picture, step.chosen)
 
 
 def _metric_score(config: RunConfig, step: StepRecord) -> float | None:

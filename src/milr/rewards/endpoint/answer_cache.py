@@ -46,8 +46,10 @@ class AnswerCache:
             pass
 
     @staticmethod
-    def key(picture: Image, *question: str) -> str:
+    def key(picture: Image | None, *question: str) -> str:
         """SHA-256, in hexadecimal digits, of a picture's pixels and of the question, the model and its settings."""
+        if picture is None:
+            return sha256(json.dumps(question).encode()).hexdigest()
         pixels = picture.convert("RGB")
         digest = sha256(json.dumps([pixels.size, *question]).encode())
         digest.update(pixels.tobytes())

@@ -11,11 +11,11 @@ import base64
 import io
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from milr.outside.text import MAX_MESSAGE, clean
@@ -26,12 +26,14 @@ from milr.rewards.endpoint.question_reward import ParseAnswer
 from milr.rewards.endpoint.request_fields import RequestFields
 from milr.rewards.endpoint.retrying import BusyLine, until_not_transient
 from milr.rewards.endpoint.settings import EndpointSettings
+from milr.rules.judgements import without_reasoning
 from milr.types import JudgeError, MissingError, Score, UsageError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from PIL.Image import Image
 
+Parsed = TypeVar("Parsed")
 DUMMY_KEY = "none"  # sent to an endpoint that wants no key, because the client insists on one
 QUOTED_CHARACTERS = 200  # the end of an unreadable answer that is quoted in the reason
 _OPENAI_HOST = "api.openai.com"
@@ -65,29 +67,41 @@ class EndpointClient:
         another one likely. A cached answer costs no request; only answers that could be read are cached. `calls` of the
         score counts answers, and is the same whether they were cached or not.
         """
+        found = await self._read(picture, question, parse)
+        if found.value is None:
+            return Score.unscored(found.problem, calls=found.tries)
+        return replace(found.value, calls=found.tries)
+
+    async def write(self, instruction: str, parse: Callable[[str], Parsed | None]) -> ReadAnswer[Parsed]:
+        """What `parse` makes of the answer to an instruction without a picture, asked for and cached as a judgement."""
+        return await self._read(None, instruction, lambda text: parse(without_reasoning(text)))
+
+    async def _read(self, picture: Image | None, question: str, parse: Callable[[str], Parsed | None]
+                    ) -> ReadAnswer[Parsed]:  # fmt: skip
         answers, answer = 0, ChatAnswer("")
         try:
-            if (score := self._cached_score(picture, question, parse)) is not None:
-                return score
+            if found := self._cached(picture, question, parse):
+                return found
             async with self._connect():
                 for answers in range(1, self.settings.max_answers + 1):
                     answer = await self.ask(picture, question)
-                    score = None if answer.problem else parse(answer.text)
-                    if score is not None:
+                    value = None if answer.problem else parse(answer.text)
+                    if value is not None:
                         self._cache_answer(picture, question, answer.text, tries=answers)
-                        return replace(score, calls=answers)
+                        return ReadAnswer(value, answers)
                     if answer.problem and self._fields.greedy:
                         break
         except JudgeError as error:
-            return Score.unscored(str(error), calls=answers)
+            return ReadAnswer(None, answers, str(error))
         if answer.problem:
-            return Score.unscored(f"the judge {self.settings.model} gave no verdict: {answer.problem}", calls=answers)
+            return ReadAnswer(None, answers, f"the judge {self.settings.model} gave no verdict: {answer.problem}")
         quote = answer.text[-QUOTED_CHARACTERS:]
-        return Score.unscored(f"the judge's answer could not be read in {answers} tries: {quote!r}", calls=answers)
+        return ReadAnswer(None, answers, f"the judge's answer could not be read in {answers} tries: {quote!r}")
 
-    async def ask(self, picture: Image, question: str) -> ChatAnswer:
-        """The endpoint's answer about a picture; JudgeError where it fails for good."""
-        content = [{"type": "image_url", "image_url": {"url": _data_url(picture)}}, {"type": "text", "text": question}]
+    async def ask(self, picture: Image | None, question: str) -> ChatAnswer:
+        """The endpoint's answer about a picture (None: about nothing); JudgeError where it fails for good."""
+        shown = [{"type": "image_url", "image_url": {"url": _data_url(picture)}}] if picture else []
+        content = [*shown, {"type": "text", "text": question}]
         attempts = until_not_transient(self.settings)
         async with self._connect() as connection, connection.semaphore:
 
@@ -168,16 +182,17 @@ class EndpointClient:
             raise UsageError(f"the key in the environment variable {variable} is not plain text; set it again.")
         return key or DUMMY_KEY
 
-    def _cached_score(self, picture: Image, question: str, parse: ParseAnswer) -> Score | None:
+    def _cached(self, picture: Image | None, question: str, parse: Callable[[str], Parsed | None]
+                ) -> ReadAnswer[Parsed] | None:  # fmt: skip
         cached = self._cache.load(self._cache_key(picture, question)) if self._cache else None
-        score = parse(cached.answer) if cached else None
-        return replace(score, calls=cached.tries) if cached and score else None
+        value = parse(cached.answer) if cached else None
+        return ReadAnswer(value, cached.tries) if cached and value is not None else None
 
-    def _cache_answer(self, picture: Image, question: str, answer: str, *, tries: int) -> None:
+    def _cache_answer(self, picture: Image | None, question: str, answer: str, *, tries: int) -> None:
         if self._cache:
             self._cache.store(self._cache_key(picture, question), answer, model=self.settings.model, tries=tries)
 
-    def _cache_key(self, picture: Image, question: str) -> str:
+    def _cache_key(self, picture: Image | None, question: str) -> str:
         settings = self.settings
         request = [question, settings.base_url, settings.model, settings.max_tokens, settings.temperature]
         extra = [json.dumps(settings.extra, sort_keys=True)] if settings.extra else []
@@ -190,6 +205,15 @@ class EndpointClient:
         advice = failure.advice(settings.key_variable, settings.max_tokens)
         sentence = f"the judge {settings.model} at {settings.base_url} failed{times} ({failure}); {advice}."
         return clean(sentence, MAX_MESSAGE, secrets=(self._key(),))
+
+
+@dataclass(frozen=True)
+class ReadAnswer(Generic[Parsed]):
+    """What was made of an answer, and after how many answers; `value` None: nothing, and `problem` says why."""
+
+    value: Parsed | None
+    tries: int
+    problem: str = ""
 
 
 @dataclass
