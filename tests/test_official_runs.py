@@ -150,7 +150,9 @@ def test_a_search_stops_above_its_category_s_own_threshold(runs: Runs, tiny: Jan
     prompts = catalog.make_benchmark("t2i-compbench", prompts=runs.files["t2i-compbench"]).prompts()
 
     def above(reward: str, **options: Any) -> dict[str, float | None]:
-        prepared = prepare(prompts, Options(reward=reward, metric="clip", method="latent_reasoning", **options), model=tiny)
+        prepared = prepare(
+            prompts, Options(reward=reward, metric="clip", method="latent_reasoning", **options), model=tiny
+        )
         return {prompt.category: prepared.threshold_for(prompt) for prompt in prepared.prompts}
 
     own = {"color": 0.9, "shape": 0.9, "texture": 0.9, "spatial": 0.9, "non_spatial": 0.35, "complex": 0.4}
