@@ -22,6 +22,7 @@ from milr.runs.files import (
     DamagedError,
     FolderLock,
     make_folder,
+    no_garbage,
     remove_leftovers,
     write_atomically,
     write_durably,
@@ -133,7 +134,8 @@ class RunStore:
 
     def records(self) -> list[Record]:
         """The records of all finished samples in natural order of their file names; damaged records are left out."""
-        return [record for record in self._read_all() if isinstance(record, Record)]
+        with no_garbage():
+            return [record for record in self._read_all() if isinstance(record, Record)]
 
     def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
         """All records in natural order of their file names, and what is damaged among them and their pictures.
@@ -143,12 +145,13 @@ class RunStore:
         """
         stored = StoredRecords([], [])
         checks = checks or PictureChecks(self.folder)
-        for record in self._read_all():
-            if isinstance(record, Damage):
-                stored.damage.append(record)
-            else:
-                stored.damage.extend(checks.damage(record))
-                stored.records.append(record if tokens else record.without_tokens())
+        with no_garbage():
+            for record in self._read_all():
+                if isinstance(record, Damage):
+                    stored.damage.append(record)
+                else:
+                    stored.damage.extend(checks.damage(record))
+                    stored.records.append(record if tokens else record.without_tokens())
         return stored
 
     def records_in_prompt_order(self) -> list[Record]:

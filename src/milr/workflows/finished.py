@@ -35,7 +35,7 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
     if not _is_determined(options):
         return ""
     choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
-    prompts = [dataclasses.asdict(prompt) for prompt in _prompts(texts)]
+    prompts = [vars(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]
         return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))]) if files else ""
