@@ -96,7 +96,10 @@ def read_bounded(path: Path | str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def no_garbage() -> Iterator[None]:
-    """Without the search for garbage, which takes as long as reading where thousands of objects are made to be kept."""
+    """Without the search for garbage, which takes longer than the work where thousands of objects are made and kept.
+
+    Also a decorator. Not for work that is interrupted by other work, such as a generator or a coroutine.
+    """
     searches = gc.isenabled()
     gc.disable()
     try:

@@ -132,11 +132,12 @@ class RunStore:
         """What the sample's search was answered before it was interrupted."""
         return UnfinishedSearch(self.folder / FOLDER / name_of(prompt, sample))
 
+    @no_garbage()
     def records(self) -> list[Record]:
         """The records of all finished samples in natural order of their file names; damaged records are left out."""
-        with no_garbage():
-            return [record for record in self._read_all() if isinstance(record, Record)]
+        return [record for record in self._read_all() if isinstance(record, Record)]
 
+    @no_garbage()
     def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
         """All records in natural order of their file names, and what is damaged among them and their pictures.
 
@@ -145,13 +146,12 @@ class RunStore:
         """
         stored = StoredRecords([], [])
         checks = checks or PictureChecks(self.folder)
-        with no_garbage():
-            for record in self._read_all():
-                if isinstance(record, Damage):
-                    stored.damage.append(record)
-                else:
-                    stored.damage.extend(checks.damage(record))
-                    stored.records.append(record if tokens else record.without_tokens())
+        for record in self._read_all():
+            if isinstance(record, Damage):
+                stored.damage.append(record)
+            else:
+                stored.damage.extend(checks.damage(record))
+                stored.records.append(record if tokens else record.without_tokens())
         return stored
 
     def records_in_prompt_order(self) -> list[Record]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from milr import catalog
 from milr.catalog.identity import SOURCES, code_hash
 from milr.options import Options
+from milr.runs.files import no_garbage
 from milr.types import MilrError, Outcome, Prompt
 from milr.workflows.stored import restore
 
@@ -97,6 +98,7 @@ def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, 
             continue
 
 
+@no_garbage()
 def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int) -> list[Record]:
     """All records of the run, or none where one is missing or not judged."""
     from milr.runs.runner import jobs_of
