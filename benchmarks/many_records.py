@@ -30,7 +30,7 @@ from milr.workflows.running import run
 
 SEARCHES = 32  # that are really made; all records repeat them under other prompts
 CHOICES = {"reward": "held-out", "metric": "detector", "steps": 4, "stop": False, "threads": 1}
-FLAGS = "--reward held-out --metric detector --steps 4 --no-stop --threads 1".split()
+FLAGS = ["--reward", "held-out", "--metric", "detector", "--steps", "4", "--no-stop", "--threads", "1"]
 
 
 def write_prompts(path: Path, num_prompts: int) -> None:
@@ -94,7 +94,7 @@ def measure(what: str, arguments: list[str]) -> None:
 
 def main(folder: Path, num_records: int) -> None:
     """Make the runs where they are not there, measure each command, and resume both runs with one record missing."""
-    if not (folder / "generate" / "run.json").exists():  # in a process of its own: a child's peak begins at its parent's
+    if not (folder / "generate" / "run.json").exists():  # in another process: a child's peak begins at its parent's
         code = f"from benchmarks.many_records import *; make_runs(Path({str(folder)!r}), {num_records})"
         subprocess.run([sys.executable, "-c", code], check=True)
     for what, arguments in commands(folder).items():

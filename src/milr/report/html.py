@@ -26,7 +26,7 @@ from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
 PICTURED = 300  # samples whose first and best pictures are shown; the others have a line with a link in the table
-CURVES = 10  # samples with a curve of their scores in a run of more than FULL: each takes a tenth of a second to draw
+CURVES = 10  # samples with a curve of their scores, where a run has more than PICTURED; FULL curves take seconds
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 
@@ -113,7 +113,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
     """The page as text; the samples are in the order of `records`."""
     samples = []
     for index, record in enumerate(records):
-        curve = index < (FULL if len(records) <= FULL else CURVES)
+        curve = index < (FULL if len(records) <= PICTURED else CURVES)
         samples.append(_sample_view(folder, run, record, index=index, curve=curve))
         if on_progress:
             on_progress(index + 1, len(records))

@@ -107,6 +107,10 @@ class RunStore:
         record = self.record(prompt, sample)
         return record is not None and not record.unjudged
 
+    def has_record(self, prompt: Prompt, sample: int) -> bool:
+        """Whether the sample has a record, complete or damaged, which is not read."""
+        return os.path.exists(self._record_path(name_of(prompt, sample)))
+
     def record(self, prompt: Prompt, sample: int) -> Record | None:
         """The sample's record; None unless the record and all its pictures are complete (see `record_files`)."""
         path = self._record_path(name_of(prompt, sample))
@@ -133,9 +137,13 @@ class RunStore:
         return UnfinishedSearch(self.folder / FOLDER / name_of(prompt, sample))
 
     @no_garbage()
-    def records(self) -> list[Record]:
-        """The records of all finished samples in natural order of their file names; damaged records are left out."""
-        return [record for record in self._read_all() if isinstance(record, Record)]
+    def records(self, *, tokens: bool = True) -> list[Record]:
+        """The records of all finished samples in natural order of their file names; damaged records are left out.
+
+        `tokens` as in `read`.
+        """
+        records = (record for record in self._read_all() if isinstance(record, Record))
+        return [record if tokens else record.without_tokens() for record in records]
 
     @no_garbage()
     def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
