@@ -1,58 +1,108 @@
-"""How long a report, a comparison and a check of a run with many records take, and how much memory.
+"""How long it takes to report, compare, check and resume runs with many records, and how much memory each needs.
 
-`python -m benchmarks.many_records [FOLDER] [RECORDS]` makes a run of made-up outcomes and prints a line for each.
+`python -m benchmarks.many_records [FOLDER] [RECORDS]` makes two runs of nano, one as `milr bench` and one as `milr
+generate` does, from a few real searches under many prompts, and prints a line for each command.
 """
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import itertools
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from milr.runs.config import RunConfig, prompts_digest
+from milr.benchmarks.geneval import GenEval
+from milr.options import Options
 from milr.runs.store import RunStore
-from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, TextTrace
+from milr.shapes.grammar import to_prompt
+from milr.shapes.scenes import COLOURS, FILLS, SHAPES
+from milr.types import Key, Outcome
+from milr.workflows.prepare import PreparedRun, prepare
+from milr.workflows.prompts import read_prompts
+from milr.workflows.running import run
 
-STEPS, TEXT, TOKENS, SIDE = 5, 45, 64, 64
+SEARCHES = 32  # that are really made; all records repeat them under other prompts
+CHOICES = {"reward": "held-out", "metric": "detector", "steps": 4, "stop": False, "threads": 1}
+FLAGS = ["--reward", "held-out", "--metric", "detector", "--steps", "4", "--no-stop", "--threads", "1"]
 
 
-def make_run(folder: Path, num_records: int) -> None:
-    """A run of as many searches; nothing is synced to the disk."""
-    prompts = [
-        Prompt(f"a red star and {number} blue circles", str(number), "counting") for number in range(num_records)
-    ]
-    config = RunConfig(prompts_digest=prompts_digest(prompts), prompt_count=num_records, model="nano",
-                       reward="detector", method="latent_reasoning")  # fmt: skip
+def write_prompts(path: Path, num_prompts: int) -> None:
+    """A file of as many prompts in GenEval's format, all of them in nano's words."""
+    things = [f"a {fill} {colour} {shape}" for shape in SHAPES for colour in COLOURS for fill in FILLS]
+    texts = (f"a photo of {first} and {second}" for first, second in itertools.product(things, things))
+    prompts = (prompt for prompt in map(to_prompt, texts) if prompt)
+    path.write_text("".join(json.dumps(prompt.metadata) + "\n" for prompt in itertools.islice(prompts, num_prompts)))
+
+
+def prepare_runs(prompts: Path) -> dict[str, PreparedRun]:
+    """What `commands` ask for, by the name of the folder."""
+    options, benchmark = Options(**CHOICES), GenEval(prompts)  # type: ignore[arg-type]
+    first = prepare(benchmark.prompts(), options, benchmark=benchmark)
+    return {"bench": first, "generate": prepare(read_prompts(prompts), options, model=first.model)}
+
+
+def write_run(folder: Path, prepared: PreparedRun, outcomes: Sequence[Outcome]) -> None:
+    """A finished run that has one of `outcomes` at every prompt."""
+    with RunStore(folder).open(prepared.config(), prepared.prompts, request=prepared.request) as store:
+        for prompt, outcome in zip(prepared.prompts, itertools.cycle(outcomes)):  # noqa: B905 - it has no end
+            store.write(dataclasses.replace(outcome, prompt=prompt, key=Key(0, prompt.text)))
+
+
+def make_runs(folder: Path, num_records: int) -> None:
+    """The prompts and both runs; nothing is synced to the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_prompts(folder / "prompts.jsonl", num_records)
+    runs = prepare_runs(folder / "prompts.jsonl")
+    few = dataclasses.replace(runs["bench"], prompts=runs["bench"].prompts[:: max(1, num_records // SEARCHES)])
+    outcomes = asyncio.run(run(few))
     os.fsync = lambda handle: None
-    with RunStore(folder).open(config, prompts) as store:
-        for number, prompt in enumerate(prompts):
-            steps = tuple(_step(number, index) for index in range(STEPS))
-            store.write(Outcome(prompt, Key(0, prompt.text), steps, 1, 1, "steps", Cost(STEPS, STEPS * 110, STEPS)))
+    for name, prepared in runs.items():
+        write_run(folder / name, prepared, outcomes)
 
 
-def _step(number: int, index: int) -> Step:
-    ids = tuple((number * 31 + index * 7 + position) % 512 for position in range(TEXT + TOKENS))
-    picture = Image.effect_noise((SIDE, SIDE), 40 + index).convert("RGB")
-    text = TextTrace("a red star left , a blue circle right", ids[:TEXT])
-    return Step(index, Rollout(text, ImageTrace(ids[TEXT:]), picture), Score(index / STEPS if index < 2 else 0.1))
+def commands(folder: Path) -> dict[str, list[str]]:
+    """The commands that are measured, by what they do."""
+    bench, generate = str(folder / "bench"), str(folder / "generate")
+    prompts = ["--prompts", str(folder / "prompts.jsonl"), *FLAGS]
+    return {
+        "report": ["report", bench],
+        "compare": ["compare", bench, "--out", str(folder / "compared")],
+        "doctor": ["doctor", bench],
+        "bench again": ["bench", "geneval", *prompts, "--out", bench],
+        "generate again": ["generate", *prompts, "--out", generate],
+    }
+
+
+def measure(what: str, arguments: list[str]) -> None:
+    """Run a command in a process of its own; a line with its seconds and its largest resident memory."""
+    start = time.perf_counter()
+    process = os.posix_spawn(sys.executable, [sys.executable, "-m", "milr.cli", *arguments], os.environ,
+                             file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])  # fmt: skip
+    _, status, usage = os.wait4(process, 0)
+    if status:
+        raise SystemExit(f"milr {' '.join(arguments)} has failed")
+    print(f"{what:28} {time.perf_counter() - start:6.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
+          f"{usage.ru_maxrss / 1024:.0f} MiB", flush=True)  # fmt: skip
 
 
 def main(folder: Path, num_records: int) -> None:
-    """Make the run where it is not there, and measure each command in a process of its own."""
-    if not (folder / "run.json").exists():
-        make_run(folder, num_records)
-    for arguments in (["report", folder], ["compare", folder, "--out", folder / "compared"], ["doctor", folder]):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "milr.cli", *map(str, arguments)], check=True, capture_output=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"{arguments[0]:8} {time.perf_counter() - start:6.1f} s, {peak:.0f} MiB at most so far")
-    print(f"page     {(folder / 'report.html').stat().st_size / 2**20:.1f} MiB")
+    """Make the runs where they are not there, measure each command, and resume both runs with one record missing."""
+    if not (folder / "generate" / "run.json").exists():  # in another process: a child's peak begins at its parent's
+        code = f"from benchmarks.many_records import *; make_runs(Path({str(folder)!r}), {num_records})"
+        subprocess.run([sys.executable, "-c", code], check=True)
+    for what, arguments in commands(folder).items():
+        measure(what, arguments)
+    for name in ("bench", "generate"):
+        next((folder / name / "records").glob("*.json")).unlink()
+        measure(f"{name} again, one is missing", commands(folder)[f"{name} again"])
+    print(f"page {(folder / 'bench' / 'report.html').stat().st_size / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":

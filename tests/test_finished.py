@@ -40,6 +40,9 @@ def test_a_finished_run_answers_in_the_order_of_the_run(options: Options, tmp_pa
     assert shown is not None and shown[0] == tmp_path / "run" and len(shown[1]) == 4
     for left, right in zip(made, shown[1], strict=True):
         assert left.key == right.key and assert_same(left, right)
+    lean = find_finished(PROMPTS, options, tmp_path / "run", tokens=False)
+    assert lean is not None and [each.score for each in lean[1]] == [each.score for each in shown[1]]
+    assert all(step.rollout.image.ids == () for each in lean[1] for step in each.steps)
 
 
 def test_without_a_folder_the_run_is_found_by_its_first_prompt(

@@ -378,3 +378,18 @@ def test_scored_folders_do_not_speak_of_searches(tmp_path):
     for word in ("search", "step", "stopped", "returned", "budget", "first", "drawn", "→", "gain"):
         assert word not in page.lower(), word
     assert "2 of 2 scored" in page and "made by any tool" in page
+
+
+@pytest.mark.parametrize("command", ["generate", "score"])
+def test_samples_beyond_the_pictured_ones_are_links_to_their_files(tmp_path, monkeypatch, command):
+    monkeypatch.setattr("milr.report.html.FULL", 2)
+    monkeypatch.setattr("milr.report.html.CURVES", 1)
+    monkeypatch.setattr("milr.report.html.PICTURED", 3)
+    many = [outcome(Prompt(f"prompt {number}"), (0.2, 0.4)) for number in range(5)]
+    text = report(tmp_path, *many, prompt_count=5, command=command)
+    page = Page(text)
+    targets = [attributes["href"] for attributes in page.named("a")]
+    assert targets[:3] == ["#sample-0", "#sample-1", "#sample-2"]
+    assert len(targets) == 5 and all((tmp_path / target).is_file() for target in targets[3:])
+    assert "picture missing" not in text and "pictures of the first 3 samples are shown" in text
+    assert len(page.named("svg")) == (2 if command == "generate" else 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from milr.runs.runner import MAX_UNJUDGED, Job, Tally, jobs_of, run
-from milr.runs.store import RunStore
+from milr.runs.store import RunStore, name_of
 from milr.types import JudgeError, Outcome, Prompt
 from outcomes import config, outcome
 
@@ -66,6 +66,12 @@ def test_in_flight_is_reached_and_not_exceeded(store, in_flight):
 
     asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=counted, in_flight=in_flight))
     assert most == in_flight
+
+
+def test_what_is_known_to_be_finished_is_not_read(store):
+    known = {name_of(prompt, 0) for prompt in PROMPTS[:4]}
+    tally = asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one, finished=known))
+    assert tally == Tally(total=6, existing=4, new=2) and texts(store) == {prompt.text for prompt in PROMPTS[4:]}
 
 
 def test_resuming_skips_what_is_finished(store):

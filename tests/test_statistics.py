@@ -397,3 +397,15 @@ def test_the_paired_test_finds_a_real_difference(pair, power, gain):
     result, held = rejects(pair, LARGE, 3, 600, truth=gain * (1 - LARGE.truth))
     print(f"{pair.__name__}: power {result:.3f}, covered {held:.3f}")
     assert result >= power and 0.93 <= held <= 0.99
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 100])
+@pytest.mark.parametrize("most", [1, 40, 1000])
+def test_resamples_drawn_in_blocks_are_those_drawn_at_once(monkeypatch, n, most):
+    rng = np.random.default_rng(n)
+    for counts in (np.full(n, 3.0), rng.integers(1, 4, n).astype(float)):
+        category = statistics._Category(rng.random(n), counts)
+        drawn = np.random.default_rng(5).integers(0, n, (statistics.RESAMPLES, n))
+        expected = category.sums[drawn].sum(1) / counts[drawn].sum(1)
+        monkeypatch.setattr(statistics, "MOST_DRAWN", most)
+        np.testing.assert_array_equal(statistics._resample(category, np.random.default_rng(5)), expected)

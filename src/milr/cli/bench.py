@@ -19,6 +19,7 @@ from milr.types import JudgeError, Prompt, UsageError
 
 if TYPE_CHECKING:
     from milr.base import Benchmark
+    from milr.report.compare.records import Comparison
 
 NOT_FOR_FOLDERS = tuple(name for name in Options.__dataclass_fields__ if not name.startswith(("judge_", "strict_"))
                         and name not in ("seed", "in_flight"))  # options that only make pictures  # fmt: skip
@@ -71,8 +72,7 @@ def bench(
             prepared = prepare(prompts, options, benchmark=part)
         folder = out or default_folder(prepared)
         execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)])
-    print_comparison(console, [folder], folder, as_json=as_json)
-    _report_unscored(console, folder)
+    _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json))
 
 
 @with_flags("visualisation", *NOT_FOR_FOLDERS)
@@ -111,11 +111,12 @@ def score(
         tally = run_async(score_folder(part, folder, judge, **settings) if part
                             else score_list(folder, judge, **settings))  # fmt: skip
     write_report(run_folder)
-    print_comparison(console, [run_folder], run_folder, partial=scoring.partial or is_list, as_json=as_json)
+    comparison = print_comparison(console, [run_folder], run_folder, partial=scoring.partial or is_list,
+                                  as_json=as_json)  # fmt: skip
     if tally.missing:
         console.print(f"{tally.missing} of {tally.pictures + tally.missing} pictures are missing and are not in the "
                       "score", soft_wrap=True)  # fmt: skip
-    _report_unscored(console, run_folder)
+    _report_unscored(console, run_folder, comparison)
 
 
 def _select_prompts(name: str, choice: PromptFlags) -> tuple[Benchmark, list[Prompt]]:
@@ -126,8 +127,10 @@ def _select_prompts(name: str, choice: PromptFlags) -> tuple[Benchmark, list[Pro
     return benchmark, select_prompts(benchmark.prompts(), choice.category_names(), choice.limit)
 
 
-def _report_unscored(console: Console, folder: Path) -> None:
+def _report_unscored(console: Console, folder: Path, comparison: Comparison) -> None:
     """Say how many returned pictures have no score, and why the first has none; JudgeError where all have none."""
+    if all(row.overall.returned.scored == row.overall.returned.n for row in comparison.rows):
+        return  # without reading the records again
     from milr.runs.store import read_run
     from milr.workflows.unscored import describe_unscored, reasons_in
 

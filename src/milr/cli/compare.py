@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from milr.cli.console import open_console, print_damage, print_table
 from milr.cli.flags import Json
+
+if TYPE_CHECKING:
+    from milr.report.compare.records import Comparison
 
 
 def compare(
@@ -28,7 +31,7 @@ def compare(
 
 
 def print_comparison(console: Console, runs: list[Path], out: Path, *, against: str = "", partial: bool = False,
-                     quoted: bool | None = None, as_json: bool = False) -> None:  # fmt: skip
+                     quoted: bool | None = None, as_json: bool = False) -> Comparison:  # fmt: skip
     """Write the comparison's files into `out`, and print its table; with `as_json`, its JSON on stdout as well."""
     from milr.report.compare.comparison import compare as compare_rows
     from milr.report.compare.export import to_json
@@ -47,3 +50,4 @@ def print_comparison(console: Console, runs: list[Path], out: Path, *, against: 
         console.print(line, soft_wrap=True)
     if as_json:
         typer.echo(to_json(comparison))
+    return comparison

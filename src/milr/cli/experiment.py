@@ -76,20 +76,21 @@ def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]]
     """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
     from milr.cli.progress import Progress
     from milr.workflows.estimate import Estimate, estimate, measure_speed
-    from milr.workflows.experiments import count_finished, execute_run
+    from milr.workflows.experiments import execute_run, finished_samples
 
     print_warnings(console, [prepared for _, prepared in runs])
     with console.status("timing a few tokens"):
         by_model = {id(prepared.model): prepared for _, prepared in runs}
         speeds = {model: measure_speed(prepared) for model, prepared in by_model.items()}
-        estimates = [estimate(prepared, count_finished(run, prepared), speeds[id(prepared.model)])
-                     for run, prepared in runs]  # fmt: skip
+        finished = [finished_samples(run, prepared) for run, prepared in runs]
+        estimates = [estimate(prepared, len(names), speeds[id(prepared.model)])
+                     for (_, prepared), names in zip(runs, finished, strict=True)]  # fmt: skip
     console.print(str(sum(estimates, Estimate())), soft_wrap=True)
-    for number, ((run, prepared), cost) in enumerate(zip(runs, estimates, strict=True), 1):
+    for number, ((run, prepared), cost, names) in enumerate(zip(runs, estimates, finished, strict=True), 1):
         if cost.samples and not dry:
             title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
-                run_async(execute_run(run, prepared, progress.on_event, progress.on_step))
+                run_async(execute_run(run, prepared, progress.on_event, progress.on_step, names))
 
 
 def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,

@@ -34,13 +34,13 @@ def generate(
 
     chosen = _read_prompts(prompt, prompts, limit)
     console = open_console(stderr=as_json)
-    if finished := find_finished(chosen, options, out):
+    if finished := find_finished(chosen, options, out, tokens=as_json):
         folder, outcomes = finished
         console.print(FINISHED)
         if not (folder / "report.html").exists():
             write_report(folder)
     else:
-        folder, outcomes = _search(console, chosen, options, out)
+        folder, outcomes = _search(console, chosen, options, out, tokens=as_json)
     config = load_run(folder).config
     if as_json:
         typer.echo(json.dumps([outcome_to_json(outcome, folder, config) for outcome in outcomes], indent=1))
@@ -50,8 +50,9 @@ def generate(
         raise JudgeError(describe_unscored([outcome.steps[-1].score.reason for outcome in outcomes], config.reward))
 
 
-def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None) -> tuple[Path, list[Outcome]]:
-    """Make what the run's folder does not hold yet; the folder and all outcomes."""
+def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None, *, tokens: bool
+            ) -> tuple[Path, list[Outcome]]:  # fmt: skip
+    """Make what the run's folder does not hold yet; the folder and all outcomes, with their token ids or without."""
     from milr.cli.console import print_warnings
     from milr.cli.progress import Progress
     from milr.workflows.prepare import prepare
@@ -62,7 +63,8 @@ def _search(console: Console, prompts: list[Prompt], options: Options, out: Path
     print_warnings(console, [prepared])
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:
-        return folder, run_async(run(prepared, out=folder, on_step=progress.on_step, on_event=progress.on_event))
+        outcomes = run(prepared, out=folder, tokens=tokens, on_step=progress.on_step, on_event=progress.on_event)
+        return folder, run_async(outcomes)
 
 
 def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from milr.models.loading import SpecialIds
@@ -93,7 +94,7 @@ class JanusPrompts:
         """How many positions the picture's tokens leave to the prompt and the visualisation."""
         return self.max_positions - self.num_image_tokens
 
-    @property
+    @cached_property
     def max_prompt_tokens(self) -> int:
         """How many tokens of a user's prompt fit beside the templates, a visualisation, the picture, and a question."""
         templates = self._templates
@@ -103,20 +104,25 @@ class JanusPrompts:
         longest: int = max(reasoning, drawing, asking + templates.answer_tokens)
         return self.max_positions - longest
 
+    @cached_property
+    def _control_ids(self) -> frozenset[int]:
+        return frozenset(self._tokenizer.all_special_ids)
+
     def check(self, text: str) -> None:
         """Raise UsageError for a prompt that is empty, in unknown words, with control tokens, or too long."""
         if not text.strip():
             raise UsageError("the prompt is empty; say what to draw.")
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         tokens = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
-        unknown = [text[start:end] for token, (start, end) in tokens if token == self._tokenizer.unk_token_id]
+        unknown_id = self._tokenizer.unk_token_id
+        unknown = [text[start:end] for token, (start, end) in tokens if token == unknown_id]
         if unknown:
             words = ", ".join(repr(word) for word in dict.fromkeys(unknown))
             raise UsageError(
                 f"{self._name} does not know {words}; use other words, or a model that knows them, "
                 "such as --model deepseek-community/Janus-Pro-1B."
             )
-        control = [text[start:end] for token, (start, end) in tokens if token in self._tokenizer.all_special_ids]
+        control = [text[start:end] for token, (start, end) in tokens if token in self._control_ids]
         if control:
             raise UsageError(f"the prompt contains the control token {control[0]}; take it out.")
         if len(tokens) > (limit := self.max_prompt_tokens):

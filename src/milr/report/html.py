@@ -20,11 +20,13 @@ from milr.report.page_template import render_template
 from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed_step
 from milr.report.summary import Summary, summarise, to_csv, to_json
 from milr.runs.config import display_name
+from milr.runs.files import no_garbage
 from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and best pictures
-PICTURED = 300  # samples whose first and best pictures are shown; the others have a line in the table
+PICTURED = 300  # samples whose first and best pictures are shown; the others have a line with a link in the table
+CURVES = 10  # samples with a curve of their scores, where a run has more than PICTURED; FULL curves take seconds
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 OnDamage = Callable[[Sequence[Damage]], None]
@@ -75,6 +77,7 @@ class SampleView:
     curve: Markup
 
 
+@no_garbage()
 def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = None,
                  on_damage: OnDamage | None = None) -> Path:  # fmt: skip
     """Write report.html, report.json and table.csv of the samples finished so far; returns the path of the page.
@@ -114,7 +117,8 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
     """The page as text; the samples are in the order of `records`."""
     samples = []
     for index, record in enumerate(records):
-        samples.append(_sample_view(folder, run, record, index=index))
+        curve = index < (FULL if len(records) <= PICTURED else CURVES)
+        samples.append(_sample_view(folder, run, record, index=index, curve=curve))
         if on_progress:
             on_progress(index + 1, len(records))
     return render_template(
@@ -159,7 +163,7 @@ def _overview(records: Sequence[Record]) -> Markup:
     return Markup(inline(first_against_best(records), "First against best score of each sample"))
 
 
-def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int) -> SampleView:
+def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int, curve: bool) -> SampleView:
     side = LARGE if index < FULL else THUMBNAIL if index < PICTURED else 0
     best = record.result if record.best is None else record.steps[record.best]
     caption = "Returned" if best is record.result else "Best"
@@ -173,7 +177,7 @@ def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int) -> S
         after=_picture_view(folder, best, caption, side=side),
         judgement=_judgement(record.result),
         steps=_step_views(folder, record) if index < FULL else (),
-        curve=_curve(run, record) if index < FULL and len(record.steps) > 1 else Markup(""),
+        curve=_curve(run, record) if curve and len(record.steps) > 1 else Markup(""),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 FLIPS = 9999
 SEED = 20250926
+MOST_DRAWN = 2**16  # prompts that are resampled at a time
 FEW = 10  # with fewer misses, or fewer changed prompts, the bootstrap's intervals are too short
 ROUNDING = 1e-12  # a smaller difference is rounding
 Group = Hashable
@@ -135,10 +136,12 @@ def paired_test(
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """Holm (1979): `ps` corrected for their number; a None stays None and does not count."""
-    from statsmodels.stats.multitest import multipletests
-
     tested = [p for p in ps if p is not None]
-    corrected = iter(multipletests(tested, method="holm")[1] if tested else ())
+    if not tested:
+        return list(ps)
+    from statsmodels.stats.multitest import multipletests  # slow to import
+
+    corrected = iter(multipletests(tested, method="holm")[1])
     return [None if p is None else float(next(corrected)) for p in ps]
 
 
@@ -178,9 +181,22 @@ def _expanded_resamples(category: _Category, rng: np.random.Generator) -> Floats
 
 
 def _resample(category: _Category, rng: np.random.Generator) -> Floats:
-    """The category's mean in RESAMPLES resamples of its prompts, drawn with replacement, (RESAMPLES,)."""
-    drawn = rng.integers(0, len(category.sums), (RESAMPLES, len(category.sums)))
-    return category.sums[drawn].sum(1) / category.counts[drawn].sum(1)
+    """The category's mean in RESAMPLES resamples of its prompts, drawn with replacement, (RESAMPLES,).
+
+    A few resamples are drawn at a time, which a processor's cache holds; the numbers are those of all at once.
+    """
+    n = len(category.sums)
+    rows = max(1, MOST_DRAWN // n)
+    sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
+    return np.concatenate([_means_of(category, rng.integers(0, n, (size, n))) for size in sizes])
+
+
+def _means_of(category: _Category, drawn: NDArray[np.int64]) -> Floats:
+    """The mean of each row of `drawn`, (resamples, n), which indexes prompts."""
+    counts, n = category.counts, drawn.shape[1]
+    drawn_counts = counts[0] * n if (counts == counts[0]).all() else counts[drawn].sum(1)
+    means: Floats = category.sums[drawn].sum(1) / drawn_counts
+    return means
 
 
 def _tail(categories: Sequence[_Category]) -> float:

@@ -9,7 +9,7 @@ record that is being written is completed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -65,15 +65,17 @@ def jobs_of(prompts: Iterable[Prompt], samples: int = 1) -> list[Job]:
 
 
 async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in_flight: int = 8,
-              on_event: OnEvent | None = None) -> Tally:  # fmt: skip
+              on_event: OnEvent | None = None, finished: Collection[str] = ()) -> Tally:  # fmt: skip
     """Call `search_one` for every job without a finished record, at most `in_flight` at once, and write each outcome.
 
-    Two jobs with the same prompt and sample are one job. Raises the first failure of a job, JudgeError where a judge
+    Two jobs with the same prompt and sample are one job. `finished` names samples whose records are known to be
+    finished, so that they are not read. Raises the first failure of a job, JudgeError where a judge
     gave up on MAX_UNJUDGED new jobs in a row.
     """
     unique = list({name_of(job.prompt, job.sample): job for job in jobs}.values())
     workers = _Workers(store, search_one, on_event or (lambda event: None), len(unique))
-    remaining = [job for job in unique if not workers.skip_finished(job)]
+    known = frozenset(finished)
+    remaining = [job for job in unique if not workers.skip_finished(job, known)]
     workers.retried = {name_of(job.prompt, job.sample) for job in remaining if store.record(job.prompt, job.sample)}
     queue = iter(sorted(remaining, key=lambda job: name_of(job.prompt, job.sample) in workers.retried))
     existing = workers.done
@@ -102,9 +104,9 @@ class _Workers:
     unjudged: int = 0
     retried: set[str] = field(default_factory=set)
 
-    def skip_finished(self, job: Job) -> bool:
+    def skip_finished(self, job: Job, known: frozenset[str]) -> bool:
         """Whether the job's record is on disk already; if so, counts it and reports the event."""
-        finished = self.store.finished(job.prompt, job.sample)
+        finished = name_of(job.prompt, job.sample) in known or self.store.finished(job.prompt, job.sample)
         if finished:
             self.done += 1
             self._notify("found", job)

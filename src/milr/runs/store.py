@@ -22,6 +22,7 @@ from milr.runs.files import (
     DamagedError,
     FolderLock,
     make_folder,
+    no_garbage,
     remove_leftovers,
     write_atomically,
     write_durably,
@@ -106,6 +107,10 @@ class RunStore:
         record = self.record(prompt, sample)
         return record is not None and not record.unjudged
 
+    def has_record(self, prompt: Prompt, sample: int) -> bool:
+        """Whether the sample has a record, complete or damaged, which is not read."""
+        return os.path.exists(self._record_path(name_of(prompt, sample)))
+
     def record(self, prompt: Prompt, sample: int) -> Record | None:
         """The sample's record; None unless the record and all its pictures are complete (see `record_files`)."""
         path = self._record_path(name_of(prompt, sample))
@@ -131,10 +136,16 @@ class RunStore:
         """What the sample's search was answered before it was interrupted."""
         return UnfinishedSearch(self.folder / FOLDER / name_of(prompt, sample))
 
-    def records(self) -> list[Record]:
-        """The records of all finished samples in natural order of their file names; damaged records are left out."""
-        return [record for record in self._read_all() if isinstance(record, Record)]
+    @no_garbage()
+    def records(self, *, tokens: bool = True) -> list[Record]:
+        """The records of all finished samples in natural order of their file names; damaged records are left out.
 
+        `tokens` as in `read`.
+        """
+        records = (record for record in self._read_all() if isinstance(record, Record))
+        return [record if tokens else record.without_tokens() for record in records]
+
+    @no_garbage()
     def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
         """All records in natural order of their file names, and what is damaged among them and their pictures.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from milr.inputs.files import MEBIBYTE, read_file
 from milr.inputs.json_text import JsonError, check_depth, too_deep
 from milr.inputs.text import decode_text
 from milr.options import Options
+from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
 from milr.workflows.finished import finished_folder
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
@@ -171,19 +172,27 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
 
 
 async def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
-                      on_step: Callable[..., None] | None = None) -> None:  # fmt: skip
-    """Make what the run's folder does not hold yet."""
+                      on_step: Callable[..., None] | None = None, finished: Collection[str] = ()
+                      ) -> None:  # fmt: skip
+    """Make what the run's folder does not hold yet; `finished` are `finished_samples`, where they are known."""
     async with studio_for(prepared) as studio:
-        await run_into(run.folder, prepared, studio, Listeners(on_step, on_event))
+        await run_into(run.folder, prepared, studio, Listeners(on_step, on_event), finished=finished)
 
 
 def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:
     """How many samples of this very run its folder holds; UsageError where it holds another run's."""
+    return len(finished_samples(run, prepared))
+
+
+@no_garbage()
+def finished_samples(run: ExperimentRun, prepared: PreparedRun) -> frozenset[str]:
+    """The names (`store.name_of`) of the samples of this very run that its folder holds; errors as `count_finished`."""
     from milr.runs.runner import jobs_of
-    from milr.runs.store import RunStore
+    from milr.runs.store import RunStore, name_of
 
     if not (run.folder / "run.json").exists():
-        return 0
+        return frozenset()
     store = RunStore(run.folder)
     store.check(prepared.config())
-    return sum(store.finished(job.prompt, job.sample) for job in jobs_of(prepared.prompts, prepared.options.samples))
+    jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    return frozenset(name_of(job.prompt, job.sample) for job in jobs if store.finished(job.prompt, job.sample))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from milr import catalog
 from milr.catalog.identity import SOURCES, code_hash
 from milr.options import Options
+from milr.runs.files import no_garbage
 from milr.types import MilrError, Outcome, Prompt
 from milr.workflows.stored import restore
 
@@ -35,7 +36,7 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
     if not _is_determined(options):
         return ""
     choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
-    prompts = [dataclasses.asdict(prompt) for prompt in _prompts(texts)]
+    prompts = [vars(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]
         return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))]) if files else ""
@@ -56,14 +57,14 @@ def _is_determined(options: Options) -> bool:
 
 
 def find_finished(
-    texts: Sequence[str | Prompt], options: Options, out: Path | None
+    texts: Sequence[str | Prompt], options: Options, out: Path | None, *, tokens: bool = True
 ) -> tuple[Path, list[Outcome]] | None:
     """The folder and the outcomes of the run that answers this request, all of it; None where there is none.
 
     Without `out`, folders runs/WORDS-* of the first prompt's words are looked at. Outcomes are in the order of the run:
-    sample 0 of every prompt, then sample 1, and so on.
+    sample 0 of every prompt, then sample 1, and so on; `tokens` False leaves out their token ids, most of their size.
     """
-    for folder, records in _answers(texts, options, out):
+    for folder, records in _answers(texts, options, out, tokens=tokens):
         try:
             return folder, [restore(record, folder) for record in records]
         except MilrError:  # a damaged picture: the run says which
@@ -77,8 +78,8 @@ def finished_folder(prompts: Sequence[Prompt], options: Options, out: Path | Non
     return next(folders, None)
 
 
-def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, benchmark: str = ""
-             ) -> Iterator[tuple[Path, list[Record]]]:  # fmt: skip
+def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, benchmark: str = "", *,
+             tokens: bool = False) -> Iterator[tuple[Path, list[Record]]]:  # fmt: skip
     """The folders that answer a request, each with all records of the run in its order."""
     from milr.runs.store import RunStore
 
@@ -91,19 +92,26 @@ def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, 
         try:
             run = store.run()
             same = run.request == request and (not benchmark or run.config.benchmark == benchmark)
-            if same and (records := _all_records(store, prompts, options.samples)):
+            if same and (records := _all_records(store, prompts, options.samples, tokens)):
                 yield folder, records
         except MilrError:  # no run, or a damaged one: preparing it says which
             continue
 
 
-def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int) -> list[Record]:
+@no_garbage()
+def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int, tokens: bool) -> list[Record]:
     """All records of the run, or none where one is missing or not judged."""
     from milr.runs.runner import jobs_of
 
-    records = [store.record(job.prompt, job.sample) for job in jobs_of(prompts, samples)]
-    whole = [record for record in records if record is not None and not record.unjudged]
-    return whole if len(whole) == len(records) else []
+    jobs, whole = jobs_of(prompts, samples), []
+    if not all(store.has_record(job.prompt, job.sample) for job in jobs):  # known at once
+        return []
+    for job in jobs:
+        record = store.record(job.prompt, job.sample)
+        if record is None or record.unjudged:
+            return []
+        whole.append(record if tokens else record.without_tokens())
+    return whole
 
 
 def _prompts(texts: Sequence[str | Prompt]) -> list[Prompt]:

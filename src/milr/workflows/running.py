@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr.engine.search import OnStep
 from milr.engine.studio import OnBatch, Studio
+from milr.runs.files import no_garbage
 from milr.types import Outcome, Prompt
 from milr.workflows.finished import words_of
 from milr.workflows.memory import peak_memory, reset_peak
@@ -19,7 +20,6 @@ from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
     from milr.runs.runner import OnEvent
-    from milr.runs.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,17 @@ class Listeners:
     on_batch: OnBatch | None = None
 
 
-async def run(prepared: PreparedRun, *, out: str | Path | None = None, on_step: OnStep | None = None,
-              on_event: OnEvent | None = None, on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
+async def run(prepared: PreparedRun, *, out: str | Path | None = None, tokens: bool = True,
+              on_step: OnStep | None = None, on_event: OnEvent | None = None,
+              on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
     """All outcomes of a prepared run: sample 0 of every prompt, then sample 1, and so on.
 
-    With `out`, a run folder: what is finished there is not made again, and a report is written.
+    With `out`, a run folder: what is finished there is not made again, and a report is written. There `tokens` False
+    leaves out the outcomes' token ids, most of their size.
     """
     listeners = Listeners(on_step, on_event, on_batch)
     async with studio_for(prepared, on_batch) as studio:
-        return await outcomes_of(prepared, studio, out, listeners)
+        return await outcomes_of(prepared, studio, out, listeners, tokens=tokens)
 
 
 @asynccontextmanager
@@ -59,10 +61,11 @@ async def studio_for(prepared: PreparedRun, on_batch: OnBatch | None = None) -> 
 
 
 async def outcomes_of(prepared: PreparedRun, studio: Studio, out: str | Path | None,
-                      listeners: Listeners) -> list[Outcome]:  # fmt: skip
+                      listeners: Listeners, *, tokens: bool = True) -> list[Outcome]:  # fmt: skip
     """`run` with a studio that is there already."""
     if out is not None:
-        return await _run_stored(prepared, studio, Path(out), listeners)
+        await run_into(Path(out), prepared, studio, listeners)
+        return _stored_outcomes(prepared, Path(out), tokens=tokens)
     from milr.runs.runner import jobs_of
 
     limit = asyncio.Semaphore(prepared.options.in_flight)
@@ -86,20 +89,22 @@ async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _run_stored(prepared: PreparedRun, studio: Studio, out: Path, listeners: Listeners) -> list[Outcome]:
+@no_garbage()
+def _stored_outcomes(prepared: PreparedRun, out: Path, *, tokens: bool) -> list[Outcome]:
+    """All outcomes of the finished run in the folder `out`, whose report is written."""
     from milr.report.html import write_report
     from milr.runs.runner import jobs_of
-    from milr.runs.store import name_of
+    from milr.runs.store import RunStore, name_of
 
-    store = await run_into(out, prepared, studio, listeners)
     write_report(out)
-    records = {name_of(record.prompt, record.sample): record for record in store.records()}
+    records = {name_of(record.prompt, record.sample): record for record in RunStore(out).records(tokens=tokens)}
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
     return [restore(records[name_of(job.prompt, job.sample)], out) for job in jobs]
 
 
-async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners) -> RunStore:
-    """Search for every sample that the folder `out` does not hold yet; the run's store, closed."""
+async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners, *,
+                   finished: Collection[str] = ()) -> None:  # fmt: skip
+    """Search for every sample that the folder `out` does not hold yet; `finished` as in `runner.run`."""
     from milr.runs.runner import jobs_of
     from milr.runs.runner import run as run_jobs
     from milr.runs.store import RunStore
@@ -118,10 +123,9 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
         prepared.config(), prepared.prompts, in_flight=options.in_flight, request=prepared.request
     ) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
-                               on_event=listeners.on_event)  # fmt: skip
+                               on_event=listeners.on_event, finished=finished)  # fmt: skip
         if tally.new:
             store.record_peak_memory(peak_memory(options.device, studio.model))
-    return store
 
 
 def default_folder(prepared: PreparedRun) -> Path:

@@ -34,7 +34,7 @@ def reasons_in(folder: Path) -> list[str | None]:
     """`reasons_of` for the samples of a run folder, whose pictures are not read."""
     from milr.runs.store import RunStore
 
-    judgements = [record.result.judged or record.result for record in RunStore(folder).records()]
+    judgements = [record.result.judged or record.result for record in RunStore(folder).records(tokens=False)]
     return [judgement.reason if judgement.score is None else None for judgement in judgements]
 
 

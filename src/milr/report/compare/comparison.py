@@ -36,12 +36,14 @@ from milr.report.compare.scores import (
 )
 from milr.report.compare.updates import add_counts
 from milr.rules.wise import EDITIONS
+from milr.runs.files import no_garbage
 from milr.types import Cost, UsageError
 
 BUDGETS = (1, 2, 4, 8, 16, 21)
 MAX_EXAMPLES = 6
 
 
+@no_garbage()
 def compare_runs(folders: Iterable[Path | str], *, against: str = "", partial: bool = False,
                  budgets: Sequence[int] = BUDGETS, on_progress: OnProgress | None = None) -> Comparison:  # fmt: skip
     """`load_rows` and `compare` in one; raises the same errors."""

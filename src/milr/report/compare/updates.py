@@ -37,7 +37,7 @@ def count_updates(record: Record) -> UpdateCounts:
 
 def add_counts(counts: Iterable[UpdateCounts]) -> UpdateCounts:
     """The sums of several counts."""
-    return UpdateCounts(*(sum(values) for values in zip(*map(dataclasses.astuple, counts), strict=True)))
+    return UpdateCounts(*(sum(values) for values in zip(*(vars(each).values() for each in counts), strict=True)))
 
 
 def _count_step(step: StepRecord) -> UpdateCounts:
