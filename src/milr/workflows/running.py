@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Listeners:
     """Who hears of a run while it goes on; all are called on the event loop of the run.
 
-    `on_step(prompt, key, step)`: a picture was made and judged. `on_event(event)`: a sample of a run folder was found
+    `on_step(prompt, key, step)`: a picture was made and judged; where it raises `milr.engine.search.StopSearch`, that
+    search ends and keeps its best. `on_event(event)`: a sample of a run folder was found
     finished, started, finished or failed. `on_batch(kind, rows, seconds)`: the model did a batch of work.
     """
 
@@ -88,14 +89,20 @@ async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list
 
 async def _run_stored(prepared: PreparedRun, studio: Studio, out: Path, listeners: Listeners) -> list[Outcome]:
     from milr.report.html import write_report
-    from milr.runs.runner import jobs_of
-    from milr.runs.store import name_of
 
     store = await run_into(out, prepared, studio, listeners)
     write_report(out)
+    return stored_outcomes(store, prepared)
+
+
+def stored_outcomes(store: RunStore, prepared: PreparedRun) -> list[Outcome]:
+    """The outcomes of a run that is finished, in its order; their pictures are read when they are asked for."""
+    from milr.runs.runner import jobs_of
+    from milr.runs.store import name_of
+
     records = {name_of(record.prompt, record.sample): record for record in store.records()}
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return [restore(records[name_of(job.prompt, job.sample)], out) for job in jobs]
+    return [restore(records[name_of(job.prompt, job.sample)], store.folder) for job in jobs]
 
 
 async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners) -> RunStore:
