@@ -219,7 +219,8 @@ def test_a_verdict_is_what_the_reward_judge_reads(client: TestClient, session: S
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/x.png", "file:///etc/passwd", "/etc/passwd", "data:text/html,x",
-                                 "data:image/png;base64,AAAA", "data:image/png;base64,***", "data:image/svg+xml;base64,AAAA"])  # fmt: skip
+                                 "data:image/png;base64,AAAA", "data:image/png;base64,***",
+                                 "data:image/svg+xml;base64,AAAA"])  # fmt: skip
 def test_only_pictures_in_data_urls_are_read(client: TestClient, url: str) -> None:
     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what is this"}]
     error = ask(client, CHAT, 400, messages=[{"role": "user", "content": parts}])["error"]
