@@ -121,14 +121,25 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
     reset_peak()
-    with RunStore(out).open(
-        prepared.config(), prepared.prompts, in_flight=options.in_flight, request=prepared.request
-    ) as store:
+    with await _opened(RunStore(out), prepared) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                on_event=listeners.on_event)  # fmt: skip
         if tally.new:
-            store.record_peak_memory(peak_memory(options.device, studio.model))
+            await asyncio.to_thread(store.record_peak_memory, peak_memory(options.device, studio.model))
     return store
+
+
+async def _opened(store: RunStore, prepared: PreparedRun) -> RunStore:
+    """The store, opened for this run on another thread, so that other runs of the loop need not wait for the disk."""
+    opening = asyncio.ensure_future(asyncio.to_thread(
+        lambda: store.open(prepared.config(), prepared.prompts, in_flight=prepared.options.in_flight,
+                           request=prepared.request)))  # fmt: skip
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        store.close()
+        raise
 
 
 def default_folder(prepared: PreparedRun) -> Path:
