@@ -27,6 +27,7 @@ pytestmark = pytest.mark.long
 
 CLIENTS = 50
 SECONDS = float(os.environ.get("MILR_LOAD_SECONDS", "60"))
+MOST_GROWTH = 300e6  # bytes in the second half; caches fill up to their bounds, and a picture that stayed would be seen
 PROMPTS = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "black", "white")
            for shape in ("star", "circle", "heart", "moon")]  # fmt: skip
 SEARCH: dict[str, Any] = {"method": "redraw_sampled", "pictures": 2}
@@ -68,7 +69,7 @@ def test_fifty_clients_at_once_and_a_kill(tmp_path: Path) -> None:
             half = memory(process.pid)
             for future in futures:
                 future.result()
-        assert memory(process.pid) < 1.3 * half
+        assert memory(process.pid) < half + MOST_GROWTH
         assert len(found) >= CLIENTS and len({content["milr"]["run"] for *_, content in found}) == len(found)
         cut = ask_without_waiting(address)
         time.sleep(1.5)
