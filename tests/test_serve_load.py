@@ -133,8 +133,8 @@ def test_one_server_judges_for_another_milr(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("MILR_CACHE", str(tmp_path / "cache"))
     (tmp_path / "caption.txt").write_text("{prompt}\n")
     with serving(tmp_path / "runs") as (_, address):
-        outcome = milr.generate("a red star", method="plain", reward="judge", judge_url=f"{address}/v1", judge_model="nano",
-                                judge_template=str(tmp_path / "caption.txt"),
+        outcome = milr.generate("a red star", method="plain", reward="judge", judge_url=f"{address}/v1",
+                                judge_model="nano", judge_template=str(tmp_path / "caption.txt"),
                                 judge_extra='{"milr": {"answer": "verdict"}}')  # fmt: skip
     own = milr.generate("a red star", method="plain", reward="self")
     assert outcome.first_score.value == float((own.first_score.value or 0) > 0.5)

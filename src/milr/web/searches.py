@@ -172,7 +172,7 @@ class Searches:
 
         def on_ready(warnings: tuple[str, ...]) -> None:
             if request.run is None:
-                _write_request(folder, request)  # not synced: a run that lost it is whole, and only does not go on by itself
+                _write_request(folder, request)  # not synced: a run without it is whole
             going.tell(Started(going.run, warnings))
 
         def on_step(prompt: Prompt, key: Key, step: Step) -> None:
