@@ -32,7 +32,8 @@ FLOORS = [
     "rewards benchmarks",
     "catalog",
     "workflows",
-    "cli web",
+    "web",
+    "cli",
     "__init__",
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}

@@ -195,3 +195,11 @@ def runs(process: int) -> bool:
     """Whether it is there, and not only waits to be counted out by its parent."""
     stat = Path(f"/proc/{process}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_process_that_loads_nano_again_finds_the_same_model() -> None:
+    from milr.models.nano import load_nano
+
+    model = load_nano()
+    assert model.load_arguments is not None
+    assert JanusModel.load(**model.load_arguments).fingerprint() == model.fingerprint()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Modality = Literal["text", "image"]
-StopReason = Literal["threshold", "steps", "budget", "judge_failed"]
+StopReason = Literal["threshold", "steps", "budget", "judge_failed", "stopped"]
 LogitsDtype = Literal["float32", "model"]
 
 

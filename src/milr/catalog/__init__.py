@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
 from milr.catalog.objects import object_identity
 from milr.catalog.parts import Part, RewardRequest
+from milr.catalog.plugins import entry_points
 from milr.catalog.rewards import MIXTURES, REWARDS, judges_in, refuse_rank_inside
 from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import MissingError, UsageError

@@ -12,12 +12,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.files import is_file_part
 from milr.catalog.objects import object_identity
+from milr.catalog.plugins import entry_points
 from milr.catalog.rewards import MIXTURES, REWARDS
 from milr.rewards.by_prompt import ByPromptReward
 from milr.rewards.choice import ChoiceReward

@@ -17,6 +17,7 @@ from milr.cli.generate import generate
 from milr.cli.interrupts import MESSAGE
 from milr.cli.menu import doctor, list_parts
 from milr.cli.runs import export, report
+from milr.cli.serve import serve
 from milr.types import MilrError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -34,7 +35,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
         raise typer.Exit
 
 
-for command in (generate, bench, score, experiment, compare, report, export, convert, calibrate):
+for command in (generate, bench, score, experiment, compare, report, export, convert, calibrate, serve):
     app.command()(command)
 app.command("list")(list_parts)
 app.command()(doctor)

@@ -16,6 +16,10 @@ MAX_UNSCORED = 3  # pictures in a row, after which the search stops as `judge_fa
 OnStep = Callable[[Prompt, Key, Step], None]
 
 
+class StopSearch(Exception):
+    """Raised by an `on_step`: this search ends with the step that it was told of, and keeps the best so far."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits in counts (None: none). `seconds` is wall-clock, for interactive use: it cannot be reproduced."""
@@ -35,7 +39,10 @@ class Budget:
 async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, threshold: float | None,
                  budget: Budget = Budget(), returns: Literal["best", "last"] = "best",
                  on_step: OnStep | None = None) -> Outcome:  # fmt: skip
-    """Run a method until a score is above `threshold` (strictly; None: never), the budget is spent, or it ends."""
+    """Run a method until a score is above `threshold` (strictly; None: never), the budget is spent, or it ends.
+
+    An `on_step` that raises StopSearch ends it as `stopped`.
+    """
     start = time.monotonic()
     steps: list[Step] = []
     stop: StopReason = "steps"
@@ -48,8 +55,12 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
             if compare:
                 steps[-1] = step = replace(step, chosen=compare([step.score for step in steps], prompt))
             cost += step.cost
-            if on_step:
-                on_step(prompt, key, step)
+            try:
+                if on_step:
+                    on_step(prompt, key, step)
+            except StopSearch:
+                stop = "stopped"
+                break
             reason = _reason_to_stop(steps, threshold, budget.spent(cost, time.monotonic() - start))
             if reason:
                 stop = reason

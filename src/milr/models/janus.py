@@ -156,7 +156,8 @@ class JanusModel:
 
     def fingerprint(self) -> str:
         """A hash of all that decides what the model gives: every weight, the wording, the guidance."""
-        digest = blake2b(repr((dict(self.identity()), self.templates, self.guidance_scale)).encode(), digest_size=16)
+        identity = {**self.identity(), "files": self._checkpoint.settings_digest}  # also where they are as shipped
+        digest = blake2b(repr((sorted(identity.items()), self.templates, self.guidance_scale)).encode(), digest_size=16)
         for tensor in filter(torch.is_tensor, self.network.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

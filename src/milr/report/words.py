@@ -11,6 +11,7 @@ STOPS: dict[StopReason, str] = {
     "steps": "all steps were taken",
     "budget": "the budget was spent",
     "judge_failed": "the judge failed",
+    "stopped": "somebody stopped it",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ class RewardCache:
 
     def __init__(self) -> None:
         self._rewards: OrderedDict[Hashable, tuple[Any, Reward]] = OrderedDict()
+        self._lock = threading.RLock()  # calls are prepared on several threads
 
     def __call__(self, name: str, model: UnifiedModel | None, options: Options) -> Reward:
         """The reward; UsageError or MissingError where it cannot be made."""
@@ -37,12 +39,13 @@ class RewardCache:
 
     def _keep(self, key: Hashable, owner: Any, make: Any) -> Reward:
         """The reward of `key`; `owner`, whose id is in the key, is held as long as that."""
-        if key not in self._rewards:
-            self._rewards[key] = (owner, make())
-            if len(self._rewards) > self.SIZE:
-                self._rewards.popitem(last=False)
-        self._rewards.move_to_end(key)
-        return self._rewards[key][1]
+        with self._lock:
+            if key not in self._rewards:
+                self._rewards[key] = (owner, make())
+                if len(self._rewards) > self.SIZE:
+                    self._rewards.popitem(last=False)
+            self._rewards.move_to_end(key)
+            return self._rewards[key][1]
 
 
 @dataclasses.dataclass(frozen=True)

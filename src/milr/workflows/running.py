@@ -19,6 +19,7 @@ from milr.workflows.prepare import PreparedRun
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
+    from milr.runs.store import RunStore
     from milr.runs.runner import OnEvent
 
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Listeners:
     """Who hears of a run while it goes on; all are called on the event loop of the run.
 
-    `on_step(prompt, key, step)`: a picture was made and judged. `on_event(event)`: a sample of a run folder was found
+    `on_step(prompt, key, step)`: a picture was made and judged; where it raises `milr.engine.search.StopSearch`, that
+    search ends and keeps its best. `on_event(event)`: a sample of a run folder was found
     finished, started, finished or failed. `on_batch(kind, rows, seconds)`: the model did a batch of work.
     """
 
@@ -93,18 +95,28 @@ async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list
 def _stored_outcomes(prepared: PreparedRun, out: Path, *, tokens: bool) -> list[Outcome]:
     """All outcomes of the finished run in the folder `out`, whose report is written."""
     from milr.report.html import write_report
-    from milr.runs.runner import jobs_of
-    from milr.runs.store import RunStore, name_of
+    from milr.runs.store import RunStore
 
     write_report(out)
-    records = {name_of(record.prompt, record.sample): record for record in RunStore(out).records(tokens=tokens)}
+    return stored_outcomes(RunStore(out), prepared, tokens=tokens)
+
+
+def stored_outcomes(store: RunStore, prepared: PreparedRun, *, tokens: bool = True) -> list[Outcome]:
+    """The outcomes of a run that is finished, in its order; their pictures are read when they are asked for."""
+    from milr.runs.runner import jobs_of
+    from milr.runs.store import name_of
+
+    records = {name_of(record.prompt, record.sample): record for record in store.records(tokens=tokens)}
     jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return [restore(records[name_of(job.prompt, job.sample)], out) for job in jobs]
+    return [restore(records[name_of(job.prompt, job.sample)], store.folder) for job in jobs]
 
 
 async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners, *,
-                   finished: Collection[str] = ()) -> None:  # fmt: skip
-    """Search for every sample that the folder `out` does not hold yet; `finished` as in `runner.run`."""
+                   finished: Collection[str] = ()) -> RunStore:  # fmt: skip
+    """Search for every sample that the folder `out` does not hold yet; `finished` as in `runner.run`.
+
+    Returns the run's store, closed.
+    """
     from milr.runs.runner import jobs_of
     from milr.runs.runner import run as run_jobs
     from milr.runs.store import RunStore
@@ -119,13 +131,25 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
     reset_peak()
-    with RunStore(out).open(
-        prepared.config(), prepared.prompts, in_flight=options.in_flight, request=prepared.request
-    ) as store:
+    with await _opened(RunStore(out), prepared) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                on_event=listeners.on_event, finished=finished)  # fmt: skip
         if tally.new:
-            store.record_peak_memory(peak_memory(options.device, studio.model))
+            await asyncio.to_thread(store.record_peak_memory, peak_memory(options.device, studio.model))
+    return store
+
+
+async def _opened(store: RunStore, prepared: PreparedRun) -> RunStore:
+    """The store, opened for this run on another thread, so that other runs of the loop need not wait for the disk."""
+    opening = asyncio.ensure_future(asyncio.to_thread(
+        lambda: store.open(prepared.config(), prepared.prompts, in_flight=prepared.options.in_flight,
+                           request=prepared.request)))  # fmt: skip
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        store.close()
+        raise
 
 
 def default_folder(prepared: PreparedRun) -> Path:

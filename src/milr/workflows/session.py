@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from milr import catalog
 from milr.catalog.objects import object_identity, object_name
@@ -123,6 +123,8 @@ class Session:
     call, but not the callbacks of a call; calls that run at the same time are decoded together, but for those that
     listen to their batches (`on_batch`). Make one with `milr.load`.
     """
+
+    _warn = staticmethod(warn)
 
     def __init__(self, model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> None:
         for name in (*NOT_OPTIONS, "samples"):
@@ -243,7 +245,7 @@ class Session:
         """Stop what is running and let go of the engine; the session cannot be used any more."""
         self._loop.close(self._close_studios)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -278,7 +280,7 @@ class Session:
         out = keywords.get("out")
         if out is not None and not isinstance(out, (str, Path)):
             raise UsageError(f"out is the path of a run folder, not {out!r}.")
-        warn(prepared.warnings)
+        self._warn(prepared.warnings)
         listeners = Listeners(**{name: keywords[name] for name in LISTENERS if name in keywords})
         return _Call(prepared, None if out is None else Path(out), listeners)
 

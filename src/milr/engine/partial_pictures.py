@@ -1,0 +1,57 @@
+"""Pictures while they are drawn: a studio that draws in parts, and shows the rows so far after each.
+
+A part is a request that forces what is drawn already, so that its tokens are those of the whole request (near ties
+aside): noise belongs to the position, and the engine reads forced tokens in one forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from milr.engine.studio_with_reward import StudioWithReward
+from milr.types import DrawRequest, ImageTrace, Key
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+UNDRAWN = (128, 128, 128)
+OnPartial = Callable[[Key, "Image", float], None]
+"""Called with the request's key, the picture so far, and the share of its rows that is drawn."""
+
+
+class StudioWithPartialPictures:
+    """The given studio, which calls `on_partial` after each of `parts` - 1 equal shares of a picture's rows."""
+
+    def __init__(self, studio: StudioWithReward, on_partial: OnPartial, parts: int) -> None:
+        self._studio, self._on_partial, self._parts = studio, on_partial, parts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._studio, name)
+
+    async def draw(self, request: DrawRequest) -> ImageTrace:
+        """Draw image tokens in parts."""
+        rows = math.isqrt(self._studio.model.image_tokens)
+        ends = [part * rows // self._parts * rows for part in range(1, self._parts)]
+        ids = request.prefix
+        spent: list[ImageTrace] = []
+        for end in ends if request.max_new_tokens is None else []:
+            if end > len(ids):
+                part = await self._studio.draw(replace(request, prefix=ids, max_new_tokens=end, num_latents=0))
+                ids, spent = part.ids, [*spent, part]
+                self._on_partial(request.key, await self._picture(ids, rows), end / rows**2)
+        whole = await self._studio.draw(replace(request, prefix=ids))
+        near_ties = tuple(tie for part in (*spent, whole) for tie in part.near_ties)
+        return replace(whole, request=request, near_ties=near_ties,
+                       num_decoded=whole.num_decoded + sum(part.num_decoded for part in spent),
+                       seconds=whole.seconds + sum(part.seconds for part in spent))  # fmt: skip
+
+    async def _picture(self, ids: tuple[int, ...], rows: int) -> Image:
+        """The first rows as drawn; the rest is grey. The decoder wants all tokens, so the last one stands for them."""
+        filled = (*ids, *(ids[-1:] * (rows**2 - len(ids))))
+        picture = (await self._studio.render(ImageTrace(filled))).convert("RGB")
+        drawn = picture.height * (len(ids) // rows) // rows
+        picture.paste(UNDRAWN, (0, drawn, picture.width, picture.height))
+        return picture
