@@ -19,8 +19,8 @@ from milr.workflows.prepare import PreparedRun
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
-    from milr.runs.store import RunStore
     from milr.runs.runner import OnEvent
+    from milr.runs.store import RunStore
 
 
 @dataclass(frozen=True)
