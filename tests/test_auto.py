@@ -62,6 +62,7 @@ def test_another_model_draws_again(nano: UnifiedModel, reward: str, choose: str 
 
 def test_what_the_user_says_stays(nano: UnifiedModel) -> None:
     assert chosen(nano, "self", "self") == ("repair", "self", None)  # the judge is what is reported
+    assert chosen(nano, "noisy:0.1,0.1", "own") == ("repair", "noisy:0.1,0.1", None)  # and so is what chooses
     assert chosen(nano, "self", choose="seen") == ("repair", "self", "seen")
     assert chosen(nano, "noisy:0.1,0.1", choose="seen") == ("repair", "noisy:0.1,0.1", "seen")
     assert chosen(nano, "self", method="frozen") == ("frozen", "self", None)
@@ -93,8 +94,9 @@ def test_what_must_be_known_of_either_judge_stays_with_the_run(nano: UnifiedMode
 
 
 def test_a_run_that_stops_by_its_metric_says_so(nano: UnifiedModel) -> None:
-    notes = prepare(SQUARES, Options(reward="detector", choose="own"), model=nano).config().notes
-    assert any(note.startswith("The search stops by detector, which is also the report metric") for note in notes)
+    for reward, choose in (("detector", "own"), ("noisy:0.1,0.1", "detector"), ("noisy:0.1,0.1", "rank:own,detector")):
+        notes = prepare(SQUARES, Options(reward=reward, choose=choose), model=nano).config().notes
+        assert any(note.startswith("The search stops or chooses by detector, which is also the") for note in notes)
     assert not any("also" in note for note in prepare(SQUARES, Options(choose="own"), model=nano).config().notes)
 
 

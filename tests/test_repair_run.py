@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from milr.report.html import write_report
+from milr.runs import files, record_files, unfinished
 from milr.runs.config import prompts_digest
 from milr.runs.store import RunStore, name_of
 from milr.runs.unfinished import AnsweredRequest, UnfinishedSearch
@@ -18,6 +20,7 @@ from milr.workflows.repair_run import DERIVED, repair_run
 from outcomes import GREEN, RED, config, outcome
 from test_damage import CONFIG, PROMPTS, flip, picture_path, record_path, sign
 
+NO_PROCESS = 2**22 + 1  # above Linux's largest number of a process
 RED_NAME, GREEN_NAME = name_of(RED, 0), name_of(GREEN, 0)
 
 
@@ -82,10 +85,39 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(folder: Path
     kept.write_text("somebody's own")
     for where in ("", "records/", f"images/{RED_NAME}/", "judgements/x/"):
         (folder / where).mkdir(exist_ok=True, parents=True)
-        (folder / where / ".run.json.123-456.partial").write_text("half")
+        (folder / where / f".run.json.{NO_PROCESS}-456.partial").write_text("half")
+    report = folder / f".report.html.{os.getpid()}-1.partial"  # a process writes it now
+    report.write_text("half")
+    inside = folder / "another run" / f".run.json.{NO_PROCESS}-1.partial"  # has a lock of its own
+    inside.parent.mkdir()
+    inside.write_text("half")
     repaired = repair_run(folder)
-    assert len(repaired.mended) == 4 and not list(folder.rglob("*456.partial")) and kept.exists()
+    assert len(repaired.mended) == 4 and not list(folder.rglob("*456.partial"))
+    assert kept.exists() and report.exists() and inside.exists()
     assert repair_run(folder).mended == ()
+
+
+@pytest.mark.parametrize("what", ["record", "picture", "answers"])
+def test_what_cannot_be_read_now_stays_where_it_is(folder: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = UnfinishedSearch(folder / "unfinished" / "some-search")
+    search.add(AnsweredRequest("score", "same", Score(0.5)))
+    search.save()
+    bad = {"record": record_path(folder), "picture": picture_path(folder),
+           "answers": next((folder / "unfinished" / "some-search").iterdir())}[what]  # fmt: skip
+
+    def read_bounded(path: Path | str, limit: int) -> bytes:
+        if Path(path) == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return files.read_bounded(path, limit)
+
+    before = contents(folder)
+    for module in (record_files, unfinished):
+        monkeypatch.setattr(module, "read_bounded", read_bounded)
+    repaired = repair_run(folder)
+    kept = contents(folder)
+    assert {name: content for name, content in before.items() if name not in DERIVED}.items() <= kept.items()
+    assert not (folder / "damaged").exists()
+    assert what == "answers" or any("Input/output error" in left for left in repaired.left)
 
 
 def test_searches_that_have_ended_and_damaged_answers_are_dropped(folder: Path) -> None:

@@ -181,6 +181,24 @@ def test_no_name_leads_out_of_the_folder_of_runs(session: ServingSession, settin
         assert answer.status_code in (400, 404, 405), answer.text
 
 
+HOSTILE = [{"method": "/tmp/evil.py:m"}, {"reward": "judge"}, {"judge_url": "http://127.0.0.1:9/v1"},
+           {"pictures": 10**6}, {"steps": 10**6}, {"model": "/tmp/evil.py:m"}, {"out": "/tmp"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", HOSTILE)
+def test_a_folder_that_asks_for_more_than_a_client_may_is_not_resumed(
+    session: ServingSession, settings: ServerSettings, options: dict[str, Any]
+) -> None:
+    with client_of(session, settings) as client:
+        *_, (name, ended) = events(client, "/api/searches", {"prompt": "a red star", "milr": {"pictures": 1}})
+        assert name == "ended"
+        (line,) = client.get("/api/runs").json()["runs"]
+        asked = {"version": 1, "prompt": "a red star", "samples": 1, "options": options}
+        (settings.out / line["run"] / "request.json").write_text(json.dumps(asked))
+        answer = client.post(f"/api/runs/{line['run']}/resume", json={})
+        assert answer.status_code == 400 and "error" in answer.json()
+
+
 def test_the_gallery_itself_takes_no_other_name(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "runs").mkdir()

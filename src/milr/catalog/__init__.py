@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel, World
     from milr.options import Options
 
-__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED",
-           "Part", "as_reward", "check_part", "make_benchmark", "make_method", "make_model", "make_reward",
+__all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MIXTURES", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED",
+           "Part", "as_reward", "check_part", "judges_in", "make_benchmark", "make_method", "make_model", "make_reward",
            "menu", "method_code", "model_files", "nearest_name", "notes_of", "one_of", "reward_identity",
            "reward_options", "world_needed", "worlds"]  # fmt: skip
 OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest

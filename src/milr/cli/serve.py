@@ -40,7 +40,7 @@ def serve(
     key = server.read_key(api_key_file, os.environ.get("MILR_API_KEY"))
     server.check_exposure(host, key)
     with server.bind(host, port) as listener:
-        settings = ServerSettings(out, key, loopback=server.is_loopback(host))
+        settings = ServerSettings(out, key, loopback=server.is_loopback(host), host=host.strip("[]"))
         server.serve(options, settings, listener, _on_ready)
 
 

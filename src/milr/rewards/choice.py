@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+LEAST = 1e-6
+
+
 class ChoiceReward:
     """`passing` decides, `choosing` chooses; unscored where one of them is.
 
@@ -77,7 +80,8 @@ class ChoiceReward:
             failed = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.value is None)
             return Score(None, parts, failed, calls, seconds)
         passes = passing.value > self._threshold(prompt)
-        return Score((passes + choosing.value) / 2, parts, reason, calls, seconds)
+        choice = max(choosing.value, LEAST) if passes else choosing.value  # what passes is above one half, always
+        return Score((passes + choice) / 2, parts, reason, calls, seconds)
 
     def _threshold(self, prompt: Prompt) -> float:
         if self.pass_threshold is not None:

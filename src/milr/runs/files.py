@@ -21,6 +21,17 @@ class DamagedError(UsageError):
     """A file that is not what was written; `str(error)` says what is wrong with it."""
 
 
+class UnreadableError(DamagedError):
+    """A file that may be whole, and that the system does not let us read now."""
+
+
+def why_unreadable(error: OSError) -> DamagedError:
+    """What an error of reading says of the file: that it is not a file of ours, or nothing (UnreadableError)."""
+    of_the_file = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG)
+    kind = DamagedError if error.errno in of_the_file else UnreadableError
+    return kind(f"cannot be read ({error.strerror})")
+
+
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write to a temporary file, then rename it; `durable` also survives a power cut (fsync of file and folder)."""
     _replace(path, content, durable=durable)
@@ -98,15 +109,17 @@ def read_bounded(path: Path | str, limit: int) -> bytes:
 def no_garbage() -> Iterator[None]:
     """Without the search for garbage, which takes longer than the work where thousands of objects are made and kept.
 
-    Also a decorator. Not for work that is interrupted by other work, such as a generator or a coroutine.
+    Also a decorator. Not for work that is interrupted by other work, such as a generator or a coroutine. Of several
+    threads in it, the first to leave has garbage searched for again.
     """
-    searches = gc.isenabled()
+    if not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if searches:
-            gc.enable()
+        gc.enable()
 
 
 def remove_leftovers(folder: Path, pattern: str = "*") -> None:

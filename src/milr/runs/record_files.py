@@ -20,7 +20,7 @@ from pathlib import Path
 import pydantic_core
 from pydantic import ValidationError
 
-from milr.runs.files import DamagedError, read_bounded
+from milr.runs.files import DamagedError, UnreadableError, read_bounded, why_unreadable
 from milr.runs.records import Record, StepRecord
 from milr.runs.run_file import check_version
 from milr.types import Prompt
@@ -40,6 +40,7 @@ class Damage:
 
     path: str
     reason: str
+    unreadable: bool = False  # for now: it may be whole
 
     def __str__(self) -> str:
         return f"{self.path} {self.reason}"
@@ -72,7 +73,7 @@ def read_record(path: Path) -> Record:
     try:
         content = read_bounded(path, MAX_RECORD_BYTES)
     except OSError as error:
-        raise DamagedError(f"cannot be read ({error.strerror})") from None
+        raise why_unreadable(error) from None
     try:
         record = Record.model_validate_json(content)
     except ValidationError as error:
@@ -125,8 +126,8 @@ class PictureChecks:
             yield Damage(linked, "is a link, and pictures are read inside the run's folder only")
             return
         for step in record.steps:
-            if not self._is_whole(step) and (reason := self._reason(step)):
-                yield Damage(step.picture, reason)
+            if not self._is_whole(step) and (problem := self._problem(step)):
+                yield Damage(step.picture, str(problem), isinstance(problem, UnreadableError))
 
     def _is_whole(self, step: StepRecord) -> bool:
         """Whether the picture is there as it was written; the quick answer, where it is and is to be read."""
@@ -140,24 +141,26 @@ class PictureChecks:
         self.limit -= step.picture_bytes if whole else 0
         return whole
 
-    def _reason(self, step: StepRecord) -> str:
+    def _problem(self, step: StepRecord) -> DamagedError | None:
         path = os.path.join(self.folder, step.picture)
         try:
             status = os.lstat(path)
         except OSError as error:
-            return f"is missing ({error.strerror})"
+            problem = why_unreadable(error)
+            unreadable = isinstance(problem, UnreadableError)
+            return problem if unreadable else DamagedError(f"is missing ({error.strerror})")
         if not stat.S_ISREG(status.st_mode):
-            return "is not a plain file"
+            return DamagedError("is not a plain file")
         if step.picture_sha256 and status.st_size != step.picture_bytes:
-            return f"has {status.st_size:,} bytes instead of {step.picture_bytes:,}"
+            return DamagedError(f"has {status.st_size:,} bytes instead of {step.picture_bytes:,}")
         self.limit -= status.st_size
         if self.limit < 0 and step.picture_sha256:
-            return ""
+            return None
         try:
             _read_checked(path, step)
         except DamagedError as error:
-            return str(error)
-        return ""
+            return error
+        return None
 
 
 def read_picture(folder: Path, step: StepRecord) -> bytes:
@@ -171,7 +174,7 @@ def _read_checked(path: Path | str, step: StepRecord) -> bytes:
     try:
         content = read_bounded(path, MAX_PICTURE_BYTES)
     except OSError as error:
-        raise DamagedError(f"cannot be read ({error.strerror})") from None
+        raise why_unreadable(error) from None
     if step.picture_sha256 and hashlib.sha256(content).hexdigest() != step.picture_sha256:
         raise DamagedError("is damaged (its content does not fit its checksum)")
     if not step.picture_sha256 and not content.endswith(_PNG_END):

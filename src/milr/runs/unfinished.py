@@ -108,8 +108,8 @@ def is_damaged(path: Path) -> bool:
     """Whether a file of answers is not as it was written: its name does not say the digest of its content."""
     try:
         return path.stem.partition("-")[2] != _digest(read_bounded(path, MAX_BYTES))
-    except OSError:
-        return True
+    except OSError:  # it may be whole
+        return False
 
 
 def remove_search(run: Path, name: str) -> None:

@@ -7,6 +7,7 @@ and the answer is 0 (the picture shows it) or -1, which is what the reward `judg
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 import time
@@ -92,14 +93,18 @@ async def complete_chat(request: HttpRequest) -> Response:
     _check(asked)
     question, url, param = _question(asked)
     check_prompt(question, served.limits)
-    picture = decode_data_url(url, pixels=served.limits.pixels, param=param)
     served.session.model.check(question)
     verdict = asked.milr.answer == "verdict"
     text = served.session.model.question(question) if verdict else question
     limit = asked.max_completion_tokens or asked.max_tokens
     most = None if verdict or limit is None else min(limit, served.limits.answer_tokens)
-    async with served.searches.admission.place():
-        answer = await unless_gone(request, served.session.ask(picture, text, most))
+
+    async def answered() -> Answer:
+        async with served.searches.admission.place():  # a picture that waits is not decoded
+            picture = await asyncio.to_thread(decode_data_url, url, pixels=served.limits.pixels, param=param)
+            return await served.session.ask(picture, text, most)
+
+    answer = await unless_gone(request, answered())
     served.metrics.answers.inc()
     return JSONResponse(_completion(asked, answer, text, served, verdict=verdict))
 

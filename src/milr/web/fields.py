@@ -18,7 +18,7 @@ from milr.web.errors import ApiError
 from milr.web.limits import Limits
 
 COMPLEXITY = {"low": 4, "medium": 12, "high": 21}  # pictures that a search may draw
-NEED_ARGUMENT = ("noisy", "weighted")  # rewards that mean nothing by their name alone
+NEED_ARGUMENT = ("noisy", "weighted", "rank")  # rewards that mean nothing by their name alone
 Format = Literal["png", "webp", "jpeg"]
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 

@@ -12,11 +12,12 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from milr.report.html import write_report
-from milr.runs.files import read_bounded
+from milr.runs.files import PARTIAL, read_bounded
 from milr.runs.record_files import name_of, read_picture, read_record
 from milr.runs.records import Record
 from milr.runs.store import RunStore, read_run
@@ -99,7 +100,8 @@ class Gallery:
         archive = tempfile.SpooledTemporaryFile(2**24)  # noqa: SIM115  # whoever sends it closes it
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
             for path in _files(folder):
-                content.write(path, Path(run) / path.relative_to(folder))
+                with suppress(FileNotFoundError):  # of a search that goes on
+                    content.write(path, Path(run) / path.relative_to(folder))
         archive.seek(0)
         return archive
 
@@ -141,7 +143,8 @@ def _first_record(folder: Path) -> tuple[Record | None, int]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every plain file in a run's folder; links are left out, and not followed."""
+    """Every plain file in a run's folder but those of a process at work; links are left out, and not followed."""
     for parent, _, names in os.walk(folder):
         paths = (Path(parent) / name for name in sorted(names))
-        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+        whole = (path for path in paths if path.suffix != PARTIAL and path.name != ".lock")
+        yield from (path for path in whole if path.is_file() and not path.is_symlink())

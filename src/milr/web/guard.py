@@ -75,7 +75,7 @@ class Guard:
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """ApiError where another site asks, or where this machine is called by a name that is not its own."""
         host = headers.get("host", "")
-        if self._settings.loopback and _name_of(f"//{host}") not in LOOPBACK:
+        if self._settings.loopback and _name_of(f"//{host}") not in (*LOOPBACK, self._settings.host):
             raise ApiError("this server answers to localhost and 127.0.0.1 only.", status=403, code="wrong_host")
         origin = headers.get("origin")
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):

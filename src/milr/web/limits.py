@@ -25,11 +25,13 @@ class Limits:
 @dataclass(frozen=True)
 class ServerSettings:
     """How to serve. `key` "": none is asked for. `loopback`: bound to this machine alone, so that the Host header is
-    checked. `options` hold for every search, but for what a client may choose."""
+    checked; `host` is a name of this machine, too. `options` hold for every search, but for what a client may
+    choose."""
 
     out: Path
     key: str = ""
     loopback: bool = True
+    host: str = "127.0.0.1"
     limits: Limits = Limits()
     options: dict[str, Any] = field(default_factory=dict)
     processes: bool = True

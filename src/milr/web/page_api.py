@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -63,10 +64,18 @@ async def resume(request: HttpRequest) -> Response:
     """Go on with a search that was interrupted, and follow it."""
     here: Served = request.app.state.served
     run = request.path_params["run"]
-    asked = await asyncio.to_thread(here.gallery.request, run)
-    if asked is None:
-        raise ApiError("this run was not made here, and does not say what was asked for.", code="not_resumable")
-    wanted = Request(asked["prompt"], asked["samples"], asked["options"], PARTS, run)
+    stored = await asyncio.to_thread(here.gallery.request, run)
+    try:  # what a folder says is no more trusted than what a client says
+        asked = PageRequest.model_validate({"prompt": stored["prompt"], "samples": stored["samples"],
+                                            "milr": stored["options"]} if stored else {})  # fmt: skip
+    except ValidationError:
+        raise ApiError(
+            "this run was not made here, and does not say what was asked for.", code="not_resumable"
+        ) from None
+    check_prompt(asked.prompt, here.limits)
+    check_samples(asked.samples, here.limits, "samples")
+    options = search_options(asked.milr, here.options, here.limits)
+    wanted = Request(asked.prompt, asked.samples, options, PARTS, run)
     return await event_response(request, _events(here, wanted))
 
 

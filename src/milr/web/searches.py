@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 REQUEST_FILE = "request.json"
+MOST_WAITING = 16  # events of a search that its client has not read, above which it gets no unfinished pictures
 LOG = logging.getLogger(__name__)
 
 
@@ -93,7 +94,9 @@ class _Going:
     stopped: bool = False
 
     def tell(self, event: Event | BaseException) -> None:
-        """Add an event, from any thread."""
+        """Add an event, from any thread; pictures being drawn are left out for a client that does not keep up."""
+        if isinstance(event, Partial) and self.events.qsize() > MOST_WAITING:
+            return
         with suppress(RuntimeError):  # the server has ended meanwhile
             self.loop.call_soon_threadsafe(self.events.put_nowait, event)
 

@@ -17,6 +17,7 @@ from milr.web.errors import api_error
 
 Result = TypeVar("Result")
 HEARTBEAT = 15.0  # seconds without an event, after which a comment keeps the connection open
+MOST_WAITING = 8  # events that a client has not read, before no more are made ready for it
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 Message = tuple[str, Mapping[str, Any]]
 Pumped = asyncio.Queue[Message | Exception | None]
@@ -39,7 +40,7 @@ async def unless_gone(request: HttpRequest, work: Awaitable[Result]) -> Result:
 
 async def event_response(request: HttpRequest, messages: AsyncGenerator[Message, None]) -> Response:
     """The messages as a stream of events. An error before the first is raised; a later one is an event `error`."""
-    queue: Pumped = asyncio.Queue()
+    queue: Pumped = asyncio.Queue(MOST_WAITING)
     pump = asyncio.create_task(_pump(messages, queue))
     try:
         first = await unless_gone(request, queue.get())
@@ -79,10 +80,10 @@ async def _pump(messages: AsyncGenerator[Message, None], queue: Pumped) -> None:
     try:
         async with aclosing(messages):
             async for message in messages:
-                queue.put_nowait(message)
-        queue.put_nowait(None)
+                await queue.put(message)
+        await queue.put(None)
     except Exception as error:
-        queue.put_nowait(error)
+        await queue.put(error)
 
 
 async def _lines(message: Message | None, queue: Pumped) -> AsyncIterator[str]:

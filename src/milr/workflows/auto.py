@@ -5,8 +5,8 @@
    the judge where the judge was `self`, and chooses (`--choose`) where the judge is one of `MAY_ERR`.
 3. Any other model, on which nothing was measured: `redraw_sampled`; `own` chooses where the judge is one of `MAY_ERR`.
 
-A judge that is also the report metric, one that grades instead of deciding, and a function of the user's are taken as
-they are, and so is a `--choose`.
+A judge that is also the report metric is taken as it is (and any judge, where `own` is the metric), and so are one that
+grades instead of deciding, a function of the user's, and a `--choose`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def resolve_auto(options: Options, judges: tuple[str, str], model: UnifiedModel,
     reward, metric = judges
     calibrated = is_calibrated(model, prompts)
     options = replace(options, method="repair" if calibrated else "redraw_sampled")
-    if options.choose or reward == metric or reward.partition(":")[0] not in MAY_ERR:
+    if options.choose or metric in (reward, OWN) or reward.partition(":")[0] not in MAY_ERR:
         return options
     if calibrated and reward in OF_THE_MODEL:
         return replace(options, reward=OWN)

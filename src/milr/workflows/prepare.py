@@ -28,7 +28,7 @@ MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
 MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "cache_bytes", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
 MOST_SEARCHES = 1_000_000  # in one run
-STOPPED_BY_METRIC = "The search stops by {}, which is also the report metric: its score is an upper bound."
+GUIDED_BY_METRIC = "The search stops or chooses by {}, which is also the report metric: its score is an upper bound."
 MethodFactory = Callable[[Mapping[str, Any], "str | None"], "Method"]
 
 
@@ -178,7 +178,9 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
             _refuse_unknown(prompts, model, f"{role} {name}", judge)
     if options.choose and choosing:
         reward = ChoiceReward((reward_name, reward), (options.choose, choosing), options.threshold)
-        notes += [STOPPED_BY_METRIC.format(reward_name)] if reward_name == metric_name else []
+        chosen_by = catalog.judges_in(options.choose) if options.choose.startswith(catalog.MIXTURES) else ()
+        if metric_name in (reward_name, options.choose, *chosen_by):
+            notes.append(GUIDED_BY_METRIC.format(metric_name))
         reward_name = reward.name
     make_method = method or (lambda *arguments: catalog.make_method(options.method, *arguments))
     bound_method = make_method(settings, options.visualisation)

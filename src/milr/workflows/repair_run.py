@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from milr.runs.config import prompts_digest
-from milr.runs.files import DamagedError, FolderLock, make_folder, sync_folder
+from milr.runs.files import DamagedError, FolderLock, UnreadableError, make_folder, sync_folder
 from milr.runs.prompts_file import NAME as PROMPTS
 from milr.runs.prompts_file import read_prompts, write_prompts
 from milr.runs.record_files import PictureChecks, read_record
@@ -28,7 +28,8 @@ from milr.workflows.check_run import CheckedRun, check_run, refuse_other_folders
 DAMAGED = "damaged"
 DERIVED = ("report.html", "report.json", "table.csv")
 AGAIN = "the command that made the run writes it again"
-_TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9]+\.partial")  # as `runs.files` names them
+_TEMPORARY = re.compile(r"\..+\.([0-9]+)-[0-9]+\.partial")  # as `runs.files` names them, by process and thread
+_PLACES = ("*", "records/*", "images/*", "images/*/*", f"{UNFINISHED}/*/*", "judgements/*/*")  # of a run's own files
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class _Repair:
     def remove_temporaries(self) -> None:
         """Delete the temporary files of processes that were killed."""
         for path in list(_files_within(self.folder)):
-            if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            name = _TEMPORARY.fullmatch(path.name)
+            if name and path.is_file() and not path.is_symlink() and not _is_running(int(name[1])):
                 path.unlink()
                 self.mended.append(f"{self._name(path)} was left by a process that was killed: removed")
 
@@ -88,8 +90,14 @@ class _Repair:
         checks = PictureChecks(self.folder, math.inf)
         for path in sorted((self.folder / "records").glob("*.json")):
             try:
-                damage = next(checks.damage(read_record(path)), None)
-                problem = str(damage) if damage else ""
+                damages = list(checks.damage(read_record(path)))
+                if unreadable := next((damage for damage in damages if damage.unreadable), None):
+                    self.left.append(f"{unreadable}: mend that first, it may be whole")
+                    continue
+                problem = str(damages[0]) if damages else ""
+            except UnreadableError as error:
+                self.left.append(f"{self._name(path)} {error}: mend that first, it may be whole")
+                continue
             except DamagedError as error:
                 problem = f"{self._name(path)} {error}"
             except UsageError as error:  # of another version
@@ -171,13 +179,23 @@ class _Repair:
 
 
 def _files_within(folder: Path) -> Iterator[Path]:
-    """Every file of the folder and those below it; no link to a folder is followed."""
+    """Every file where a run has its own; other runs in this folder have locks of theirs. No link is followed."""
+    for place in _PLACES:
+        for path in sorted(folder.glob(place)):
+            above = list(path.relative_to(folder).parents)[:-1]
+            if not any((folder / part).is_symlink() for part in above):
+                yield path
 
-    def refuse(error: OSError) -> None:
-        raise error
 
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(parent) / name for name in sorted(names))
+def _is_running(process: int) -> bool:
+    """Whether a process of this machine has the number; one that reports or exports holds no lock."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _is_finished(path: Path) -> bool:
