@@ -22,7 +22,7 @@ RIDDLE = "the shape with three sides in the colour of grass"
 PROMPTS = [LEFT, FULL, COUNT]
 
 CASES: dict[str, dict[str, Any]] = {
-    "default": {"seed": 9},
+    "default": {"method": "latent_reasoning", "seed": 9},
     "plain": {"method": "plain"},
     "text_enhanced": {"method": "text_enhanced", "seed": 1},
     "redraw_plain": {"method": "redraw_plain", "steps": 2},
@@ -36,13 +36,30 @@ CASES: dict[str, dict[str, Any]] = {
     "image only": {"schedule": "image", "steps": 3, "stop": False, "learning_rate": 0.1},
     "paper": {"preset": "paper", "steps": 3, "stop": False},
     "paper-scaled": {"preset": "paper-scaled", "steps": 3, "stop": False, "l2": 0.1},
-    "self": {"reward": "self", "steps": 2, "stop": False},
-    "self:json": {"reward": "self:json", "steps": 1, "stop": False},
-    "detector": {"reward": "detector", "steps": 3, "learning_rate": 0.1, "stop": False},
-    "noisy": {"reward": "noisy:0.2,0.2", "steps": 3, "stop": False},
-    "weighted": {"reward": "weighted:held-out=0.5,detector=0.5", "steps": 2, "stop": False},
-    "supplied text": {"visualisation": "a red star left , a blue circle right", "steps": 2, "stop": False},
-    "samples": {"samples": 2, "steps": 1, "stop": False, "guidance_scale": 2.0, "temperature": 0.5},
+    "self": {"method": "latent_reasoning", "reward": "self", "steps": 2, "stop": False},
+    "self:json": {"method": "latent_reasoning", "reward": "self:json", "steps": 1, "stop": False},
+    "detector": {"method": "latent_reasoning", "reward": "detector", "steps": 3, "learning_rate": 0.1, "stop": False},
+    "noisy": {"method": "latent_reasoning", "reward": "noisy:0.2,0.2", "steps": 3, "stop": False},
+    "weighted": {
+        "method": "latent_reasoning",
+        "reward": "weighted:held-out=0.5,detector=0.5",
+        "steps": 2,
+        "stop": False,
+    },
+    "supplied text": {
+        "method": "latent_reasoning",
+        "visualisation": "a red star left , a blue circle right",
+        "steps": 2,
+        "stop": False,
+    },
+    "samples": {
+        "method": "latent_reasoning",
+        "samples": 2,
+        "steps": 1,
+        "stop": False,
+        "guidance_scale": 2.0,
+        "temperature": 0.5,
+    },
     "released": {"preset": "released", "steps": 3, "stop": False},
 }
 

@@ -169,7 +169,7 @@ JUDGED = {
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
 ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"  # for all judges
-CANNOT_WRITE = {"self:json": "no JSON verdict", "checklist": "wrote no yes or no questions"}  # says a random model
+CANNOT_WRITE = {"self:json": "cut off at its limit", "checklist": "wrote no yes or no questions"}  # a random model
 
 
 @pytest.fixture

@@ -277,7 +277,7 @@ BAD: dict[tuple[object, ...], tuple[int, str, str]] = {
     ("--split", "test"): (2, "geneval", "geneval takes no --split"),
     ("--categories", "colours"): (2, "geneval", "no category 'colours'; there are single_object"),
     (*NOWHERE, "--judge-template", "short.txt"): (2, "wise", "short.txt lacks {explanation}"),
-    (*NOWHERE, "--judge-template", "wise=nowhere.txt"): (2, "wise", "nowhere.txt cannot be read"),
+    (*NOWHERE, "--judge-template", "wise=nowhere.txt"): (2, "wise", "cannot read nowhere.txt"),
     (*NOWHERE, "--judge-template", "wize=short.txt"): (2, "wise", "is called 'wize'; did you mean 'wise'"),
     ("--judge-url", "localhost"): (2, "wise", "is not an HTTP address"),
     ("--reward", "self"): (3, "wise", "needs a key: put it into the environment variable OPENAI_API_KEY"),

@@ -290,7 +290,7 @@ def in_bf16(model: JanusModel, latents: Tensor, scale: float) -> Tensor:
 @torch.no_grad()
 def test_every_image_token_is_drawn_from_bfloat16_probabilities(bf16: JanusModel) -> None:
     requests = [DrawRequest("a star", KEY.at(step), 5.0, num_latents=None, temperature=3.0, logits_dtype="model")
-                for step in range(24)]  # fmt: skip
+                for step in range(96)]  # fmt: skip
     differ = 0
     for request, trace in zip(requests, bf16.draw(requests), strict=True):
         noise = NoiseStream(request.key, "image", tiny_janus.IMAGE_VOCAB).first(16)

@@ -57,8 +57,8 @@ def test_judges_by_default_are_those_of_the_world(tiny: JanusModel) -> None:
         prepared := prepare([RED], Options(steps=0))
     ).reward_name == "held-out" and prepared.metric_name == "detector"
     assert prepare([RED, "a cat"], Options(steps=0)).reward_name == "held-out or self"
-    assert prepare(["a cat"], Options(steps=0)).reward_name == "self"
-    assert prepare(["a red star"], Options(steps=0), model=tiny).reward_name == "self"
+    assert prepare(["a cat"], Options(steps=0)).reward_name == "self chosen by own"
+    assert prepare(["a red star"], Options(steps=0), model=tiny).reward_name == "self chosen by own"
 
 
 def test_the_command_line_lists_words_warns_and_corrects(milr: Callable[..., tuple[int, str, str]]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr.engine.search import StopSearch
+from milr.outside.logs import logger
 from milr.runs.files import make_folder, write_atomically
 from milr.types import Key, MilrError, Outcome, Prompt, Step
 from milr.web.admission import Admission
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 REQUEST_FILE = "request.json"
 MOST_WAITING = 16  # events of a search that its client has not read, above which it gets no unfinished pictures
-LOG = logging.getLogger(__name__)
+LOG = logger(__name__)
 
 
 @dataclass(frozen=True)
