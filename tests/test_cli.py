@@ -300,7 +300,11 @@ def test_a_budget_of_pictures_is_kept_by_every_method(milr: Call) -> None:
         assert found["stop"] == "budget"
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("can't start new thread"), RuntimeError("std::bad_alloc"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 331776 bytes."),
+    ImportError("_ni_label.so: failed to map segment from shared object"),
+])  # fmt: skip
 def test_used_up_memory_is_one_sentence(milr: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*arguments: object) -> None:
         raise error

@@ -331,14 +331,24 @@ def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, ech
     assert tried == [8, 4, 2, *[1] * 8]
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_a_warning_logged(make: Make, echo: Echo, no_timer: None,
-                                                          caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    MemoryError(),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 331776"),
+]
+
+
+@pytest.mark.parametrize("full", FULL, ids=lambda full: type(full).__name__)
+def test_a_batch_that_does_not_fit_is_halved_and_a_warning_logged(
+    full: Exception, make: Make, echo: Echo, no_timer: None, caplog: pytest.LogCaptureFixture
+) -> None:
     freed: list[int] = []
     run = echo._run
 
     def small(kind: str, requests: Sequence[Any]) -> list[Any]:
         if len(requests) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            raise full
         return run(kind, requests)
 
     echo._run = small  # type: ignore[method-assign]

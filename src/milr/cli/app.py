@@ -18,6 +18,7 @@ from milr.cli.interrupts import MESSAGE
 from milr.cli.menu import doctor, list_parts
 from milr.cli.runs import export, report
 from milr.cli.serve import serve
+from milr.outside.memory import is_out_of_memory
 from milr.types import MilrError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -51,8 +52,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         typer.echo(f"milr: the package {error.name} is missing; install milr again.", err=True)
         sys.exit(3)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't start new thread" not in str(error):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         typer.echo(NO_MEMORY, err=True)
         sys.exit(4)

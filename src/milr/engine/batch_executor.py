@@ -7,6 +7,7 @@ from typing import Any
 
 from milr.base import UnifiedModel
 from milr.outside.logs import logger
+from milr.outside.memory import is_out_of_memory
 from milr.types import JudgeError
 
 
@@ -46,7 +47,7 @@ class BatchExecutor:
     def _execute(self, kind: str, requests: Sequence[Any]) -> list[Any] | None:
         """A result or an error for each request; None where memory may hold half as many."""
         results = _result_or_error(lambda: self._call_model(kind, requests))
-        if type(results).__name__ == "OutOfMemoryError":  # torch's; this file does not load torch
+        if isinstance(results, Exception) and is_out_of_memory(results):
             results.__traceback__ = results.__context__ = None  # their frames hold the tensors of the failed batch
             if len(requests) > 1:
                 return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import Any
 
 from transformers.utils import logging
 
+from milr.outside.memory import is_out_of_memory
 from milr.types import JudgeError, MilrError, MissingError
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 _PACKAGE = Path(__file__).parents[1]
 MAX_REASON = 160  # characters of a library's message that are repeated
 
@@ -51,16 +50,6 @@ def _is_our_mistake(error: BaseException) -> bool:
     if isinstance(error, AttributeError):  # of what no file can be read into
         return isinstance(error.obj, ModuleType) or str(getattr(error.obj, "__module__", "")).startswith("milr.")
     return isinstance(error, (NameError, AssertionError, ImportError, NotImplementedError))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, of the machine or of the device."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    text = str(error).lower()
-    return isinstance(error, (RuntimeError, OSError)) and any(words in text for words in _NO_MEMORY)
 
 
 @contextmanager
