@@ -108,4 +108,5 @@ def _has_clauses(metadata: Mapping[str, Any]) -> bool:
     except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
         return False
     readable = complete and all(isinstance(word, str) for word in words)
-    return bool(clauses) and readable and all(anchor in range(len(clauses)) for anchor in anchors)
+    counted = all(isinstance(anchor, int) and 0 <= anchor < len(clauses) for anchor in anchors)
+    return bool(clauses) and readable and counted

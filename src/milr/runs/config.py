@@ -90,7 +90,8 @@ class RunConfig(BaseModel):
     def threshold_of(self, category: str) -> float | None:
         """The search-reward score above which a picture of this category is right; None where no threshold is set."""
         default = self.settings.get("threshold")
-        return self.thresholds.get(category, float(default) if isinstance(default, (int, float)) else None)
+        is_score = isinstance(default, (int, float)) and abs(default) <= 1
+        return self.thresholds.get(category, float(default) if is_score else None)  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, Any]:
         """The values that the digest covers and `describe_differences` compares, by flat name."""

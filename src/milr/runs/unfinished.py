@@ -158,6 +158,8 @@ def _read(path: Path) -> Iterator[AnsweredRequest]:
         if header.get("version") != str(VERSION):
             return
         for index, entry in enumerate(json.loads(header["answers"])):
+            if not (isinstance(entry["kind"], str) and isinstance(entry["request"], str)):
+                raise TypeError("an answer to no request")
             result = _from_fields(entry["kind"], entry["result"], tensors.get(str(index)))
             yield AnsweredRequest(entry["kind"], entry["request"], result, entry["seconds"])
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, AssertionError,

@@ -33,6 +33,7 @@ def _clause_problem(clause: Mapping[str, Any], num_clauses: int) -> str:
         if name not in STRUCTURE and value not in VALUES.get(name, ()):
             return f"asks for {name} {value!r}, which the world does not have"
     relation, anchor = clause.get("position", ("above", 0))
-    if relation not in RELATIONS.values() or isinstance(anchor, bool) or not 0 <= int(anchor) < num_clauses:
+    counted = isinstance(anchor, int) and not isinstance(anchor, bool)
+    if relation not in RELATIONS.values() or not (counted and 0 <= anchor < num_clauses):
         return f"asks for the position {clause['position']!r}, which cannot be judged"
     return ""
