@@ -1,4 +1,4 @@
-"""What `--method auto` stands for: the method and the judges that the measurements favour (docs/howto/method.md).
+"""What `--method auto` stands for: a method and judges for the model and the judge at hand (docs/howto/method.md).
 
 1. A preset of the paper's, or one of `MILR_SETTINGS`: `latent_reasoning`, judged as the user says.
 2. A model whose own verdict is calibrated for the prompts (nano, in its world): `repair`. The model's verdict `own` is
