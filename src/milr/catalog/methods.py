@@ -78,7 +78,7 @@ def _revise(told: bool) -> Callable[..., Method]:
 
 
 METHODS = {
-    # made by its name alone, without a model or judge to choose by, it is the method for those of which nothing is known
+    # made by name alone, with no model or judge to choose by, it is the method for those of which nothing is known
     "auto": Part(_redraw("sampled"), "the default: chooses by the model and the judge, see docs/howto/method.md"),
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
