@@ -14,7 +14,7 @@ import pytest
 
 from milr.options import Options
 from milr.types import Prompt
-from milr.workflows.finished import find_finished, finished_folder, request_digest
+from milr.workflows.finished import find_finished, finished_run, request_digest
 from milr.workflows.generate import generate
 from same_tokens import assert_same
 
@@ -133,5 +133,6 @@ def test_a_command_shows_what_is_finished_without_torch(tmp_path: Path, argument
 def test_a_run_of_the_same_prompts_is_no_run_of_a_benchmark(options: Options, tmp_path: Path) -> None:
     make(options, tmp_path / "run")
     prompts = [Prompt(text) for text in PROMPTS]
-    assert finished_folder(prompts, options, tmp_path / "run", "") == tmp_path / "run"
-    assert finished_folder(prompts, options, tmp_path / "run", "shapes") is None
+    finished = finished_run(prompts, options, tmp_path / "run", "")
+    assert finished and finished[0] == tmp_path / "run" and len(finished[1].records) == 2 * len(prompts)
+    assert finished_run(prompts, options, tmp_path / "run", "shapes") is None

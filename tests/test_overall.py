@@ -24,7 +24,7 @@ OVERALLS = {
 def parts(scores: Iterable[tuple[str, str, float | None]], edition: Edition | None = None) -> dict[str, ScopeScores]:
     """The parts of one row whose pictures have these ids, categories and scores."""
     samples = [Sample(SampleKey(name, f"prompt {name}", 0, 0), category,
-                      (ScoredPicture(None, score, Cost(), Path()),), 0, Cost())
+                      (ScoredPicture(None, score, Cost(), Path(), ""),), 0, Cost())
                for name, category, score in scores]  # fmt: skip
     (scores,) = score_rows(align([SimpleNamespace(samples=samples)], edition), ["a row"], 0)  # type: ignore[list-item]
     return scores

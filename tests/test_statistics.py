@@ -41,10 +41,15 @@ def test_wilson_by_its_formula():
     assert wilson(19, 20) == pytest.approx((centre - half, centre + half), abs=1e-6)
 
 
+@pytest.mark.parametrize(("count", "n", "alpha"), [(0, 7, 0.05), (7, 7, 0.05), (2.5, 11.3, 0.01), (299, 300, 0.1)])
+def test_wilson_is_that_of_statsmodels(count, n, alpha):
+    assert wilson(count, n, alpha) == pytest.approx(proportion_confint(count, n, alpha=alpha, method="wilson"))
+
+
 def test_share_of_one_sample_per_prompt_is_wilson():
     assert interval_of_share(list("abcde"), [True, True, True, True, False]) == wilson(4, 5)
-    assert stratified_interval(same_category(5), list("abcde"), [1, 1, 1, 1, 0]) == proportion_confint(
-        4, 5, method="wilson"
+    assert stratified_interval(same_category(5), list("abcde"), [1, 1, 1, 1, 0]) == pytest.approx(
+        proportion_confint(4, 5, method="wilson")
     )
 
 

@@ -20,6 +20,7 @@ from milr.types import JudgeError, Prompt, UsageError
 if TYPE_CHECKING:
     from milr.base import Benchmark
     from milr.report.compare.records import Comparison
+    from milr.runs.store import StoredRecords
 
 NOT_FOR_FOLDERS = tuple(name for name in Options.__dataclass_fields__ if not name.startswith(("judge_", "strict_"))
                         and name not in ("seed", "in_flight"))  # options that only make pictures  # fmt: skip
@@ -56,7 +57,7 @@ def bench(
     """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
     from milr.cli.experiment import execute_runs
     from milr.workflows.experiments import ExperimentRun
-    from milr.workflows.finished import finished_folder
+    from milr.workflows.finished import finished_run
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder
 
@@ -65,14 +66,16 @@ def bench(
     options = dataclasses.replace(options, metric=options.metric or part.metric)
     if options.samples == 1:  # a file in which each line stands so often means as many samples
         options = dataclasses.replace(options, samples=getattr(part, "repeats", 1))
-    if folder := finished_folder(prompts, options, out, part.name):
+    stored: dict[Path, StoredRecords] = {}
+    if finished := finished_run(prompts, options, out, part.name):
+        folder, stored[folder] = finished
         console.print(FINISHED)
     else:
         with console.status("loading the model"):
             prepared = prepare(prompts, options, benchmark=part)
         folder = out or default_folder(prepared)
         execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)])
-    _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json))
+    _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json, stored=stored))
 
 
 @with_flags("visualisation", *NOT_FOR_FOLDERS)

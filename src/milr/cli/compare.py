@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from milr.cli.flags import Json
 
 if TYPE_CHECKING:
     from milr.report.compare.records import Comparison
+    from milr.runs.store import StoredRecords
 
 
 def compare(
@@ -31,8 +33,12 @@ def compare(
 
 
 def print_comparison(console: Console, runs: list[Path], out: Path, *, against: str = "", partial: bool = False,
-                     quoted: bool | None = None, as_json: bool = False) -> Comparison:  # fmt: skip
-    """Write the comparison's files into `out`, and print its table; with `as_json`, its JSON on stdout as well."""
+                     quoted: bool | None = None, as_json: bool = False,
+                     stored: Mapping[Path, StoredRecords] | None = None) -> Comparison:  # fmt: skip
+    """Write the comparison's files into `out`, and print its table; with `as_json`, its JSON on stdout as well.
+
+    `stored` are records that have been read already, by their folder.
+    """
     from milr.report.compare.comparison import compare as compare_rows
     from milr.report.compare.export import to_json
     from milr.report.compare.page import write_files
@@ -41,7 +47,7 @@ def print_comparison(console: Console, runs: list[Path], out: Path, *, against: 
     from milr.report.compare.tables import terminal_rows
 
     with console.status("reading runs"):
-        rows = load_rows(runs)
+        rows = load_rows(runs, stored=stored)
         comparison = compare_rows(rows, against=against, partial=partial)
         page = write_files(comparison, out, quoted=quoted)
     print_damage({loaded.folder: len(loaded.damage) for row in rows for loaded in row.runs})

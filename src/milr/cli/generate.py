@@ -27,7 +27,6 @@ def generate(
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
     from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes
-    from milr.report.html import write_report
     from milr.workflows.finished import find_finished
     from milr.workflows.stored import load_run
     from milr.workflows.unscored import describe_unscored
@@ -38,6 +37,8 @@ def generate(
         folder, outcomes = finished
         console.print(FINISHED)
         if not (folder / "report.html").exists():
+            from milr.report.html import write_report
+
             write_report(folder)
     else:
         folder, outcomes = _search(console, chosen, options, out, tokens=as_json)

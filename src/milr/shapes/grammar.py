@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,7 @@ def to_prompt(text: str, identity: str = "") -> Prompt | None:
     return Prompt(text, identity, request.category, metadata(request, text))
 
 
+@functools.lru_cache(maxsize=2**14)  # a run reads each of its prompts several times
 def parse(text: str) -> Request | None:
     """Free text to a request; None when any part of it is outside the grammar.
 

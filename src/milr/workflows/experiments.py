@@ -20,7 +20,7 @@ from milr.inputs.text import decode_text
 from milr.options import Options
 from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
-from milr.workflows.finished import finished_folder
+from milr.workflows.finished import finished_run
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
 from milr.workflows.reward_cache import RewardCache
 from milr.workflows.running import Listeners, run_into, studio_for
@@ -148,7 +148,7 @@ def unfinished_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **opt
     """The runs whose folders do not hold all that is asked for, as far as this can be read without their models."""
     benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
     return [run for run in runs
-            if not finished_folder(prompts, dataclasses.replace(experiment.options(run.row, run.seed), **options),
+            if not finished_run(prompts, dataclasses.replace(experiment.options(run.row, run.seed), **options),
                                    run.folder, benchmark.name)]  # fmt: skip
 
 

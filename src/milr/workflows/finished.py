@@ -23,7 +23,7 @@ from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
     from milr.runs.records import Record
-    from milr.runs.store import RunStore
+    from milr.runs.store import RunStore, StoredRecords
 
 NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds",
                "judge_concurrency")  # options that change no token and no score  # fmt: skip
@@ -72,10 +72,13 @@ def find_finished(
     return None
 
 
-def finished_folder(prompts: Sequence[Prompt], options: Options, out: Path | None, benchmark: str) -> Path | None:
-    """The folder of the finished run of a benchmark that answers this request; its pictures are not read."""
-    folders = (folder for folder, _ in _answers(prompts, options, out, benchmark))
-    return next(folders, None)
+def finished_run(prompts: Sequence[Prompt], options: Options, out: Path | None, benchmark: str
+                 ) -> tuple[Path, StoredRecords] | None:  # fmt: skip
+    """The folder and the records, without tokens, of the finished run of a benchmark that answers this request."""
+    from milr.runs.store import StoredRecords
+
+    runs = ((folder, StoredRecords(records, [])) for folder, records in _answers(prompts, options, out, benchmark))
+    return next(runs, None)
 
 
 def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, benchmark: str = "", *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ from milr.report.compare.row_names import row_names, title_of
 from milr.report.compare.updates import UpdateCounts, count_updates
 from milr.report.judges import judge_of
 from milr.runs.config import RunConfig, digest_of
-from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, WorkPeriod
+from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, StoredRecords, WorkPeriod
 from milr.types import Cost, UsageError
 
 OnProgress = Callable[[int, int], None]  # runs read, number of all runs
@@ -31,14 +31,20 @@ class SampleKey(NamedTuple):
 class ScoredPicture(NamedTuple):
     """One picture of a sample: its score by the search reward and by the report metric (None: unscored).
 
-    `chosen` is that of `StepRecord`.
+    `folder` is the run's, `file` the picture in it, and `chosen` that of `StepRecord`.
     """
 
     search: float | None
     metric: float | None
     cost: Cost
-    path: Path
+    folder: Path
+    file: str
     chosen: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the picture is."""
+        return self.folder / self.file
 
 
 @dataclass(frozen=True)
@@ -125,18 +131,20 @@ class Row:
         return (sample for loaded in self.runs for sample in loaded.samples)
 
 
-def load_rows(folders: Iterable[Path | str], *, on_progress: OnProgress | None = None) -> list[Row]:
+def load_rows(folders: Iterable[Path | str], *, on_progress: OnProgress | None = None,
+              stored: Mapping[Path, StoredRecords] | None = None) -> list[Row]:  # fmt: skip
     """The rows of the run folders, in the order of their first folder; runs that differ in the seed alone share one.
 
     UsageError where there is no folder, a folder holds no run, or one run is named twice. `on_progress(done, total)` is
-    called after each folder: many long runs take some seconds to read.
+    called after each folder: many long runs take some seconds to read. `stored` are records that were read already,
+    by their folder.
     """
     paths = [Path(folder) for folder in folders]
     if not paths:
         raise UsageError("there is nothing to compare: name at least one run folder.")
     groups: dict[str, list[LoadedRun]] = {}
     for done, path in enumerate(paths, 1):
-        loaded = load_run(path)
+        loaded = load_run(path, (stored or {}).get(path))
         groups.setdefault(_digest_without_seed(loaded.run.config), []).append(loaded)
         if on_progress:
             on_progress(done, len(paths))
@@ -146,10 +154,10 @@ def load_rows(folders: Iterable[Path | str], *, on_progress: OnProgress | None =
     return [Row(name, tuple(runs)) for name, runs in zip(names, groups.values(), strict=True)]
 
 
-def load_run(folder: Path) -> LoadedRun:
-    """The run in `folder`, reduced to what is compared; UsageError when there is none."""
+def load_run(folder: Path, stored: StoredRecords | None = None) -> LoadedRun:
+    """The run in `folder`, reduced to what is compared; UsageError when there is none. `stored` as in `load_rows`."""
     store = RunStore(folder)
-    run, stored = store.run(), store.read(tokens=False)
+    run, stored = store.run(), stored or store.read(tokens=False)
     records = stored.records
     unjudged = sum(not _is_judged(run.config, record.result) for record in records)
     return LoadedRun(folder, run, tuple(to_sample(folder, run.config, record) for record in records), unjudged,
@@ -185,7 +193,7 @@ def to_sample(folder: Path, config: RunConfig, record: Record) -> Sample:
 
 
 def _to_picture(folder: Path, config: RunConfig, step: StepRecord) -> ScoredPicture:
-    return ScoredPicture(step.score, _metric_score(config, step), step.cost, folder / step.picture, step.chosen)
+    return ScoredPicture(step.score, _metric_score(config, step), step.cost, folder, step.picture, step.chosen)
 
 
 def _metric_score(config: RunConfig, step: StepRecord) -> float | None:
