@@ -45,7 +45,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     text = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n")
-    return "".join(character if _is_harmless(character) else _written_out(character) for character in text)
+    return text.translate(_Characters())
+
+
+class _Characters(dict[int, str]):
+    """What stands for each character, found out once for each."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = character if _is_harmless(character) else _written_out(character)
+        return self[code]
 
 
 def _is_harmless(character: str) -> bool:
