@@ -19,6 +19,7 @@ from milr.engine.replay import resumable
 from milr.engine.search import Budget, search
 from milr.engine.studio import Studio
 from milr.latent.schedules import SCHEDULES
+from milr.methods.repair import Repair, repair
 from milr.models.janus import JanusModel
 from milr.options import Options
 from milr.presets import resolve
@@ -126,6 +127,16 @@ def test_a_search_killed_more_often_than_it_lasts_ends_as_if_undisturbed(
     assert_identical(outcome, expected)
     assert asked == undisturbed.asked, "no request is run twice, and none is left out"
     assert kills == (undisturbed.asked.total() - 1) // lifetime, "every kill but the last was inside the search"
+
+
+def test_a_search_killed_while_it_repairs_finds_the_same_alternatives(tiny: JanusModel, tmp_path: Path) -> None:
+    method = repair(Repair(draws=2, repairs=3))
+    undisturbed = MortalStudio(tiny)
+    expected = run(undisturbed, method)
+    assert [bool(step.note) for step in expected.steps] == [False, False, True, True, True]
+    outcome, asked, _ = run_killed(tiny, method, tmp_path, 3)
+    assert_identical(outcome, expected)
+    assert asked == undisturbed.asked, "what the likeliest other tokens are is not asked twice"
 
 
 def test_a_third_partys_method_goes_on_too(tiny: JanusModel, tmp_path: Path) -> None:

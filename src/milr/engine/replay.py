@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from milr.base import Method
+from milr.engine.services import image_log_probs
 from milr.engine.studio import Studio
 from milr.runs.unfinished import AnsweredRequest, UnfinishedSearch
 from milr.types import Answer, DrawRequest, ImageTrace, Key, Prompt, ReasonRequest, Score, Step, TextTrace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -69,6 +71,10 @@ class ReplayStudio:
             return await self._studio.draw(request)
         image = await self._ask("draw", repr(request), lambda: self._studio.draw(request))
         return replace(image, request=request) if isinstance(image, ImageTrace) else image
+
+    async def image_log_probs(self, request: DrawRequest, ids: Sequence[int]) -> tuple[Tensor, float]:
+        """The log-probabilities (N, V) at each position, from latents that come back as they were."""
+        return await image_log_probs(self, request, ids)  # type: ignore[arg-type]
 
     async def render(self, image: ImageTrace) -> Image:
         """Image tokens to a picture."""

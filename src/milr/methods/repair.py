@@ -46,8 +46,8 @@ class Repair:
     """
 
     how: How = "forced"
-    draws: int = 10
-    repairs: int = 12
+    draws: int = 4
+    repairs: int = 18
     temperature: float = 1.0
     guidance_scale: float | None = None
     greedy_first: bool = False
