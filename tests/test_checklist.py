@@ -155,6 +155,7 @@ def test_an_endpoint_writes_the_questions_once_and_sees_no_picture(tiny: JanusMo
         parts = [part["type"] for request in server.requests for part in request["messages"][0]["content"]]
         assert parts == ["text", "text"] and STAR.text in str(server.requests)
     assert [list(score.parts) for score in batched] == [["Is there a star?", "Is the star red?"]] * 3
+    assert sorted(score.calls for score in batched) == [2, 3, 3], "the first picture of a prompt pays for its questions"
     assert [score.value for score in batched] == pytest.approx([score.value for score in again], abs=2e-5)
 
 

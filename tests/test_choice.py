@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import milr
+from milr.methods.revise import lacking
 from milr.rewards.choice import ChoiceReward
 from milr.rewards.function import FunctionReward
 from milr.types import Prompt, Score
@@ -42,6 +43,13 @@ def test_pictures_that_pass_are_above_all_others_and_the_second_judge_orders_the
     assert order == pytest.approx([0.5, 0.5, 0.7, 0.9], abs=1e-6)
     assert order[0] == 0.5 < (order[1] or 0)  # the first is at the threshold 0.9 and so does not pass
     assert score(1.0, 0.8).parts == {"first": 1.0, "second": 0.8}
+
+
+def test_what_the_first_judge_found_wrong_is_told_on() -> None:
+    asked = FunctionReward(lambda picture, prompt: Score(0.3, {"Is it red?": 0.1, "Is it a star?": 0.9}), "checklist")
+    reward = ChoiceReward(("checklist", asked), ("second", FunctionReward(lambda picture, prompt: 0.5, "second")))
+    (result,) = asyncio.run(reward.score([PICTURE], [PROMPT], None))  # type: ignore[arg-type]
+    assert lacking(result) == ("Is it red?",) and {"checklist", "second"} <= result.parts.keys()
 
 
 def test_the_search_stops_where_both_judges_pass() -> None:

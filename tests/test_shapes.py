@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,12 @@ def test_test_prompts_are_held_out_in_the_composed_categories() -> None:
             alone = prompt.category in ("single_object", "counting", "described_count") or (
                 prompt.category == "binding" and len(request.phrases) == 1)  # fmt: skip
             assert alone or splits.split_of(request, splits.load_split()) == owner, prompt.text
+
+
+def test_the_second_hard_split_has_new_prompts_of_the_same_kinds() -> None:
+    first, second = splits.prompts("hard"), splits.prompts("hard-second")
+    assert Counter(prompt.category for prompt in first) == Counter(prompt.category for prompt in second)
+    assert not {prompt.text for prompt in first} & {prompt.text for prompt in second}
 
 
 def test_drawing_puts_objects_where_the_scene_says() -> None:

@@ -7,10 +7,11 @@ from milr.types import Prompt, UsageError
 
 
 class Shapes:
-    """The prompts of one `split`: test (328 prompts), development (140), hard (300) or hard-development (120).
+    """The prompts of one `split`: test (328 prompts), development (140), or a hard one.
 
-    The hard splits hold kinds of prompts for which nano is hardly trained, about the pairs of shapes of the test and
-    of the development split. UsageError for another split.
+    The hard splits are hard (300), hard-second (300 others) and hard-development (120). They hold kinds of prompts for
+    which nano is hardly trained, about the pairs of shapes of the test and of the development split. UsageError for
+    another split.
     """
 
     name = "shapes"

@@ -23,7 +23,7 @@ class PromptFlags:
     """Which of a benchmark's prompts a command takes; None and "" leave the choice to the benchmark."""
 
     split: Annotated[
-        str | None, typer.Option(help="Of shapes: test (default), development, hard or hard-development.")
+        str | None, typer.Option(help="Of shapes: test (default), development, hard, hard-second or hard-development.")
     ] = None
     prompts: Annotated[Path | None, typer.Option(help="A local copy of the benchmark's prompt files.")] = None
     categories: Annotated[str | None, typer.Option(help="Only these, with commas between them.")] = None

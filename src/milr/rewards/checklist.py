@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from milr.base import Services, UnifiedModel, World, follows_instructions
@@ -32,11 +32,15 @@ QUOTED = 200  # letters of an unusable list
 
 @dataclass(frozen=True)
 class Checklist:
-    """Questions by name, each as the model is asked; `problem` says why there are none."""
+    """Questions by name, each as the model is asked; `problem` says why there are none.
+
+    Writing them took `seconds` of the model and `calls` of an endpoint.
+    """
 
     questions: dict[str, str]
     problem: str = ""
     seconds: float = 0.0
+    calls: int = 0
 
 
 class Writer(Protocol):
@@ -88,7 +92,7 @@ class EndpointWriter:
     async def write(self, services: Services, prompt: Prompt) -> Checklist:
         """The checklist of a prompt."""
         written = await self._client.write(fill(CHECKLIST, prompt.text), lambda text: read_questions(text) or None)
-        return Checklist(_to_ask(written.value or ()), written.problem)
+        return Checklist(_to_ask(written.value or ()), written.problem, calls=written.tries)
 
     def identity(self) -> dict[str, object]:
         """How the model is told to write, how the generating model is asked, and the endpoint."""
@@ -106,7 +110,9 @@ def writer_of(model: UnifiedModel) -> Writer:
 
 
 class ChecklistReward(RewardOfTheModel):
-    """The geometric mean of P(yes) over the questions, which are the parts; each answer counts as a call.
+    """The geometric mean of P(yes) over the questions, which are the parts.
+
+    Each answer counts as a call, and so does each request to an endpoint that writes the questions.
 
     Unscored where the writer made no question of the prompt, and where the model came to no yes or no.
     """
@@ -124,14 +130,15 @@ class ChecklistReward(RewardOfTheModel):
 
     async def score_picture(self, services: Services, picture: Image, prompt: Prompt) -> Score:
         """The score of one picture; the first of a prompt pays for the questions."""
-        checklist, seconds = await self._checklist(services, prompt)
+        checklist = await self._checklist(services, prompt)
+        seconds, calls = checklist.seconds, checklist.calls
         if not checklist.questions:
-            return Score.unscored(checklist.problem or "the prompt gave no questions", seconds=seconds)
+            return Score.unscored(checklist.problem or "the prompt gave no questions", calls=calls, seconds=seconds)
         answers = await asyncio.gather(*(services.answer(picture, each) for each in checklist.questions.values()))
         seconds += sum(answer.seconds for answer in answers)
         said = dict(zip(checklist.questions, answers, strict=True))
         parts = {name: answer.yes for name, answer in said.items() if answer.yes is not None}
-        calls = len(answers)
+        calls += len(answers)
         if unanswered := [f"{name!r} with {answer.text!r}" for name, answer in said.items() if answer.yes is None]:
             reason = f"the model answered {'; '.join(unanswered)}, which is no yes or no"
             return Score.unscored(reason, parts=parts, calls=calls, seconds=seconds)
@@ -139,20 +146,20 @@ class ChecklistReward(RewardOfTheModel):
         reason = f"the model said no to {', '.join(lacking)}" if lacking else "the model said yes to all questions"
         return Score(geometric_mean(list(parts.values())), parts, reason, calls, seconds)
 
-    async def _checklist(self, services: Services, prompt: Prompt) -> tuple[Checklist, float]:
-        """The questions about a prompt, and the seconds that writing them took now."""
+    async def _checklist(self, services: Services, prompt: Prompt) -> Checklist:
+        """The questions about a prompt, with what writing them took now."""
         known = self._checklists.get(prompt.text)
         lock = nullcontext() if known else self._writing.setdefault(prompt.text, asyncio.Lock())
         async with lock:
             if known := self._checklists.get(prompt.text):
-                return known, 0.0
+                return replace(known, seconds=0.0, calls=0)
             try:
                 checklist = await self.writer.write(services, prompt)
             finally:
                 self._writing.pop(prompt.text, None)
             if checklist.questions:
                 self._checklists[prompt.text] = checklist
-            return checklist, checklist.seconds
+            return checklist
 
 
 def _to_ask(questions: Sequence[str]) -> dict[str, str]:

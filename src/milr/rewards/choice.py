@@ -28,7 +28,7 @@ class ChoiceReward:
     """`passing` decides, `choosing` chooses; unscored where one of them is.
 
     `threshold` is the first judge's (its own by category where None is given). The parts are both judges' scores under
-    their names, and those that the second one compares pictures by.
+    their names, those of the first judge, and those that the second one compares pictures by.
     """
 
     range = (0.0, 1.0)
@@ -74,7 +74,7 @@ class ChoiceReward:
         calls, seconds = passing.calls + choosing.calls, passing.seconds + choosing.seconds
         scores = {self.passing_name: passing, self.choosing_name: choosing}
         reason = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.reason)
-        parts = dict(choosing.parts) if hasattr(self, "best_of") else {}
+        parts = dict(passing.parts) | (dict(choosing.parts) if hasattr(self, "best_of") else {})
         parts |= {name: score.value for name, score in scores.items() if score.value is not None}
         if passing.value is None or choosing.value is None:
             failed = "; ".join(f"{name}: {score.reason}" for name, score in scores.items() if score.value is None)

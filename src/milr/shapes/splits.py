@@ -25,7 +25,7 @@ from milr.types import Prompt
 
 SPLITS = ("test", "development")
 # the split whose pairs of shapes they name, and how many prompts of each kind they have
-HARD = {"hard": ("test", 100), "hard-development": ("development", 40)}
+HARD = {"hard": ("test", 100), "hard-development": ("development", 40), "hard-second": ("test", 100)}
 SPLIT_NAMES = (*SPLITS, *HARD)
 COUNTS = {
     "test": {"single_object": 10, "two_object": 20, "counting": 30, "colors": 20, "position": 48, "color_attr": 50,
@@ -117,14 +117,20 @@ def _sample_texts(category: str, split: str, count: int, held_out: dict[str, Any
 
 
 def _sample_hard_texts(held_out: dict[str, Any], pairs: str, count: int, rng: np.random.Generator) -> list[str]:
-    """`count` prompts of each kind in HARD_SAMPLERS, rare in training; `pairs` names the split of their pairs."""
+    """`count` prompts of each kind in HARD_SAMPLERS, rare in training; `pairs` names the split of their pairs.
+
+    They are none of those that another hard split has about the same pairs.
+    """
     hard: list[str] = []
+    taken = {text for name, (same, _) in HARD.items() if same == pairs and name in held_out
+             for text in held_out[name]["prompts"]}  # fmt: skip
     for category in HARD_SAMPLERS:
         texts: dict[str, None] = {}
         while len(texts) < count:
             request, text = HARD_SAMPLERS[category](rng)
-            if split_of(request, held_out) == (pairs if len(request.phrases) > 1 else None):
-                texts[f"a photo of {text}"] = None
+            text = f"a photo of {text}"
+            if text not in taken and split_of(request, held_out) == (pairs if len(request.phrases) > 1 else None):
+                texts[text] = None
         hard += texts
     return hard
 
