@@ -14,9 +14,11 @@ from milr.engine.search import Budget, search
 from milr.engine.studio import Studio
 from milr.methods.repair import COOL, Repair, likeliest_alternatives, repair, warming
 from milr.models.janus import JanusModel
+from milr.options import Options
 from milr.presets import resolve
 from milr.rewards.function import FunctionReward
 from milr.types import Key, Outcome, Prompt, Score, UsageError
+from milr.workflows.prepare import prepare
 
 PROMPT = Prompt("two blue circles")
 
@@ -119,3 +121,15 @@ def first_text(outcome: Outcome) -> tuple[int, ...]:
 def test_there_is_no_such_control() -> None:
     with pytest.raises(UsageError, match="repair_unforced"):
         catalog.make_method("repair_unforce", {})
+
+
+def test_a_run_of_another_number_of_drawings_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digest(method: str) -> tuple[str, Any]:
+        config = prepare(["three hearts"], Options(method=method)).config()
+        return config.digest, config.settings.get("draws")
+
+    before = digest("repair"), digest("redraw_sampled")
+    monkeypatch.setattr(Repair, "draws", 5)
+    after = digest("repair"), digest("redraw_sampled")
+    assert (before[0][1], after[0][1]) == (4, 5) and before[0][0] != after[0][0]
+    assert before[1] == after[1] and before[1][1] is None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from milr.catalog.benchmarks import BENCHMARKS
 from milr.catalog.files import FileBenchmark, as_reward, call, file_hash, from_file, is_file_part
 from milr.catalog.identity import reward_identity
-from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED
+from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED, fixed_settings
 from milr.catalog.models import MODELS, hub, model_files, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from milr.options import Options
 
 __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MIXTURES", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED",
-           "Part", "as_reward", "check_part", "judges_in", "make_benchmark", "make_method", "make_model", "make_reward",
-           "menu", "method_code", "model_files", "nearest_name", "notes_of", "one_of", "reward_identity",
-           "reward_options", "world_needed", "worlds"]  # fmt: skip
+           "Part", "as_reward", "check_part", "fixed_settings", "judges_in", "make_benchmark", "make_method",
+           "make_model", "make_reward", "menu", "method_code", "model_files", "nearest_name", "notes_of", "one_of",
+           "reward_identity", "reward_options", "world_needed", "worlds"]  # fmt: skip
 OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip

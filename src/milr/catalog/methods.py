@@ -101,3 +101,13 @@ BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
 GREEDY_FIRST = 2  # pictures allowed, up to which the first visualisation of `repair` is the greedy one
+
+
+def fixed_settings(name: str) -> dict[str, int]:
+    """The settings of a method of ours that no option changes, but a later version may: a run is known by them."""
+    from milr.methods.repair import Repair
+    from milr.methods.revise import Revise
+
+    if name.startswith("repair"):
+        return {"draws": Repair.draws, "repairs": Repair.repairs}
+    return {"draws": Revise.draws} if name.startswith("revise") else {}

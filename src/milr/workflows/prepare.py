@@ -186,6 +186,8 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     bound_method = make_method(settings, options.visualisation)
     if code := catalog.method_code(options.method, method):
         settings = {**settings, "method_code": code}
+    elif method is None:
+        settings = {**settings, **catalog.fixed_settings(options.method)}
     return PreparedRun(
         options, prompts, model, reward, reward_name, metric, metric_name,
         bound_method, settings, _threshold(options, reward),
