@@ -43,6 +43,16 @@ def _describe_devices() -> str:
     return ", ".join(names) if cuda else f"{' and '.join(names)}, and no CUDA GPU that torch sees"
 
 
+def prepare_cuda() -> None:
+    """Settings of torch for all that this process computes on CUDA.
+
+    cuDNN's attention builds a plan for every exact shape, tens of milliseconds each, and a search makes hundreds of
+    shapes; sums of bfloat16 products are kept in float32, so that other rows in a batch change them less.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
 def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """`auto` is bfloat16 on cuda and float32 elsewhere."""
     if dtype == "auto":

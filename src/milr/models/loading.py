@@ -22,6 +22,7 @@ from milr.models.checkpoint_files import (
     weight_files,
     weights_digest,
 )
+from milr.models.devices import prepare_cuda
 from milr.models.finite import check_logits, check_weights
 from milr.models.hub_names import is_hub_name, plain_name
 from milr.models.janus_config import check_kind, read_config
@@ -112,6 +113,8 @@ class Checkpoint:
 
         MissingError where the weights are not all here, do not fit the configuration, or are no numbers.
         """
+        if device.startswith("cuda"):
+            prepare_cuda()
         config = read_config(self.folder, self.name, tensor_headers(self.weight_files, self.name))
         quantised = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
         with reading(f"the weights of {self.name}"), open_tensors(self.weight_files) as tensors:

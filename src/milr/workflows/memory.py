@@ -1,4 +1,4 @@
-"""How much memory a run has used at most: of the GPU where it drew there, else of the process."""
+"""How much memory a run has used at most: of all GPUs where it drew on one, else of the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def reset_peak() -> None:
     import torch
 
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.reset_peak_memory_stats()
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(index)
 
 
 def peak_memory(device: str, model: UnifiedModel) -> int:
@@ -26,7 +27,8 @@ def peak_memory(device: str, model: UnifiedModel) -> int:
 
     elsewhere = model.memory_bytes() if isinstance(model, ModelProcessPool) else 0
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
-        return int(torch.cuda.max_memory_allocated()) + elsewhere
+        devices = range(torch.cuda.device_count())  # a judge may be on another one than the model
+        return sum(int(torch.cuda.max_memory_allocated(index)) for index in devices) + elsewhere
     try:
         import resource  # not on every system
     except ImportError:

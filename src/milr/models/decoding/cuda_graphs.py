@@ -22,6 +22,7 @@ from milr.outside.logs import logger
 MAX_GRAPHS = 64  # the least recently used is evicted first
 SEQ_LEN_STEP = 128  # a graph attends to a multiple of this many cache positions, masked
 WARM_UP_RUNS = 3  # before a capture, so that the libraries have allocated what they need
+MAX_FAILURES = 3  # captures that fail before no more are tried: one may fail because a judge used the GPU meanwhile
 
 
 class Graph(Protocol):
@@ -53,6 +54,9 @@ class GraphCapture:
                 work()  # "thread_local": judges may use CUDA on other threads meanwhile
             self._pool = graph.pool()
             return graph
+        except BaseException:
+            self._pool = None  # what a broken capture has left in it is not used again
+            raise
         finally:
             torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream current
 
@@ -69,19 +73,23 @@ class _Buffers:
 
 
 class CudaGraphRunner:
-    """Runs decode steps by graph. Where capturing fails, steps run eagerly, and one warning is logged."""
+    """Runs decode steps by graph. Where a capture fails, the step runs eagerly; after MAX_FAILURES all of them do.
+
+    Then one warning is logged.
+    """
 
     def __init__(self, decoder: LlamaDecoder, capture: Callable[[Callable[[], None]], Graph]) -> None:
         self._decoder, self._capture = decoder, capture
         self._graphs: OrderedDict[tuple[Any, ...], tuple[_Buffers, Graph]] = OrderedDict()
-        self._capture_failed = False
+        self._num_failures = 0
 
     def __call__(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache, cache_position: int,
                  attention_bias: Tensor) -> Tensor:  # fmt: skip
         """The decoder's hidden states for one input a sequence, (S, 1, d) -> (S, 1, d); valid until the next call."""
         seq_len = min(cache.capacity, -(-(cache_position + 1) // SEQ_LEN_STEP) * SEQ_LEN_STEP)
         bias = attention_bias[..., :seq_len]
-        entry = None if self._capture_failed else self._graph(inputs_embeds, position_ids, cache, cache_position, bias)
+        given_up = self._num_failures >= MAX_FAILURES
+        entry = None if given_up else self._graph(inputs_embeds, position_ids, cache, cache_position, bias)
         if entry is None:
             bias = attention_bias[..., : cache_position + 1]
             return self._decoder(inputs_embeds, position_ids, cache, cache_position, bias)
@@ -112,10 +120,11 @@ class CudaGraphRunner:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # an older driver, a device without graphs
-            self._capture_failed = True
-            reason = str(error).partition("\n")[0]
-            logger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, "
-                                                "slower", reason)  # fmt: skip
+            self._num_failures += 1
+            if self._num_failures == MAX_FAILURES:
+                reason = str(error).partition("\n")[0]
+                logger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, slower",
+                                         reason)  # fmt: skip
             return None
         self._graphs[shape] = buffers, graph
         if len(self._graphs) > MAX_GRAPHS:
