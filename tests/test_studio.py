@@ -309,6 +309,18 @@ def test_a_full_memory_is_one_sentence(make: Make, echo: Echo, no_timer: None) -
     assert "--quantise" in str(error) and "\n" not in str(error)
 
 
+def test_a_request_that_fits_once_the_caches_are_freed_is_run_again(make: Make, echo: Echo, no_timer: None) -> None:
+    echo.error, freed = torch.OutOfMemoryError("CUDA out of memory"), []
+    run = echo._run
+
+    def full_of_caches(kind: str, requests: Sequence[Any]) -> list[Any]:
+        return run(kind, requests if freed else ["boom"])
+
+    echo._run = full_of_caches  # type: ignore[method-assign]
+    echo.free_memory = lambda: freed.append(1)  # type: ignore[attr-defined]
+    assert within(5, all_of(make(), asks(1))) == [("reason", 1)] and freed == [1]
+
+
 def test_a_limit_is_learned_once_and_what_failed_holds_no_memory(make: Make, echo: Echo, no_timer: None) -> None:
     class Held:
         """What a failed batch had allocated."""
@@ -335,6 +347,7 @@ FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
     MemoryError(),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 331776"),
 ]
 

@@ -14,7 +14,8 @@ from milr.types import JudgeError
 class BatchExecutor:
     """Calls a model with batches. Called on the studio's worker threads.
 
-    A batch that does not fit into memory is halved, and so are later batches of its kind.
+    A batch that does not fit into memory is halved, and so are later batches of its kind. A single request that does
+    not fit is run once more when the model's caches are freed.
     """
 
     def __init__(self, model: UnifiedModel) -> None:
@@ -41,22 +42,35 @@ class BatchExecutor:
         limit = self._limits[kind] = min(size // 2, self._limits.get(kind, size))
         logger(__name__).warning("%s: memory does not hold %d requests at once (%s); from now on at most %d",
                                             self._model.name, size, kind, limit)  # fmt: skip
+        self._free_memory()
+
+    def _free_memory(self) -> None:
         if callable(free_memory := getattr(self._model, "free_memory", None)):
             _result_or_error(free_memory)  # an error here would be raised by the next attempt, too
 
     def _execute(self, kind: str, requests: Sequence[Any]) -> list[Any] | None:
         """A result or an error for each request; None where memory may hold half as many."""
-        results = _result_or_error(lambda: self._call_model(kind, requests))
-        if isinstance(results, Exception) and is_out_of_memory(results):
-            results.__traceback__ = results.__context__ = None  # their frames hold the tensors of the failed batch
-            if len(requests) > 1:
-                return None
+        results = self._attempt(kind, requests)
+        if results is None and len(requests) > 1:
+            return None
+        if results is None:
+            self._free_memory()
+            results = self._attempt(kind, requests)
+        if results is None:
             results = JudgeError(f"{self._model.name} ran out of memory with one request ({kind}); a smaller model, or "
                                  "--quantise, needs less, and the same command goes on from here.")  # fmt: skip
         if isinstance(results, list) and len(results) != len(requests):
             results = JudgeError(f"{self._model.name} gave {len(results)} results for {len(requests)} requests: {kind}."
                                  )  # fmt: skip
         return results if isinstance(results, list) else [results] * len(requests)
+
+    def _attempt(self, kind: str, requests: Sequence[Any]) -> Any:
+        """The results, or the error that all requests raise; None where memory does not hold them."""
+        results = _result_or_error(lambda: self._call_model(kind, requests))
+        if isinstance(results, Exception) and is_out_of_memory(results):
+            results.__traceback__ = results.__context__ = None  # their frames hold the tensors of the failed batch
+            return None
+        return results
 
     def _call_model(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         if kind == "answer":

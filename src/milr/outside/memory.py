@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 _SAID_SO = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc",
-            "failed to map segment", "can't start new thread")  # fmt: skip
+            "failed to map segment", "can't start new thread", "status_alloc_failed")  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
