@@ -54,14 +54,15 @@ class Options:
     reasoning_prompt: str | None = _option(None, "How to ask for it, or a file that says it; {prompt} is "
                                          "replaced; a system line may stand above a line ---.")  # fmt: skip
     role_tags: str | None = _option(None, "pipe (<|User|>) or plain (User).")
-    dtype: str = _option("auto", "auto, float32, bfloat16 or float16.")
+    dtype: str = _option("auto", "auto (a GPU: bfloat16), float32, bfloat16 or float16. In 16 bits other searches in a "
+                         "batch may change a picture; only float32 gives the same one again.")  # fmt: skip
     device: str = _option("auto", "auto, cpu, cuda, or mps (untested).")
     quantise: str | None = _option(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
     threads: int | None = _option(None, "Threads of the CPU that the model decodes with. Default: every core.")
     cache_bytes: int | None = _option(None, "Most bytes of keys and values kept for sequences that begin alike. "
                                       "Default: 1 GiB.")  # fmt: skip
-    seed: int = _option(0, "The same seed gives the same pictures.")
+    seed: int = _option(0, "The same seed gives the same pictures (see --dtype).")
     samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _option(16, "Searches at the same time; changes speed only.")
     reward_seconds: float | None = _option(None, "Most seconds for a reward function's judgement; one that takes "
