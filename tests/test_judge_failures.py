@@ -262,6 +262,19 @@ def test_a_damaged_cache_is_gone_without(tmp_path: Path) -> None:
         assert judged(server, cache_folder=tmp_path).value == 1.0
 
 
+@pytest.mark.parametrize("step", ["tempfile.mkstemp", "os.replace"])
+def test_a_full_disk_under_the_cache_costs_requests_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(step, full)
+    with serving(says("0")) as server:
+        assert [judged(server, cache_folder=tmp_path).value for _ in range(2)] == [1.0, 1.0]
+        assert len(server.requests) == 2 and not list(tmp_path.iterdir())
+
+
 def test_printable_text_keeps_every_script() -> None:
     assert (
         printable("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 a\u3000b\n\t")
