@@ -20,21 +20,27 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    layout: Annotated[str, typer.Option(help="geneval, t2i-compbench or wise.")],
+    layout: Annotated[str, typer.Option(help="geneval, t2i-compbench, wise, imagefolder or parquet.")],
     to: Annotated[Path, typer.Option(help="Where the pictures go: a new folder.")],
     picture: Annotated[str, typer.Option(help="returned, first or last.")] = "returned",
     keep_stop: Annotated[bool, typer.Option(help="Keep a prompt's final full stop in t2i-compbench names.")] = True,
+    split: Annotated[str, typer.Option(help="train, validation or test, of imagefolder and parquet.")] = "train",
 ) -> None:
-    """Copy a run's pictures into the folders that a benchmark's official evaluator reads."""
-    from milr.runs import layouts
+    """Copy a run's pictures into folders that a benchmark's official evaluator or the library datasets reads."""
+    from milr.runs import dataset_layouts, layouts
     from milr.runs.store import RunStore
 
     catalog.one_of("picture", picture, list(layouts.PICTURES))
+    catalog.one_of("layout", layout, [*layouts.LAYOUTS, *dataset_layouts.DATASET_LAYOUTS])
     store = RunStore(run)
     store.run()
     stored = store.read(tokens=False)
     print_damage({run: len(stored.damage)})
-    tally = layouts.export(run, store.prompts(), stored.records, layout=layout, to=to, picture=picture,  # type: ignore[arg-type]
-                           keep_stop=keep_stop)  # fmt: skip
+    if layout in dataset_layouts.DATASET_LAYOUTS:
+        tally = dataset_layouts.export_dataset(run, stored.records, layout=layout, to=to, split=split,
+                                               picture=picture)  # type: ignore[arg-type]  # fmt: skip
+    else:
+        tally = layouts.export(run, store.prompts(), stored.records, layout=layout, to=to, keep_stop=keep_stop,
+                               picture=picture)  # type: ignore[arg-type]  # fmt: skip
     missing = f"; {tally.missing} samples are not finished and are left out" if tally.missing else ""
     typer.echo(f"{tally.pictures} pictures in {tally.folder}{missing}")

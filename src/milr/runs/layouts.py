@@ -14,18 +14,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from milr.inputs.json_text import JsonError, parse_json
-from milr.runs.files import PARTIAL, DamagedError, remove_leftovers
+from milr.runs.files import DamagedError
+from milr.runs.planned_files import OnProgress, write_plan
 from milr.runs.record_files import read_picture
 from milr.runs.records import Record, StepRecord
 from milr.runs.store import RunStore, name_of
 from milr.types import Prompt, UsageError
 
 MAX_NAME_LENGTH = 255  # bytes, on every common file system
-TEMPORARY_PREFIX = "milr-export-"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,6 @@ class ExportTally:
 
 Layout = Callable[[Slot], Target]
 Picture = Literal["returned", "first", "last"]
-OnProgress = Callable[[int, int], None]  # files written so far, number of all files
-Plan = Mapping[str, Path | bytes]  # by relative path: the picture to copy, or the content to write
 
 
 # --- the layouts
@@ -133,21 +131,21 @@ def export(folder: Path, prompts: Sequence[Prompt], records: Sequence[Record], *
     `prompts` are in the benchmark's order. `keep_stop` False drops final full stops from T2I-CompBench's file names,
     as MILR does. After an interruption the same call continues. UsageError when `to` holds any other file.
     """
-    choose = PICTURES[_checked_name("picture", picture, PICTURES)]
+    choose = PICTURES[checked_name("picture", picture, PICTURES)]
     targets = _targets(prompts, RunStore(folder).run().config.samples, layout, keep_stop=keep_stop)
-    pictures = _finished_pictures(folder, records, choose)
+    pictures = finished_pictures(folder, records, choose)
     plan: dict[str, Path | bytes] = {}
     for slot, target in targets:
         if path := pictures.get(name_of(slot.prompt, slot.sample)):
             plan |= {**target.metadata, target.picture: path}
-    _write_plan(plan, to, on_progress or (lambda done, total: None))
+    write_plan(plan, to, on_progress or (lambda done, total: None))
     count = sum(isinstance(content, Path) for content in plan.values())
     return ExportTally(count, len(targets) - count, to)
 
 
 def _targets(prompts: Sequence[Prompt], samples: int, layout: str, *, keep_stop: bool) -> list[tuple[Slot, Target]]:
     """The target of every sample of the run, finished or not; UsageError when the layout cannot hold one of them."""
-    target_of = LAYOUTS[_checked_name("layout", layout, LAYOUTS)]
+    target_of = LAYOUTS[checked_name("layout", layout, LAYOUTS)]
     slots = [
         Slot(prompt, position, sample, samples, keep_stop)
         for position, prompt in enumerate(prompts)
@@ -158,7 +156,7 @@ def _targets(prompts: Sequence[Prompt], samples: int, layout: str, *, keep_stop:
     return targets
 
 
-def _checked_name(kind: str, name: str, choices: Iterable[str]) -> str:
+def checked_name(kind: str, name: str, choices: Iterable[str]) -> str:
     """`name`; UsageError, with the nearest choice, where it is none of the choices."""
     if name in (names := list(choices)):
         return name
@@ -174,8 +172,8 @@ def _check_unique(names: Sequence[str]) -> None:
         raise UsageError(f"several prompts would write {shared[0]}: give each prompt its own id.")
 
 
-def _finished_pictures(folder: Path, records: Sequence[Record],
-                       choose: Callable[[Record], StepRecord]) -> dict[str, Path]:  # fmt: skip
+def finished_pictures(folder: Path, records: Sequence[Record],
+                      choose: Callable[[Record], StepRecord]) -> dict[str, Path]:  # fmt: skip
     """The chosen picture of every finished sample, by the sample's name."""
     store = RunStore(folder)
     return {
@@ -191,59 +189,3 @@ def _is_undamaged(folder: Path, step: StepRecord) -> bool:
     except DamagedError:
         return False
     return True
-
-
-def _write_plan(plan: Plan, to: Path, on_progress: OnProgress) -> None:
-    """Write every planned file that does not exist yet."""
-    try:
-        folders = _folders_of(plan)
-        _check_only_planned(plan, folders, to)
-        for name in folders:
-            (to / name).mkdir(parents=True, exist_ok=True)
-            remove_leftovers(to / name, f"{TEMPORARY_PREFIX}*")
-        for done, (name, content) in enumerate(plan.items(), 1):
-            if not (to / name).exists():
-                _write_file(to / name, _bytes(content))
-            on_progress(done, len(plan))
-    except OSError as error:
-        raise UsageError(f"{to} cannot be written ({error.strerror or error}): mend that, or choose another --to."
-                         ) from error  # fmt: skip
-
-
-def _folders_of(plan: Plan) -> set[str]:
-    return {".", *(str(parent) for name in plan for parent in PurePosixPath(name).parents)}
-
-
-def _check_only_planned(plan: Plan, folders: set[str], to: Path) -> None:
-    """UsageError where `to` holds a file that this export does not write byte for byte.
-
-    Temporary files of an export that was killed are allowed.
-    """
-    for path in sorted(to.rglob("*")):
-        name = path.relative_to(to)
-        is_temporary = path.name.startswith(f".{TEMPORARY_PREFIX}") and path.name.endswith(PARTIAL)
-        if not (is_temporary or _is_planned(path, name.as_posix(), plan, folders=folders)):
-            raise UsageError(f"{to} holds {name}, which is not what this export writes there: choose an empty --to.")
-
-
-def _is_planned(path: Path, name: str, plan: Plan, *, folders: set[str]) -> bool:
-    if path.is_symlink():
-        return False
-    if path.is_dir():
-        return name in folders
-    return name in plan and path.is_file() and path.read_bytes() == _bytes(plan[name])
-
-
-def _bytes(content: Path | bytes) -> bytes:
-    return content.read_bytes() if isinstance(content, Path) else content
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Write to a temporary file, then rename it. Its name is short, as `path` may have the longest name allowed."""
-    temporary = path.with_name(f".{TEMPORARY_PREFIX}{os.getpid()}{PARTIAL}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
