@@ -9,6 +9,7 @@ import typer
 
 from milr import __version__
 from milr.cli.bench import bench, score
+from milr.cli.bundle import bundle
 from milr.cli.calibrate import calibrate
 from milr.cli.compare import compare
 from milr.cli.convert import convert
@@ -36,7 +37,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
         raise typer.Exit
 
 
-for command in (generate, bench, score, experiment, compare, report, export, convert, calibrate, serve):
+for command in (generate, bench, score, experiment, compare, report, export, bundle, convert, calibrate, serve):
     app.command()(command)
 app.command("list")(list_parts)
 app.command()(doctor)

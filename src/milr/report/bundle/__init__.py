@@ -1,0 +1,1 @@
+"""`milr bundle`: runs and their comparisons as a folder of static pages for any web server."""
