@@ -9,6 +9,7 @@ from pathlib import Path
 from milr.report import words
 from milr.report.bundle.groups import ComparedRuns
 from milr.report.compare import sentences
+from milr.report.compare.records import MeanScore
 from milr.report.page_template import render_template
 from milr.report.summary import Scores, summarise
 from milr.runs.config import RunConfig
@@ -90,8 +91,7 @@ def _scores(config: RunConfig, records: Sequence[Record]) -> tuple[tuple[str, st
 def comparison_card(compared: ComparedRuns, page: str, names: Sequence[str]) -> ComparisonCard:
     """The card of a comparison whose page is at `page`; `names` are those of its runs."""
     comparison = compared.comparison
-    rows = [(row.title, f"{words.number(row.overall.returned.score)} {words.interval(row.overall.returned.interval)}")
-            for row in comparison.rows]  # fmt: skip
+    rows = [(row.title, _overall(row.overall.returned)) for row in comparison.rows]
     return ComparisonCard(
         title=sentences.title(comparison),
         headline=sentences.headline(comparison),
@@ -99,3 +99,9 @@ def comparison_card(compared: ComparedRuns, page: str, names: Sequence[str]) -> 
         page=page,
         runs=tuple((name, f"runs/{name}/report.html") for name in names),
     )
+
+
+def _overall(mean: MeanScore) -> str:
+    """The score with its interval; where pictures are unscored also how many were scored."""
+    score = f"{words.number(mean.score)} {words.interval(mean.interval)}".strip()
+    return score if mean.scored == mean.n else f"{score}, {mean.scored} scored of {mean.n}"

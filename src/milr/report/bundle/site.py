@@ -121,6 +121,6 @@ def _with_pictures_in(site: Path, comparison: Comparison, names: Mapping[Path, s
 
 def _link_back(page: Path) -> None:
     """Put a link to the index, two folders up, at the head of a page."""
-    link = '<body>\n<nav aria-label="Bundle"><a href="../../index.html">All runs and comparisons</a></nav>'
+    link = '<nav aria-label="Bundle"><a href="../../index.html">All runs and comparisons</a></nav>'
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace("<body>", link, 1), encoding="utf-8")
+    page.write_text(re.sub("<body[^>]*>", lambda body: f"{body[0]}\n{link}", text, count=1), encoding="utf-8")
