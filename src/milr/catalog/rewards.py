@@ -248,7 +248,7 @@ REWARDS = {
     "likelihood": Part(_likelihood, "how likely the generating model finds its picture; likelihood:contrast",
                        "nothing", "that of the generating model", 0.9),
     "own": Part(_own, "the generating model's own verdict: seen, self and likelihood in one",
-                "nothing", "that of the generating model", 0.9),
+                "nothing", "that of the generating model", 0.95),
     "checklist": Part(_checklist, "yes/no questions made of the prompt, which the generating model answers; "
                       "checklist:judge has an endpoint write them", "nothing", "that of the generating model", 0.9),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",

@@ -133,7 +133,8 @@ class ChecklistReward(RewardOfTheModel):
         checklist = await self._checklist(services, prompt)
         seconds, calls = checklist.seconds, checklist.calls
         if not checklist.questions:
-            return Score.unscored(checklist.problem or "the prompt gave no questions", calls=calls, seconds=seconds)
+            problem = checklist.problem or "the prompt gave no questions"
+            return Score.unscored(problem, calls=max(calls, 1), seconds=seconds)
         answers = await asyncio.gather(*(services.answer(picture, each) for each in checklist.questions.values()))
         seconds += sum(answer.seconds for answer in answers)
         said = dict(zip(checklist.questions, answers, strict=True))
