@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from milr.report import words
 from milr.report.changes import NEW_TEXT, NOTHING_CHANGED
@@ -269,6 +270,13 @@ def test_large_pictures_are_embedded_small_and_not_pixelated(tmp_path):
     big = Rollout(None, ImageTrace((1,)), picture(3, side=640))
     text = report(tmp_path, outcome(steps=(step(0, 0.5, rollout=big),)))
     assert "data:image/jpeg;base64," in text and 'class="pixelated"' not in text
+
+
+def test_first_and_returned_pictures_are_the_largest(tmp_path):
+    big = Rollout(None, ImageTrace((1,)), picture(3, side=640))
+    text = report(tmp_path, outcome(steps=[step(index, index / 10, rollout=big) for index in range(3)]))
+    contents = [base64.b64decode(image["src"].partition(",")[2]) for image in Page(text).named("img")]
+    assert [Image.open(io.BytesIO(content)).width for content in contents] == [176, 176, 448, 256, 448]
 
 
 def test_a_missing_picture_is_said(tmp_path):

@@ -27,9 +27,11 @@ SEARCHED = (step(0, 0.2, "a red star"), step(1, 0.5, "a blue star"), step(2, 0.9
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     with RunStore(folder).open(config(prompt_count=5)) as store:
-        for each in (outcome(RED, steps=SEARCHED), outcome(GREEN, (0.99,)), outcome(Prompt(SCRIPT, "", SCRIPT), (0.3,)),
-                     outcome(Prompt("a moon"), (0.1, 0.6)), outcome(Prompt("two moons"), (None,), best=None)):  # fmt: skip
-            store.write(each)
+        store.write(outcome(RED, steps=SEARCHED))
+        store.write(outcome(GREEN, (0.99,)))
+        store.write(outcome(Prompt(SCRIPT, "", SCRIPT), (0.3,)))
+        store.write(outcome(Prompt("a moon"), (0.1, 0.6)))
+        store.write(outcome(Prompt("two moons"), (None,), best=None))
     return write_report(folder)
 
 

@@ -16,7 +16,7 @@ function choose() {
     card.hidden = !(fits && words.every((word) => text.includes(word)));
     shown += !card.hidden;
   }
-  tools.querySelector(".shown").textContent = `${shown} of ${cards.length} shown`;
+  tools.querySelector(".shown").textContent = `${shown.toLocaleString("en")} of ${cards.length.toLocaleString("en")} shown`;
 }
 
 /** Press a button, which releases the others of its group; pressed again it is released. */
