@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
@@ -11,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from milr.report import words
 from milr.report.changes import NEW_TEXT, NOTHING_CHANGED
@@ -186,14 +189,13 @@ def test_page_is_self_contained_and_well_formed(tmp_path):
     text = report(tmp_path, outcome(), outcome(GREEN, (0.5,), stop="threshold"))
     page = Page(text)
     pictures = page.named("img")
-    assert len(pictures) == 2 + 2 + 2 + 1  # first and best of each sample, and each step
+    assert len(pictures) == 2 + 1 + 2 + 1  # first and returned of each sample (once where it is the first), each step
     assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in pictures)
     assert all(image["class"] == "pixelated" for image in pictures)
     assert not re.search(r"""(src|href|url\(|@import)[\s=("']*(https?:)?//""", text)
-    assert not page.named("script") and not page.named("link")
+    assert len(page.named("script")) == 1 and not page.named("link") and not page.named("a")
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes and "sample-" in attributes["id"]]
-    targets = [attributes["href"][1:] for attributes in page.named("a")]
-    assert ids == targets == ["sample-0", "sample-1"]
+    assert ids == ["sample-0", "sample-1"]
     assert "prefers-color-scheme" in text and 'name="viewport"' in text
 
 
@@ -203,8 +205,18 @@ def test_page_escapes_what_people_and_models_wrote(tmp_path):
     steps = (step(0, 0.1, f"old {evil}"), step(1, 0.5, rollout=replace(step(1, 0.5).rollout, visualisation=rollout),
                                                score=Score(0.5, {evil: 0.5}, evil)))  # fmt: skip
     text = report(tmp_path, outcome(Prompt(evil, evil, evil), steps=steps), settings={"note": evil})
-    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+    assert text.count("<script") == 1 and "&lt;script&gt;alert(1)" in text
     Page(text)
+
+
+def test_only_the_pages_own_script_may_run(tmp_path):
+    text = report(tmp_path, outcome(), outcome(GREEN))
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL)
+    policy = next(meta["content"] for meta in Page(text).named("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert not [name for _, attributes in Page(text).tags for name in attributes if name.startswith("on")]
+    assert "innerHTML" not in script and "insertAdjacentHTML" not in script and "eval" not in script
 
 
 def test_headline_of_one_sample(tmp_path):
@@ -241,7 +253,7 @@ def test_settings_marks_and_facts_are_on_the_page(tmp_path):
 def test_the_released_presets_last_picture_is_told_from_the_best(tmp_path):
     text = report(tmp_path, outcome(scores=(0.2, 0.9, 0.4), best=1, returned=2))
     assert "The returned picture is that of step 2 (0.40), not the best" in text
-    assert "Best: 0.90" in text
+    assert "Returned: 0.40" in text and "step 1 (0.90)" in text
 
 
 def test_many_samples_show_steps_of_the_first_fifty_only(tmp_path):
@@ -251,13 +263,20 @@ def test_many_samples_show_steps_of_the_first_fifty_only(tmp_path):
     assert len(page.named("img")) == 50 * (2 + 3) + 3 * 2
     assert len(page.named("svg")) == 50 + 1
     assert len(page.named("details")) == 54 and not any("open" in attributes for attributes in page.named("details"))
-    assert text.index("<table>", text.index("Samples</h2>")) < text.index("<details>")
+    assert text.index("Samples</h2>") < text.index("<details>") < text.index("Numbers</h2>")
 
 
 def test_large_pictures_are_embedded_small_and_not_pixelated(tmp_path):
     big = Rollout(None, ImageTrace((1,)), picture(3, side=640))
     text = report(tmp_path, outcome(steps=(step(0, 0.5, rollout=big),)))
     assert "data:image/jpeg;base64," in text and 'class="pixelated"' not in text
+
+
+def test_first_and_returned_pictures_are_the_largest(tmp_path):
+    big = Rollout(None, ImageTrace((1,)), picture(3, side=640))
+    text = report(tmp_path, outcome(steps=[step(index, index / 10, rollout=big) for index in range(3)]))
+    contents = [base64.b64decode(image["src"].partition(",")[2]) for image in Page(text).named("img")]
+    assert [Image.open(io.BytesIO(content)).width for content in contents] == [176, 176, 448, 256, 448]
 
 
 def test_a_missing_picture_is_said(tmp_path):
@@ -304,15 +323,14 @@ def test_samples_are_in_the_order_of_the_prompts_file(tmp_path):
     prompts = [Prompt("zebra"), Prompt("apple"), Prompt("mango")]
     text = report(tmp_path, *(outcome(prompt) for prompt in sorted(prompts, key=lambda each: each.text)),
                   prompts=prompts, prompt_count=3)  # fmt: skip
-    table = text[text.index("Samples</h2>") : text.index("Each sample</h2>")]
-    assert re.findall("zebra|apple|mango", table) == ["zebra", "apple", "mango"]
+    assert re.findall('class="prompt">(.*?)<', text) == ["zebra", "apple", "mango"]
     rows = csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(), newline=""))
     assert [row["prompt"] for row in rows] == ["zebra", "apple", "mango"]
 
 
 def visible(text: str) -> str:
     """The text of a page without tags and superfluous spaces."""
-    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", text, flags=re.DOTALL))
+    return re.sub(r"\s+", " ", re.sub(r"<(style|script)\b.*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL))
 
 
 def test_each_sample_says_what_the_updates_changed(tmp_path):
@@ -389,7 +407,7 @@ def test_samples_beyond_the_pictured_ones_are_links_to_their_files(tmp_path, mon
     text = report(tmp_path, *many, prompt_count=5, command=command)
     page = Page(text)
     targets = [attributes["href"] for attributes in page.named("a")]
-    assert targets[:3] == ["#sample-0", "#sample-1", "#sample-2"]
-    assert len(targets) == 5 and all((tmp_path / target).is_file() for target in targets[3:])
+    links = [f"#sample-{index}" for index in range(3)] if command == "score" else []
+    assert targets[:-2] == links and all((tmp_path / target).is_file() for target in targets[-2:])
     assert "picture missing" not in text and "pictures of the first 3 samples are shown" in text
     assert len(page.named("svg")) == (2 if command == "generate" else 0)

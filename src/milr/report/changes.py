@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NOTHING_CHANGED = "drawn again, nothing changed"
 NEW_TEXT = "drawn again from a new text"
+Cause = Literal["kept", "update", "luck", "noted"]
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
@@ -73,6 +74,19 @@ def describe_result(steps: Sequence[Step] | Sequence[StepRecord], returned: int)
     if returned == 0:
         return "the first picture was kept"
     return describe_step(steps[returned], count_free(steps[: returned + 1]))
+
+
+def cause_of(result: Step | StepRecord, change: str) -> Cause:
+    """Why the returned picture is another than the first, by its description: see `describe_result`.
+
+    "kept": it is the first. "update": updates changed tokens or moved latents. "luck": it was drawn again, and no
+    update changed anything. "noted": its method's note says how it was made.
+    """
+    if result.index == 0:
+        return "kept"
+    if result.note:
+        return "noted"
+    return "luck" if change in (NOTHING_CHANGED, NEW_TEXT) else "update"
 
 
 def count_free(steps: Sequence[Step | StepRecord]) -> dict[Modality, int]:

@@ -11,21 +11,30 @@ from typing import Any
 from markupsafe import Markup
 
 from milr.report import words
+from milr.report.cards import (
+    CardMark,
+    card_marks,
+    category_filters,
+    category_numbers,
+    found_at,
+    mark_filters,
+    sample_marks,
+)
 from milr.report.changes import WordChange, count_free, describe_result, describe_step, moved_latents, word_diff
-from milr.report.failures import failure_marks, looks_hacked
+from milr.report.failures import failure_marks
 from milr.report.figures import first_against_best, inline, score_curve
 from milr.report.judges import judge_of
 from milr.report.methods import explain_method, other_model
 from milr.report.page_template import render_template
-from milr.report.pictures import LARGE, THUMBNAIL, EmbeddedPicture, embed_step
+from milr.report.pictures import LARGE, MIDDLE, THUMBNAIL, EmbeddedPicture, embed_step
 from milr.report.summary import Summary, summarise, to_csv, to_json
 from milr.runs.config import display_name
 from milr.runs.files import no_garbage
 from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, write_atomically
 from milr.types import UsageError
 
-FULL = 50  # samples shown with every step; the others show their first and best pictures
-PICTURED = 300  # samples whose first and best pictures are shown; the others have a line with a link in the table
+FULL = 50  # samples shown with every step; the others show their first and returned pictures
+PICTURED = 300  # samples whose first and returned pictures are shown; the cards of the others link to the file
 CURVES = 10  # samples with a curve of their scores, where a run has more than PICTURED; FULL curves take seconds
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
@@ -43,14 +52,14 @@ class StepView:
     marks: tuple[str, ...]
     returned: bool
     alt: str
-    thumbnail: EmbeddedPicture
+    embedded: EmbeddedPicture
     visualisation: str | None
     word_changes: tuple[WordChange, ...]
 
 
 @dataclass(frozen=True)
 class PictureView:
-    """A picture as the page shows it: its caption ("First", "Best", "Returned"), its score, and its data."""
+    """A picture as the page shows it: its caption ("First", "Returned"), its score, and its data."""
 
     caption: str
     score: str
@@ -61,15 +70,18 @@ class PictureView:
 class SampleView:
     """A sample as the page shows it; `steps` is empty beyond the first FULL samples.
 
-    `judge` names the judge where the search reward is one of two. `change` says what the updates changed. `judgement`
-    is what the judge said of the returned picture.
+    `judge` names the judge where the search reward is one of two. `change` says what the updates changed. `card` are
+    the marks of its card, `marks` those of them that name failures; `found` is the step that it is sorted by.
+    `judgement` is what the judge said of the returned picture.
     """
 
     anchor: str
     record: Record
     judge: str
     change: str
+    card: tuple[CardMark, ...]
     marks: tuple[str, ...]
+    found: int | None
     before: PictureView
     after: PictureView
     judgement: list[tuple[str, str]]
@@ -115,7 +127,7 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
 def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary, damage: Sequence[Damage] = (),
            on_progress: OnProgress | None = None) -> str:  # fmt: skip
     """The page as text; the samples are in the order of `records`."""
-    samples = []
+    samples, numbers = [], category_numbers(records)
     for index, record in enumerate(records):
         curve = index < (FULL if len(records) <= PICTURED else CURVES)
         samples.append(_sample_view(folder, run, record, index=index, curve=curve))
@@ -126,6 +138,10 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         run=run,
         summary=summary,
         samples=samples,
+        numbers=numbers,
+        limited=any(run.config.threshold_of(category) is not None for category in numbers),
+        categories=category_filters(records, numbers),
+        marks=mark_filters(sample.card for sample in samples),
         explanation=explain_method(run.config),
         other_model=other_model(run.config),
         settings=_settings(run),
@@ -164,17 +180,21 @@ def _overview(records: Sequence[Record]) -> Markup:
 
 
 def _sample_view(folder: Path, run: RunFile, record: Record, *, index: int, curve: bool) -> SampleView:
-    side = LARGE if index < FULL else THUMBNAIL if index < PICTURED else 0
-    best = record.result if record.best is None else record.steps[record.best]
-    caption = "Returned" if best is record.result else "Best"
+    threshold = run.config.threshold_of(record.prompt.category)
+    change = describe_result(record.steps, record.returned)
+    large = index < FULL and len(record.steps) == 1
+    side = LARGE if large else THUMBNAIL if index < PICTURED else 0
+    after = _picture_view(folder, record.result, "Returned" if record.returned else "First, kept", side=side)
     return SampleView(
         anchor=f"sample-{index}",
         record=record,
         judge=judge_of(run.config.reward, record.prompt),
-        change=describe_result(record.steps, record.returned),
-        marks=_sample_marks(record),
-        before=_picture_view(folder, record.first, "First", side=side),
-        after=_picture_view(folder, best, caption, side=side),
+        change=change,
+        card=card_marks(record, threshold, change),
+        marks=sample_marks(record),
+        found=found_at(record, threshold),
+        before=_picture_view(folder, record.first, "First", side=side) if record.returned else after,
+        after=after,
         judgement=_judgement(record.result),
         steps=_step_views(folder, record) if index < FULL else (),
         curve=_curve(run, record) if curve and len(record.steps) > 1 else Markup(""),
@@ -190,12 +210,6 @@ def _picture_view(folder: Path, step: StepRecord, caption: str, *, side: int) ->
 def _curve(run: RunFile, record: Record) -> Markup:
     threshold = run.config.threshold_of(record.prompt.category)
     return Markup(inline(score_curve(record, threshold=threshold), f"Score by step for {record.prompt.text}"))
-
-
-def _sample_marks(record: Record) -> tuple[str, ...]:
-    """The failures of all steps, each once, and reward hacking."""
-    marks = dict.fromkeys(mark for step in record.steps for mark in failure_marks(step))
-    return (*marks, "possible reward hacking") if looks_hacked(record) else tuple(marks)
 
 
 def _step_views(folder: Path, record: Record) -> tuple[StepView, ...]:
@@ -216,7 +230,7 @@ def _step_view(folder: Path, record: Record, index: int, *, previous: str | None
         marks=tuple(failure_marks(step)),
         returned=index == record.returned,
         alt=f"Step {step.index} for “{record.prompt.text}”, score {words.number(step.score)}",
-        thumbnail=embed_step(folder, step, THUMBNAIL),
+        embedded=embed_step(folder, step, LARGE if index in (0, record.returned) else MIDDLE),
         visualisation=text if text != previous else None,
         word_changes=tuple(word_diff(previous, text)) if previous and text and text != previous else (),
     )

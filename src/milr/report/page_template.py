@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from typing import Any
 
@@ -13,8 +15,14 @@ def render_template(name: str, **values: Any) -> str:
     """The template `name` of this room, filled with `values`; everything but markup is escaped."""
     environment = Environment(loader=FunctionLoader(_read_resource), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.globals["style"] = Markup(_read_resource("style.css"))
+    environment.globals["resource"] = lambda file: Markup(_read_resource(file))
+    environment.filters["policy_hash"] = _policy_hash
     return environment.get_template(name).render(**values)
+
+
+def _policy_hash(script: str) -> str:
+    """The name under which a page's content security policy allows a script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _read_resource(name: str) -> str:

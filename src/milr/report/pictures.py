@@ -14,7 +14,7 @@ from milr.runs.record_files import MAX_PICTURE_BYTES, MAX_PIXELS, read_picture
 from milr.runs.records import StepRecord
 
 SMALL = 128  # pixels; up to this side a picture is embedded unchanged and enlarged with hard edges
-LARGE, THUMBNAIL = 448, 176
+LARGE, MIDDLE, THUMBNAIL = 448, 256, 176
 
 
 @dataclass(frozen=True)
