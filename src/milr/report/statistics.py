@@ -69,7 +69,7 @@ def interval_of_mean(groups: Sequence[Group], values: Sequence[float]) -> Interv
 
 def wilson(count: float, n: float, alpha: float = 0.05) -> Interval:
     """Wilson (1927), the score interval of the share `count` / `n` at level 1 - `alpha`; both may be fractions."""
-    z, share = NormalDist().inv_cdf(1 - alpha / 2), count / n  # statsmodels' takes half a second to import
+    z, share = -NormalDist().inv_cdf(alpha / 2), count / n  # statsmodels' takes half a second to import
     centre, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low, high = ((centre + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
     return Interval(max(low, 0.0), min(high, 1.0))
