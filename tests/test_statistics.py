@@ -41,7 +41,9 @@ def test_wilson_by_its_formula():
     assert wilson(19, 20) == pytest.approx((centre - half, centre + half), abs=1e-6)
 
 
-@pytest.mark.parametrize(("count", "n", "alpha"), [(0, 7, 0.05), (7, 7, 0.05), (2.5, 11.3, 0.01), (299, 300, 0.1), (1, 2, 1e-36)])
+@pytest.mark.parametrize(
+    ("count", "n", "alpha"), [(0, 7, 0.05), (7, 7, 0.05), (2.5, 11.3, 0.01), (299, 300, 0.1), (1, 2, 1e-36)]
+)
 def test_wilson_is_that_of_statsmodels(count, n, alpha):
     assert wilson(count, n, alpha) == pytest.approx(proportion_confint(count, n, alpha=alpha, method="wilson"))
 
