@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from milr.catalog.identity import search_code_hash
 from milr.options import Options
 from milr.types import Prompt
 from milr.workflows.finished import find_finished, finished_run, request_digest
@@ -106,6 +108,10 @@ def run_twice(arguments: list[str], cwd: Path) -> list[subprocess.CompletedProce
                            check=True, capture_output=True, text=True, timeout=100) for _ in range(2)]  # fmt: skip
 
 
+def copy_of_package(folder: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "src" / "milr", folder / "milr", ignore=shutil.ignore_patterns("*.safetensors")))
+
+
 EXPERIMENT = """title = "two rows"
 benchmark = "shapes"
 limit = 2
@@ -128,6 +134,23 @@ def test_a_command_shows_what_is_finished_without_torch(tmp_path: Path, argument
     assert "TORCH True" in runs[0].stderr and "TORCH False" in runs[1].stderr
     assert "this run is finished" in runs[1].stderr or "0 samples to make" in runs[1].stderr
     assert json.loads(runs[0].stdout) == json.loads(runs[1].stdout)
+
+
+def test_a_run_of_other_code_of_the_methods_is_prepared_again(options: Options, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    make(options, tmp_path / "run")
+    assert find_finished(PROMPTS, options, tmp_path / "run")
+    monkeypatch.setattr("milr.workflows.finished.search_code_hash", lambda: "that of a later version")
+    assert find_finished(PROMPTS, options, tmp_path / "run") is None
+
+
+def test_what_decides_how_a_method_searches_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = search_code_hash()
+    monkeypatch.setattr("milr.catalog.identity.__file__", str(copy_of_package(tmp_path) / "catalog" / "identity.py"))
+    assert search_code_hash() == before
+    with open(tmp_path / "milr" / "methods" / "repair.py", "a") as file:
+        file.write("# later")
+    assert search_code_hash() != before
 
 
 def test_a_run_of_the_same_prompts_is_no_run_of_a_benchmark(options: Options, tmp_path: Path) -> None:

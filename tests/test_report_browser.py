@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-from milr.report.html import write_report  # noqa: E402
-from milr.runs.store import RunStore  # noqa: E402
-from milr.types import Prompt  # noqa: E402
-from outcomes import GREEN, RED, config, outcome, step  # noqa: E402
+from milr.report.html import write_report
+from milr.runs.store import RunStore
+from milr.types import Prompt
+from outcomes import GREEN, RED, config, outcome, step
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.long, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+pytestmark = pytest.mark.long
 
 SCRIPT = "<script>document.title = 'broken'</script> a blue star <b>"
 SEARCHED = (step(0, 0.2, "a red star"), step(1, 0.5, "a blue star"), step(2, 0.95, "a blue star"), step(3, 0.4))
@@ -33,14 +29,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.write(outcome(Prompt("a moon"), (0.1, 0.6)))
         store.write(outcome(Prompt("two moons"), (None,), best=None))
     return write_report(folder)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield one
-        one.close()
 
 
 @pytest.fixture

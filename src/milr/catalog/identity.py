@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,16 @@ def code_identity(rewards: tuple[str, ...]) -> str:
 
 def code_hash(rewards: tuple[str, ...]) -> str:
     """SHA-256, in hexadecimal digits, of all files that decide what these rewards say, each once."""
-    files = dict.fromkeys(file for reward in rewards for file in SOURCES[reward])
+    return _hash_files(dict.fromkeys(file for reward in rewards for file in SOURCES[reward]))
+
+
+def search_code_hash() -> str:
+    """SHA-256, in hexadecimal digits, of all files that decide how our methods search, and which one `auto` takes."""
+    root = Path(__file__).parents[1]
+    files = sorted(path for folder in ("methods", "latent") for path in (root / folder).glob("*.py"))
+    return _hash_files(["presets.py", "workflows/auto.py", *(path.relative_to(root).as_posix() for path in files)])
+
+
+def _hash_files(files: Iterable[str]) -> str:
     root = Path(__file__).parents[1]
     return hashlib.sha256(b"".join((root / file).read_bytes() for file in files)).hexdigest()

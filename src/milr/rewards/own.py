@@ -31,7 +31,7 @@ class OwnReward(RewardOfTheModel):
     """
 
     name = "own"
-    threshold = 0.95  # the best picture of several is right less often than its verdict says (docs/log.md)
+    threshold = 0.95  # chosen on development prompts (docs/log.md)
 
     def __init__(self, model: UnifiedModel, calibration: Calibration | None = None) -> None:
         self.question, self.describer, self.calibration = model.question, Describer(model), calibration

@@ -149,7 +149,7 @@ def unfinished_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **opt
     benchmark, prompts = experiment.load_benchmark(), experiment.select_prompts()
     return [run for run in runs
             if not finished_run(prompts, dataclasses.replace(experiment.options(run.row, run.seed), **options),
-                                   run.folder, benchmark.name)]  # fmt: skip
+                             run.folder, benchmark.name)]  # fmt: skip
 
 
 def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any

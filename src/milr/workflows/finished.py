@@ -1,9 +1,9 @@
 """A finished run is shown again without loading its model.
 
 What a run was asked for is written down with it as a digest of everything that can be read without a model: options,
-prompts, the model's files, wordings, and the code of the rewards. Where the same is asked for again and every sample is
-there, the folder answers. Parts whose identity a digest cannot hold (from files, from other packages, with checkpoints
-or endpoints of their own) have none: such a run is prepared as ever, and its identity decides.
+prompts, the model's files, wordings, and the code of the rewards and methods. Where the same is asked for again and
+every sample is there, the folder answers. Parts whose identity a digest cannot hold (from files, from other packages,
+with checkpoints or endpoints of their own) have none: such a run is prepared as ever, and its identity decides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
-from milr.catalog.identity import SOURCES, code_hash
+from milr.catalog.identity import SOURCES, code_hash, search_code_hash
 from milr.options import Options
 from milr.runs.files import no_garbage
 from milr.types import MilrError, Outcome, Prompt
@@ -39,7 +39,7 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
     prompts = [vars(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]
-        return digest_of([choices, prompts, files, code_hash(tuple(SOURCES))]) if files else ""
+        return digest_of([choices, prompts, files, code_hash(tuple(SOURCES)), search_code_hash()]) if files else ""
     except OSError:
         return ""
 
