@@ -416,3 +416,32 @@ def test_resamples_drawn_in_blocks_are_those_drawn_at_once(monkeypatch, n, most)
         expected = category.sums[drawn].sum(1) / counts[drawn].sum(1)
         monkeypatch.setattr(statistics, "MOST_DRAWN", most)
         np.testing.assert_array_equal(statistics._resample(category, np.random.default_rng(5)), expected)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_equal_results_of_many_prompts_are_resampled_together(monkeypatch, several):
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 4, 3000).astype(float) if several else np.ones(3000)
+    category = statistics._Category(rng.binomial(counts.astype(int), 0.8).astype(float), counts)
+    together = statistics._resample(category, np.random.default_rng(5))
+    monkeypatch.setattr(statistics, "MANY", 10**9)
+    one_by_one = statistics._resample(category, np.random.default_rng(5))
+    assert len(together) == len(one_by_one) and not np.array_equal(together, one_by_one)
+    assert abs(together.mean() - one_by_one.mean()) < 4 * one_by_one.std() / math.sqrt(len(together) / 2)
+    assert abs(together.std() / one_by_one.std() - 1) < 0.1
+    assert stats.ks_2samp(together, one_by_one).pvalue > 0.01
+
+
+def test_different_results_of_many_prompts_are_resampled_one_by_one(monkeypatch):
+    category = statistics._Category(np.random.default_rng(3).random(1500), np.ones(1500))
+    before = statistics._resample(category, np.random.default_rng(5))
+    monkeypatch.setattr(statistics, "MANY", 10**9)
+    np.testing.assert_array_equal(before, statistics._resample(category, np.random.default_rng(5)))
+
+
+def test_flips_in_blocks_are_those_at_once(monkeypatch):
+    rng = np.random.default_rng(4)
+    first, second = rng.random(40), rng.random(40) + 0.1
+    whole = paired_test(same_category(40), range(40), first, np.minimum(second, 1))
+    monkeypatch.setattr(statistics, "MOST_DRAWN", 100)
+    assert paired_test(same_category(40), range(40), first, np.minimum(second, 1)) == whole

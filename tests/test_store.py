@@ -161,6 +161,16 @@ def test_round_trip(store):
         assert kept.tobytes() == picture(11).tobytes()
 
 
+def test_a_record_without_tokens_is_the_same_but_for_them(store):
+    store.write(outcome(judged={1: Score(0.6, {"colour": 0.6}, "nearly")}, stop="threshold"))
+    (whole,), (light,) = store.records(), store.records(tokens=False)
+    assert [(step.text_ids, step.image_ids) for step in light.steps] == [((), ()), ((), ())]
+    assert any(step.text_ids and step.image_ids for step in whole.steps)
+    left_out = {"steps": {"__all__": {"text_ids", "image_ids"}}}
+    assert light.model_dump() == whole.model_dump(exclude=left_out)
+    assert (light.first, light.result, light.unjudged) == (light.steps[0], light.steps[1], whole.unjudged)
+
+
 def test_unscored_and_bare_prompt_and_non_finite_floats_are_kept(store):
     non_finite = step(
         1, None, None, info={"image": ModalityInfo(float("nan"), float("inf"), 0, 0, 0, 1)}, moved=("image",)

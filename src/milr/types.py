@@ -206,7 +206,9 @@ class Cost:
     reward_seconds: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return Cost(self.pictures + other.pictures, self.token_steps + other.token_steps,
+                    self.reward_calls + other.reward_calls, self.model_seconds + other.model_seconds,
+                    self.reward_seconds + other.reward_seconds)  # fmt: skip
 
 
 @dataclass(frozen=True)

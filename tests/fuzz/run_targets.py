@@ -33,7 +33,7 @@ def record(content: bytes, folder: Path) -> None:
     list(PictureChecks(folder).damage(read))
     restore(read, folder)
     to_sample(folder, CONFIG, read)
-    to_sample(folder, CONFIG, read.without_tokens())
+    to_sample(folder, CONFIG, read_record(path, tokens=False))
     encode_record(read)
 
 

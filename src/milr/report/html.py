@@ -35,7 +35,7 @@ from milr.types import UsageError
 
 FULL = 50  # samples shown with every step; the others show their first and returned pictures
 PICTURED = 300  # samples whose first and returned pictures are shown; the cards of the others link to the file
-CURVES = 10  # samples with a curve of their scores, where a run has more than PICTURED; FULL curves take seconds
+CURVES = 3  # samples with a curve of their scores, where a run has more than PICTURED; each takes a tenth of a second
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 OnDamage = Callable[[Sequence[Damage]], None]

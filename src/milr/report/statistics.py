@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 FLIPS = 9999
 SEED = 20250926
-MOST_DRAWN = 2**16  # prompts that are resampled at a time
+MOST_DRAWN = 2**16  # prompts that are resampled, or flipped, at a time
+MANY = 1000  # prompts, from which on equal ones are resampled together
 FEW = 10  # with fewer misses, or fewer changed prompts, the bootstrap's intervals are too short
 ROUNDING = 1e-12  # a smaller difference is rounding
 Group = Hashable
@@ -185,9 +186,17 @@ def _expanded_resamples(category: _Category, rng: np.random.Generator) -> Floats
 def _resample(category: _Category, rng: np.random.Generator) -> Floats:
     """The category's mean in RESAMPLES resamples of its prompts, drawn with replacement, (RESAMPLES,).
 
-    A few resamples are drawn at a time, which a processor's cache holds; the numbers are those of all at once.
+    A few resamples are drawn at a time, which a processor's cache holds; the numbers are those of all at once. Where
+    many prompts have few different results, as verdicts are, how often each result is drawn is drawn instead, which
+    has the same distribution (multinomial) and takes a fraction of the time.
     """
     n = len(category.sums)
+    if n >= MANY:
+        results, number = np.unique(np.stack([category.sums, category.counts]), axis=1, return_counts=True)
+        if len(number) <= n // 10:
+            times = rng.multinomial(n, number / n, RESAMPLES)  # (RESAMPLES, different results)
+            resampled: Floats = (times @ results[0]) / (times @ results[1])
+            return resampled
     rows = max(1, MOST_DRAWN // n)
     sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
     return np.concatenate([_means_of(category, rng.integers(0, n, (size, n))) for size in sizes])
@@ -243,7 +252,12 @@ def _sign_flip(categories: Sequence[_Category]) -> float:
     shares = [category.sums / category.counts.sum() / len(categories) for category in categories]
     effects = np.concatenate(shares)
     effects = effects[abs(effects) > ROUNDING]  # (changed prompts,)
-    flipped = effects.sum() - 2 * (_flips(len(effects)) @ effects)
+    flips, rows = (
+        _flips(len(effects)),
+        max(1, MOST_DRAWN // max(1, len(effects))),
+    )  # rows as floats: eight times as large
+    sums = [flips[start : start + rows] @ effects for start in range(0, len(flips), rows)]
+    flipped = effects.sum() - 2 * np.concatenate(sums)
     return float((abs(flipped) >= abs(effects.sum()) - ROUNDING).mean())
 
 

@@ -87,22 +87,18 @@ def summarise(records: Sequence[Record], *, threshold_of: ThresholdOf = lambda c
     """
     if not records:
         raise ValueError("a summary needs at least one record")
-    return dataclasses.replace(
-        _summarise(records, threshold_of),
-        categories=_by_group(records, threshold_of, lambda prompt: prompt.category),
-        judges=_by_group(records, threshold_of, judge_of),
-    )
+    whole = _summarise(records, threshold_of)
 
+    def by_group(group_of: Callable[[Prompt], str]) -> dict[str, Summary]:
+        """The summary of each group of prompts by its name, sorted; {} where no prompt has a group."""
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            groups.setdefault(group_of(record.prompt), []).append(record)
+        if len(groups) == 1:  # its intervals, which take the longest, are at hand
+            return {name: whole for name in groups if name}
+        return {name or "other": _summarise(group, threshold_of) for name, group in sorted(groups.items())}
 
-def _by_group(records: Sequence[Record], threshold_of: ThresholdOf, group_of: Callable[[Prompt], str]
-              ) -> dict[str, Summary]:  # fmt: skip
-    """The summary of each group of prompts by its name, sorted; {} where no prompt has a group."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(group_of(record.prompt), []).append(record)
-    if list(groups) == [""]:
-        return {}
-    return {name or "other": _summarise(group, threshold_of) for name, group in sorted(groups.items())}
+    return dataclasses.replace(whole, categories=by_group(lambda prompt: prompt.category), judges=by_group(judge_of))
 
 
 def _summarise(records: Sequence[Record], threshold_of: ThresholdOf) -> Summary:

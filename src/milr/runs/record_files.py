@@ -21,7 +21,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from milr.runs.files import DamagedError, UnreadableError, read_bounded, why_unreadable
-from milr.runs.records import Record, StepRecord
+from milr.runs.records import Record, RecordWithoutTokens, StepRecord
 from milr.runs.run_file import check_version
 from milr.types import Prompt
 
@@ -68,14 +68,17 @@ def encode_record(record: Record) -> bytes:
     return _CHECKSUM % hashlib.sha256(rest).hexdigest().encode() + rest
 
 
-def read_record(path: Path) -> Record:
-    """The record at `path`; DamagedError where it is not as it was written, UsageError where its format is another."""
+def read_record(path: Path, *, tokens: bool = True) -> Record:
+    """The record at `path`; DamagedError where it is not as it was written, UsageError where its format is another.
+
+    `tokens` False leaves out `text_ids` and `image_ids`.
+    """
     try:
         content = read_bounded(path, MAX_RECORD_BYTES)
     except OSError as error:
         raise why_unreadable(error) from None
     try:
-        record = Record.model_validate_json(content)
+        record = (Record if tokens else RecordWithoutTokens).model_validate_json(content)
     except ValidationError as error:
         _check_format(content, path)
         first = error.errors(include_url=False, include_input=False)[0]

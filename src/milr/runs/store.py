@@ -28,14 +28,7 @@ from milr.runs.files import (
     write_durably,
 )
 from milr.runs.prompts_file import read_prompts, write_prompts
-from milr.runs.record_files import (
-    Damage,
-    PictureChecks,
-    encode_record,
-    name_of,
-    picture_path,
-    read_record,
-)
+from milr.runs.record_files import Damage, PictureChecks, encode_record, name_of, picture_path, read_record
 from milr.runs.records import Judgement, PictureFile, Record, StepRecord, to_record
 from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
 from milr.runs.unfinished import FOLDER, UnfinishedSearch, remove_search
@@ -104,18 +97,21 @@ class RunStore:
 
     def finished(self, prompt: Prompt, sample: int) -> bool:
         """Whether the sample has a complete record with all its pictures, and no judge gave up on it."""
-        record = self.record(prompt, sample)
+        record = self.record(prompt, sample, tokens=False)
         return record is not None and not record.unjudged
 
     def has_record(self, prompt: Prompt, sample: int) -> bool:
         """Whether the sample has a record, complete or damaged, which is not read."""
         return os.path.exists(self._record_path(name_of(prompt, sample)))
 
-    def record(self, prompt: Prompt, sample: int) -> Record | None:
-        """The sample's record; None unless the record and all its pictures are complete (see `record_files`)."""
+    def record(self, prompt: Prompt, sample: int, *, tokens: bool = True) -> Record | None:
+        """The sample's record; None unless the record and all its pictures are complete (see `record_files`).
+
+        `tokens` as in `read`.
+        """
         path = self._record_path(name_of(prompt, sample))
         try:
-            record = read_record(path)
+            record = read_record(path, tokens=tokens)
         except DamagedError:
             return None
         return record if next(self._checks.damage(record), None) is None else None
@@ -142,8 +138,7 @@ class RunStore:
 
         `tokens` as in `read`.
         """
-        records = (record for record in self._read_all() if isinstance(record, Record))
-        return [record if tokens else record.without_tokens() for record in records]
+        return [record for record in self._read_all(tokens=tokens) if isinstance(record, Record)]
 
     @no_garbage()
     def read(self, *, tokens: bool = True, checks: PictureChecks | None = None) -> StoredRecords:
@@ -154,12 +149,12 @@ class RunStore:
         """
         stored = StoredRecords([], [])
         checks = checks or PictureChecks(self.folder)
-        for record in self._read_all():
+        for record in self._read_all(tokens=tokens):
             if isinstance(record, Damage):
                 stored.damage.append(record)
             else:
                 stored.damage.extend(checks.damage(record))
-                stored.records.append(record if tokens else record.without_tokens())
+                stored.records.append(record)
         return stored
 
     def records_in_prompt_order(self) -> list[Record]:
@@ -177,14 +172,14 @@ class RunStore:
 
         return sorted(records, key=position)
 
-    def _read_all(self) -> Iterator[Record | Damage]:
+    def _read_all(self, *, tokens: bool = False) -> Iterator[Record | Damage]:
         """Each record in natural order of the file names, or why it cannot be read."""
         for path in sorted((self.folder / "records").glob("*.json"), key=_natural_order):
-            yield self._read_one(path)
+            yield self._read_one(path, tokens=tokens)
 
-    def _read_one(self, path: Path) -> Record | Damage:
+    def _read_one(self, path: Path, *, tokens: bool = False) -> Record | Damage:
         try:
-            return read_record(path)
+            return read_record(path, tokens=tokens)
         except UsageError as error:
             return Damage(path.relative_to(self.folder).as_posix(), str(error))
 

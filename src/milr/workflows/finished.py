@@ -110,10 +110,10 @@ def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int, token
     if not all(store.has_record(job.prompt, job.sample) for job in jobs):  # known at once
         return []
     for job in jobs:
-        record = store.record(job.prompt, job.sample)
+        record = store.record(job.prompt, job.sample, tokens=tokens)
         if record is None or record.unjudged:
             return []
-        whole.append(record if tokens else record.without_tokens())
+        whole.append(record)
     return whole
 
 
