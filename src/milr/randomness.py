@@ -110,3 +110,9 @@ def sample_tokens(logits: Tensor, temperatures: Tensor, noise: Tensor | None = N
     second = scores.scatter(-1, tokens, -torch.inf).amax(-1)
     best = best[:, 0]
     return tokens[:, 0], torch.where(greedy, best - second, best.log() - second.log())
+
+
+def log_probs_of(tokens: Tensor, logits: Tensor) -> Tensor:
+    """The log-probability of one token a row, at temperature 1. (B,), (B, V) -> (B,)"""
+    logits = logits.float()
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from milr.models.decoding.batch import Batch
 from milr.models.decoding.request import Head
 from milr.models.decoding.request_state import RequestState
-from milr.randomness import NoiseStream, batch_noise, sample_tokens
+from milr.randomness import NoiseStream, batch_noise, log_probs_of, sample_tokens
 
 
 class DecodeLoop:
@@ -46,6 +46,8 @@ class DecodeLoop:
         tokens, margins = sample_tokens(logits, self._temperatures, self._noise(logits))
         self._tokens.append(tokens)
         self._margins.append(margins)
+        if not self._head.is_text:
+            self._log_probs.append(log_probs_of(tokens, logits))
         end_token_id = self._head.end_token_id
         is_end = [False] * len(self._states) if end_token_id is None else (tokens == end_token_id).tolist()
         for index, state in enumerate(self._states):
@@ -80,6 +82,7 @@ class DecodeLoop:
     def _start_buffers(self) -> None:
         self._tokens: list[Tensor] = []
         self._margins: list[Tensor] = []
+        self._log_probs: list[Tensor] = []
         requests = [state.request for state in self._states]
         device = self._batch.sequence_indices.device
         self._guidance_scales = torch.tensor([request.guidance_scale for request in requests], device=device)
@@ -92,6 +95,9 @@ class DecodeLoop:
             for state, tokens, margins in sampled:
                 state.tokens.append(tokens)
                 state.margins.append(margins)
+        if self._log_probs:
+            for state, log_probs in zip(self._states, torch.stack(self._log_probs, 1), strict=True):
+                state.log_probs.append(log_probs)
         for index, state in enumerate(self._states):
             if self._head.is_text and state.is_finished:
                 new_ids = state.token_ids()[len(state.known_ids) : -1]

@@ -58,10 +58,12 @@ class DecodeRequest:
 class DecodeResult:
     """All new token ids, the fp32 latents (num_latents, G, d) that predict the first of them, and the near ties.
 
-    `near_ties` are positions whose two best tokens were too close to trust; `num_decoded` counts tokens not forced.
+    `near_ties` are positions whose two best tokens were too close to trust; `num_decoded` counts tokens not forced, and
+    `log_probs` are those of image tokens not forced, at temperature 1.
     """
 
     token_ids: TokenIds
     latents: Tensor | None
     near_ties: tuple[int, ...]
     num_decoded: int
+    log_probs: tuple[float, ...] = ()
