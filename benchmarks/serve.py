@@ -23,18 +23,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from milr.options import Options
-from milr.types import Key, Prompt, Step
+from milr.runs.events import Event, Listeners, StepFinished
 from milr.workflows.prepare import prepare
-from milr.workflows.running import Listeners, run_into, studio_for
+from milr.workflows.running import run_into, studio_for
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "black", "white")
            for shape in ("star", "circle", "heart", "moon")]  # fmt: skip
 SEARCH = {"method": "redraw_sampled", "pictures": 2, "stop": False}
-
-
-class _Over(Exception):
-    """The time is over."""
 
 
 def command_line(in_flight: int, seconds: float, out: Path) -> float:
@@ -43,19 +39,23 @@ def command_line(in_flight: int, seconds: float, out: Path) -> float:
     prepared = prepare(PROMPTS, options)
     count, start = 0, 0.0
 
-    def on_step(prompt: Prompt, key: Key, step: Step) -> None:
-        nonlocal count, start
-        start = start or time.monotonic()  # the first picture is not counted
-        count += 1
-        if time.monotonic() - start > seconds:
-            raise _Over
-
     async def go() -> float:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def listen(event: Event) -> None:
+            nonlocal count, start
+            if isinstance(event, StepFinished):
+                start = start or time.monotonic()  # the first picture is not counted
+                count += 1
+                if time.monotonic() - start > seconds:
+                    task.cancel()
+
         async with studio_for(prepared) as studio:
             if callable(wait := getattr(studio.model, "wait_until_ready", None)):
                 await asyncio.to_thread(wait)
-            with suppress(_Over):
-                await run_into(out, prepared, studio, Listeners(on_step=on_step))
+            with suppress(asyncio.CancelledError):
+                await run_into(out, prepared, studio, Listeners(listen))
             return (count - 1) / (time.monotonic() - start)
 
     return asyncio.run(go())
