@@ -199,8 +199,8 @@ def test_bench_and_experiment_track_every_run(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "shapes", "--method", "plain", *flags])
     assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "run" / "track" / "tensorboard").glob("*/complete"))) == 3
-    (tmp_path / "plan.toml").write_text('title = "two"\nbenchmark = "shapes"\nlimit = 1\n'
-                                        '[rows.a]\nmethod = "plain"\n[rows.b]\nmethod = "redraw_greedy"\npictures = 1\n')  # fmt: skip
+    rows = '[rows.a]\nmethod = "plain"\n[rows.b]\nmethod = "redraw_greedy"\npictures = 1\n'
+    (tmp_path / "plan.toml").write_text(f'title = "two"\nbenchmark = "shapes"\nlimit = 1\n{rows}')
     row = ["experiment", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "rows")]
     assert CliRunner().invoke(app, [*row, "--row", "a"]).exit_code == 0  # finished before it is tracked
     done = CliRunner().invoke(app, [*row, "--track", "tensorboard"])
