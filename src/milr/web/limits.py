@@ -25,7 +25,7 @@ class Limits:
 @dataclass(frozen=True)
 class ServerSettings:
     """How to serve. `key` "": none is asked for. `loopback`: bound to this machine alone, so that the Host header is
-    checked; `host` is a name of this machine, too. `options` hold for every search, but for what a client may
+    checked; `host` is a name of this machine, too. `mcp`: tools for agents at /mcp. `options` hold for every search, but for what a client may
     choose."""
 
     out: Path
@@ -35,3 +35,4 @@ class ServerSettings:
     limits: Limits = Limits()
     options: dict[str, Any] = field(default_factory=dict)
     processes: bool = True
+    mcp: bool = False

@@ -17,7 +17,7 @@ from milr.engine.process_pool import MIN_PICTURES
 from milr.engine.studio import Studio
 from milr.engine.studio_with_reward import StudioWithReward
 from milr.runs.events import Listener
-from milr.types import Answer, Outcome
+from milr.types import Answer, Outcome, Score
 from milr.workflows.running import run_into, stored_outcomes
 from milr.workflows.session import Session
 
@@ -67,6 +67,18 @@ class ServingSession(Session):
     async def ask(self, picture: Image, question: str, max_new_tokens: int | None = None) -> Answer:
         """The model's answer to a question that it can read (`model.check`) about any picture."""
         return await self._loop.submit(self._ask(picture, question, max_new_tokens)).awaited()
+
+    async def judge(self, picture: Image, prompt: str, options: Mapping[str, Any]) -> tuple[str, Score]:
+        """Any picture's score by the reward that a search for the prompt would have, and its name.
+
+        MilrError, in one sentence, for what cannot be judged.
+        """
+        call = await asyncio.to_thread(self._call, prompt, None, options)
+        return call.prepared.reward_name, await self._loop.submit(self._judge(call, picture)).awaited()
+
+    async def _judge(self, call: _Call, picture: Image) -> Score:
+        async with self._engine(call) as studio, studio.method():
+            return await studio.score(picture, call.prepared.prompts[0])
 
     async def _search(self, call: _Call, watcher: Watcher) -> list[Outcome]:
         assert call.out is not None
