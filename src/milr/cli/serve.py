@@ -27,6 +27,9 @@ def serve(
         Path | None, typer.Option(help="A file with the key that clients send. Default: the variable MILR_API_KEY.")
     ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Also serve tools for agents, by MCP at /mcp.")] = False,
+    open_reading: Annotated[
+        bool, typer.Option("--open-reading", help="With --mcp: tools that look at past runs need no API key.")
+    ] = False,
     *,
     options: Options,
 ) -> None:
@@ -43,7 +46,8 @@ def serve(
     key = server.read_key(api_key_file, os.environ.get("MILR_API_KEY"))
     server.check_exposure(host, key)
     with server.bind(host, port) as listener:
-        settings = ServerSettings(out, key, loopback=server.is_loopback(host), host=host.strip("[]"), mcp=mcp)
+        settings = ServerSettings(out, key, loopback=server.is_loopback(host), host=host.strip("[]"), mcp=mcp,
+                                  open_reading=open_reading)  # fmt: skip
         server.serve(options, settings, listener, _on_ready)
 
 

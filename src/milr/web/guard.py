@@ -73,8 +73,8 @@ class Guard:
                            code="unsupported_media_type")  # fmt: skip
 
     def _is_open(self, path: str, headers: Headers) -> bool:
-        """Whether a request needs no key; of `/mcp` on this machine those who send none may read (`mcp_server`)."""
-        reading = path == "/mcp" and self._settings.loopback and "authorization" not in headers
+        """Whether a request needs no key; where reading is open, the tools that work ask for it themselves."""
+        reading = path == "/mcp" and self._settings.open_reading and "authorization" not in headers
         return path in OPEN or _is_under(path, "/static") or reading
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:

@@ -1,7 +1,7 @@
 """Tools for agents, by the Model Context Protocol: draw, judge, and look at past runs; as strict as the HTTP API.
 
-Over stdio the client has started this process and may do everything. Over HTTP whoever may see the server at all may
-read (`guard`), and what works (`generate`, `judge`) asks for the server's key, where it has one.
+Over stdio the client has started this process and may do everything. Over HTTP the guard stands before it. Where the
+server lets anybody read, what works (`generate`, `judge`) asks for the key here.
 """
 
 from __future__ import annotations
