@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,6 +23,7 @@ pytest.importorskip("mcp", reason="tools for agents need the extra: pip install 
 import httpx2  # noqa: E402
 import uvicorn  # noqa: E402
 from mcp.client import Client  # noqa: E402
+from mcp.client.stdio import StdioServerParameters  # noqa: E402
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 from mcp.shared.exceptions import MCPError  # noqa: E402
 from mcp.types import CallToolResult  # noqa: E402
@@ -34,6 +36,7 @@ from milr.web.served import Served  # noqa: E402
 from milr.workflows.serving import ServingSession  # noqa: E402
 from test_serve import SETTINGS  # noqa: E402
 
+ROOT = Path(__file__).parents[1]
 KEY = "a-key-of-thirty-two-plain-letters"
 LIMITS = Limits(prompt=200, pictures=5_000, samples=3, body=100_000, pixels=10_000)
 Uses = Callable[[Client], Coroutine[Any, Any, None]]
@@ -132,10 +135,10 @@ def test_a_picture_is_the_one_that_a_single_call_gives(session: ServingSession, 
 
 def test_an_agent_reads_a_search(session: ServingSession, settings: ServerSettings) -> None:
     async def use(client: Client) -> None:
-        ((numbers, picture),) = found(await client.call_tool("generate", {"prompt": "a red <script> star"}))
+        ((numbers, picture),) = found(await client.call_tool("generate", {"prompt": "a red star"}))
         run = numbers["picture"].split("/")[3]
         (line,) = (await client.call_tool("list_runs", {"query": "RED"})).structured_content["runs"]  # type: ignore[index]
-        assert (line["run"], line["state"], line["prompt"]) == (run, "finished", "a red <script> star")
+        assert (line["run"], line["state"], line["prompt"]) == (run, "finished", "a red star")
         assert (await client.call_tool("list_runs", {"query": "blue"})).structured_content["runs"] == []  # type: ignore[index]
         ((shown, seen),) = found(await client.call_tool("show_run", {"run": run}))
         (sample,) = shown["samples"]
@@ -260,9 +263,10 @@ def test_reading_may_be_open(session: ServingSession, settings: ServerSettings) 
 def test_the_guard_stands_before_the_tools(session: ServingSession, settings: ServerSettings) -> None:
     kind = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     with over_http(session, settings) as (address, _):
-        for headers, status in (({"host": "evil.example"}, 403), ({"origin": "http://evil.example"}, 403),
-                                ({"sec-fetch-site": "cross-site"}, 403), ({"content-type": "text/plain"}, 415)):  # fmt: skip
-            assert httpx2.post(address, content="{}", headers={**kind, **headers}).status_code == status
+        wrong = {"host": "evil.example", "origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+        for name, value in wrong.items():
+            assert httpx2.post(address, content="{}", headers={**kind, name: value}).status_code == 403
+        assert httpx2.post(address, content="{}", headers={**kind, "content-type": "text/plain"}).status_code == 415
         assert httpx2.post(address, content=b"x" * 200_000, headers=kind).status_code == 413
     with over_http(session, replace(settings, mcp=False)) as (address, _):
         assert httpx2.post(address, content="{}", headers=kind).status_code == 404
@@ -282,6 +286,29 @@ def test_a_client_that_goes_away_ends_its_work(session: ServingSession, settings
         asyncio.run(leave(address, served))
         cancelled = served.metrics.searches.labels("given up")._value.get()
         assert cancelled == 1
+
+
+# Over stdio
+
+
+def test_a_client_starts_the_command_itself(tmp_path: Path) -> None:
+    async def go() -> None:
+        flags = ["--out", str(tmp_path / "runs"), "--method", "redraw_sampled"]
+        environment = {
+            "PYTHONPATH": str(ROOT / "src"),
+            "MILR_API_KEY": KEY,
+        }  # the client is trusted: no key is asked for
+        command = StdioServerParameters(command=sys.executable, args=["-m", "milr.cli", "mcp", *flags], env=environment)
+        async with Client(command) as client:
+            asked = {"prompt": "a red star", "complexity": "low"}
+            ((numbers, picture),) = found(await client.call_tool("generate", asked))
+            assert picture.size == (64, 64) and numbers["pictures"] <= 4
+            judged = await client.call_tool("judge", {"prompt": "a red star", "picture": numbers["picture"]})
+            assert judged.structured_content["score"] == pytest.approx(numbers["score"])  # type: ignore[index]
+
+    asyncio.run(go())
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "run.json").is_file()
 
 
 async def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:

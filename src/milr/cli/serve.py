@@ -1,4 +1,4 @@
-"""`milr serve` and `milr mcp`: a page, OpenAI's image and chat protocol, and tools for agents, over one loaded model."""
+"""`milr serve` and `milr mcp`: a page, OpenAI's image and chat protocol, tools for agents, over one loaded model."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _mcp(served: Served) -> Starlette:
 
     checked_by_the_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return make_mcp_server(served).streamable_http_app(
-        stateless_http=True, json_response=True, max_request_body_size=served.limits.body,
+        stateless_http=True, max_request_body_size=served.limits.body,
         transport_security=checked_by_the_guard,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, Image, MCPServer
@@ -42,7 +43,7 @@ WORKS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world
 
 def make_mcp_server(served: Served) -> MCPServer[Any]:
     """The server of one session, for any transport."""
-    server: MCPServer[Any] = MCPServer("milr", instructions=INSTRUCTIONS, log_level="WARNING")
+    server: MCPServer[Any] = MCPServer("milr", version=version("milr"), instructions=INSTRUCTIONS, log_level="WARNING")
     tools = _Tools(served)
     server.add_tool(tools.generate, annotations=WORKS, structured_output=False)
     server.add_tool(tools.judge, annotations=WORKS)
