@@ -27,7 +27,8 @@ from milr.runs.events import (
 from milr.runs.store import RunStore, name_of
 from milr.types import Cost, MilrWarning, MissingError, Outcome, Prompt, Score, UsageError
 from milr.workflows import tracking
-from milr.workflows.tracking import describe_search, make_tracker, tell_of_finished
+from milr.workflows.track_contents import describe_search
+from milr.workflows.tracking import make_tracker, tell_of_finished
 from outcomes import config, outcome
 
 pytest.importorskip("tensorboardX", reason="milr[track] is not installed")

@@ -49,8 +49,8 @@ class ScoreFlags:
 def bench(
     benchmark: BenchmarkName,
     choice: PromptFlags,
-    out: Out = None,
     track: Track = None,
+    out: Out = None,
     as_json: Json = False,
     *,
     options: Options,

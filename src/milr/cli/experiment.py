@@ -40,15 +40,22 @@ class RowFlags:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
+@dataclasses.dataclass(frozen=True)
+class OutputFlags:
+    """Where an experiment writes."""
+
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None
+    track: Track = None
+
+
 @with_flags()
 def experiment(
     file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
     choice: PromptFlags,
     replaced: RowFlags,
+    written: OutputFlags,
     benchmark: Annotated[str | None, typer.Option(help="Another benchmark than the file names.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Only this row, without a table; can be repeated.")] = None,
-    track: Track = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what it would cost.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,8 +64,9 @@ def experiment(
     from milr.workflows.tracking import check_tracker
 
     console = open_console(stderr=as_json)
+    track = written.track
     check_tracker(track)
-    plan, folder = read_experiment(file), out or Path("runs") / file.stem
+    plan, folder = read_experiment(file), written.out or Path("runs") / file.stem
     prompts = str(choice.prompts) if choice.prompts else None
     plan = plan.replaced(benchmark=benchmark, split=choice.split, prompts=prompts, limit=choice.limit,
                          categories=choice.category_names() or None)  # fmt: skip

@@ -128,6 +128,11 @@ class Listeners:
             raise stop
 
 
+def all_listeners(listener: Listener | Sequence[Listener] | None) -> tuple[Listener, ...]:
+    """One listener, several, or none, as a tuple."""
+    return (listener,) if callable(listener) else tuple(listener or ())
+
+
 def _describe(listener: Listener, error: Exception) -> str:
     name = getattr(listener, "__name__", type(listener).__name__)
     words = " ".join(str(error).split())

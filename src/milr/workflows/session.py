@@ -22,7 +22,7 @@ from milr.engine.studio import OnBatch, Studio
 from milr.engine.studio_with_reward import StudioWithReward
 from milr.options import Options, OptionsDict
 from milr.report.html import write_report
-from milr.runs.events import Event, Listener, Listeners, StepFinished
+from milr.runs.events import Event, Listener, Listeners, StepFinished, all_listeners
 from milr.types import Outcome, Outcomes, Prompt, Step, UsageError
 from milr.workflows.background import BackgroundLoop
 from milr.workflows.notebook import progress_bars
@@ -127,7 +127,7 @@ class Session:
     _warn = staticmethod(warn)
 
     def __init__(self, model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> None:
-        self._listeners = _listeners_in(options)
+        self._listeners = all_listeners(options.get("listener"))
         for name in ("out", "on_batch", "samples"):
             if name in options:
                 raise UsageError(f"{name} belongs to a call, not to the session: give it to generate, stream or bench.")
@@ -206,7 +206,7 @@ class Session:
                 seen.append(event.step)
                 loop.call_soon_threadsafe(steps.put_nowait, event.step)
 
-        keywords = {**options, "listener": (*_listeners_in(options), listen)}
+        keywords = {**options, "listener": (*all_listeners(options.get("listener")), listen)}
         call = await asyncio.to_thread(self._call, prompt, None, keywords)
         work = asyncio.ensure_future(self._loop.submit(self._run(call)).awaited())
         work.add_done_callback(lambda _: steps.put_nowait(None))
@@ -280,7 +280,7 @@ class Session:
         if out is not None and not isinstance(out, (str, Path)):
             raise UsageError(f"out is the path of a run folder, not {out!r}.")
         self._warn(prepared.warnings)
-        listeners = Listeners(*self._listeners, *_listeners_in(keywords), *progress_bars(prepared))
+        listeners = Listeners(*self._listeners, *all_listeners(keywords.get("listener")), *progress_bars(prepared))
         return _Call(prepared, None if out is None else Path(out), listeners, keywords.get("on_batch"))
 
     # The loop in which all searches go on
@@ -329,12 +329,6 @@ def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOpti
     MilrError, in one sentence, where something cannot be loaded.
     """
     return Session(model, **options)
-
-
-def _listeners_in(keywords: Mapping[str, Any]) -> tuple[Listener, ...]:
-    """The listeners among a call's keywords."""
-    listener = keywords.get("listener") or ()
-    return (listener,) if callable(listener) else tuple(listener)
 
 
 def _outcomes(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:

@@ -23,7 +23,7 @@ from milr.runs.events import (
 from milr.runs.record_files import name_of, read_record
 from milr.types import Cost, Outcome, Step
 from milr.workflows.stored import restore
-from milr.workflows.tracking import describe_run, describe_search, tracking_folder
+from milr.workflows.track_contents import describe_run, describe_search, tracking_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

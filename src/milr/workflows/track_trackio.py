@@ -19,7 +19,7 @@ from milr.runs.events import Event, RunFinished, RunStarted, SearchFinished, Sea
 from milr.runs.record_files import name_of, read_record
 from milr.types import Cost, MilrError, Outcome
 from milr.workflows.stored import load_run, restore
-from milr.workflows.tracking import describe_search, tracking_folder
+from milr.workflows.track_contents import describe_search, tracking_folder
 
 COMPLETE = "complete"
 PATIENCE = 300.0  # seconds for what is left to write at the end of a run
