@@ -7,10 +7,9 @@ import base64
 import io
 import json
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,17 @@ from PIL import Image
 pytest.importorskip("mcp", reason="tools for agents need the extra: pip install 'milr[mcp]'")
 
 import httpx2  # noqa: E402
-import uvicorn  # noqa: E402
 from mcp.client import Client  # noqa: E402
 from mcp.client.stdio import StdioServerParameters  # noqa: E402
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 from mcp.shared.exceptions import MCPError  # noqa: E402
 from mcp.types import CallToolResult  # noqa: E402
 
-from milr.web import server  # noqa: E402
-from milr.web.app import make_app  # noqa: E402
 from milr.web.limits import Limits, ServerSettings  # noqa: E402
 from milr.web.mcp_server import make_mcp_server  # noqa: E402
 from milr.web.served import Served  # noqa: E402
 from milr.workflows.serving import ServingSession  # noqa: E402
+from served import served_on_a_socket  # noqa: E402
 from test_serve import SETTINGS  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -61,19 +58,6 @@ def in_process(session: ServingSession, settings: ServerSettings, use: Uses) -> 
         await served.searches.close()
 
     asyncio.run(go())
-
-
-@contextmanager
-def over_http(session: ServingSession, settings: ServerSettings) -> Iterator[tuple[str, Served]]:
-    """The address of /mcp on a real socket."""
-    app = make_app(session, settings)
-    with server.bind("127.0.0.1", 0) as listener:
-        one = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
-        thread = threading.Thread(target=one.run, args=([listener],), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", app.state.served
-        one.should_exit = True
-        thread.join(10)
 
 
 @asynccontextmanager
@@ -239,8 +223,8 @@ def test_over_http_behind_the_key(session: ServingSession, settings: ServerSetti
                     await client.call_tool("list_runs", {})
             assert KEY not in repr(refused.value)
 
-    with over_http(session, replace(settings, key=KEY)) as (address, _):
-        asyncio.run(use(address))
+    with served_on_a_socket(session, replace(settings, key=KEY)) as (root, _):
+        asyncio.run(use(f"{root}/mcp"))
 
 
 def test_reading_may_be_open(session: ServingSession, settings: ServerSettings) -> None:
@@ -252,24 +236,25 @@ def test_reading_may_be_open(session: ServingSession, settings: ServerSettings) 
         async with client_at(address, KEY) as client:
             found(await client.call_tool("generate", {"prompt": "a red star"}))
 
-    with over_http(session, replace(settings, key=KEY, open_reading=True)) as (address, _):
-        asyncio.run(use(address))
-        root = address.removesuffix("/mcp")
+    with served_on_a_socket(session, replace(settings, key=KEY, open_reading=True)) as (root, _):
+        asyncio.run(use(f"{root}/mcp"))
         assert httpx2.get(f"{root}/api/runs").status_code == 401  # nothing else is open
         wrong = {"authorization": "Bearer wrong", "content-type": "application/json"}
-        assert httpx2.post(address, content="{}", headers=wrong).status_code == 401
+        assert httpx2.post(f"{root}/mcp", content="{}", headers=wrong).status_code == 401
 
 
 def test_the_guard_stands_before_the_tools(session: ServingSession, settings: ServerSettings) -> None:
     kind = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-    with over_http(session, settings) as (address, _):
+    with served_on_a_socket(session, settings) as (root, _):
         wrong = {"host": "evil.example", "origin": "http://evil.example", "sec-fetch-site": "cross-site"}
         for name, value in wrong.items():
-            assert httpx2.post(address, content="{}", headers={**kind, name: value}).status_code == 403
-        assert httpx2.post(address, content="{}", headers={**kind, "content-type": "text/plain"}).status_code == 415
-        assert httpx2.post(address, content=b"x" * 200_000, headers=kind).status_code == 413
-    with over_http(session, replace(settings, mcp=False)) as (address, _):
-        assert httpx2.post(address, content="{}", headers=kind).status_code == 404
+            assert httpx2.post(f"{root}/mcp", content="{}", headers={**kind, name: value}).status_code == 403
+        assert (
+            httpx2.post(f"{root}/mcp", content="{}", headers={**kind, "content-type": "text/plain"}).status_code == 415
+        )
+        assert httpx2.post(f"{root}/mcp", content=b"x" * 200_000, headers=kind).status_code == 413
+    with served_on_a_socket(session, replace(settings, mcp=False)) as (root, _):
+        assert httpx2.post(f"{root}/mcp", content="{}", headers=kind).status_code == 404
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -282,8 +267,8 @@ def test_a_client_that_goes_away_ends_its_work(session: ServingSession, settings
             call.cancel()
         await wait_until(lambda: not served.searches._going, seconds=2)
 
-    with over_http(session, settings) as (address, served):
-        asyncio.run(leave(address, served))
+    with served_on_a_socket(session, settings) as (root, served):
+        asyncio.run(leave(f"{root}/mcp", served))
         cancelled = served.metrics.searches.labels("given up")._value.get()
         assert cancelled == 1
 
