@@ -20,6 +20,7 @@ from milr.workflows.serving import ServingSession
 
 SHORTEST_KEY = 16  # letters
 CONNECTIONS = 1_000  # open at once; more are answered 503
+KEEP_ALIVE = 30  # seconds that an idle connection stays; longer than those after which a busy server is asked again
 PATIENCE = 5  # seconds for open connections when the server is told to end
 
 
@@ -104,6 +105,6 @@ def serve(options: Options, settings: ServerSettings, listener: socket.socket,
     with _session(options, settings) as session:
         config = uvicorn.Config(make_app(session, settings), log_level="warning", access_log=False, lifespan="on",
                                 server_header=False, limit_concurrency=CONNECTIONS, proxy_headers=False,
-                                timeout_graceful_shutdown=PATIENCE)  # fmt: skip
+                                timeout_graceful_shutdown=PATIENCE, timeout_keep_alive=KEEP_ALIVE)  # fmt: skip
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         uvicorn.Server(config).run([listener])
