@@ -273,6 +273,19 @@ def test_a_client_that_goes_away_ends_its_work(session: ServingSession, settings
         assert cancelled == 1
 
 
+# The command line
+
+
+def test_what_the_flags_need_is_said(milr: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+                                     ) -> None:  # fmt: skip
+    code, _, error = milr("serve", "--open-reading")
+    assert code == 2 and "--mcp" in error
+    monkeypatch.setattr("milr.cli.serve.find_spec", lambda name: None if name == "mcp" else name)
+    for command in (["mcp"], ["serve", "--mcp"]):
+        code, _, error = milr(*command)
+        assert code != 0 and "pip install 'milr[mcp]'" in error
+
+
 # Over stdio
 
 

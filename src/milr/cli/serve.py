@@ -11,7 +11,7 @@ import typer
 
 from milr.cli.flags import with_flags
 from milr.options import Options
-from milr.types import MissingError
+from milr.types import MissingError, UsageError
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")
 OUT = Path("milr-serve")
@@ -40,6 +40,8 @@ def serve(
     _check_packages("milr serve", "web", *PACKAGES)
     if mcp:
         _check_packages("milr serve --mcp", "mcp", "mcp")
+    elif open_reading:
+        raise UsageError("--open-reading is about the tools of --mcp: give both, or neither.")
     from milr.web import server
     from milr.web.limits import ServerSettings
 
