@@ -17,10 +17,10 @@ import numpy as np
 from benchmarks.many_records import write_prompts
 
 from milr.options import Options
-from milr.runs.runner import Event
+from milr.runs.events import Event, Listeners, SearchFinished
 from milr.workflows.prepare import prepare
 from milr.workflows.prompts import read_prompts
-from milr.workflows.running import Listeners, run_into, studio_for
+from milr.workflows.running import run_into, studio_for
 
 EVERY = 50
 CACHE_BYTES = 2**26
@@ -42,9 +42,9 @@ class Samples:
         self.memory: list[float] = []
         self._start = time.perf_counter()
 
-    def on_event(self, event: Event) -> None:
+    def __call__(self, event: Event) -> None:
         """Print a line where it is time for one."""
-        if event.kind == "finished" and event.done % EVERY == 0:
+        if isinstance(event, SearchFinished) and event.done % EVERY == 0:
             self.searches.append(event.done)
             self.memory.append(resident())
             seconds = time.perf_counter() - self._start
@@ -67,7 +67,7 @@ async def run_all(folder: Path, num_searches: int) -> Samples:
     options = Options(reward="held-out", metric="detector", steps=1, stop=False, threads=1, cache_bytes=CACHE_BYTES)
     prepared, samples = prepare(read_prompts(folder / "prompts.jsonl"), options), Samples()
     async with studio_for(prepared) as studio:
-        await run_into(folder / "run", prepared, studio, Listeners(on_event=samples.on_event))
+        await run_into(folder / "run", prepared, studio, Listeners(samples))
     return samples
 
 

@@ -21,7 +21,7 @@ from milr.models.nano import folder
 from milr.options import Options
 from milr.report.statistics import Interval, interval_of_mean
 from milr.report.summary import Summary, summarise
-from milr.runs.runner import Event
+from milr.runs.events import Event, Listeners, SearchFinished
 from milr.runs.store import Record, RunStore
 from milr.shapes.drawing import draw_scene
 from milr.shapes.grammar import CATEGORIES, parse
@@ -74,13 +74,13 @@ def _run(texts: list[str], options: Options, seeds: int, out: Path) -> tuple[Sum
         prepared = prepare(texts, replace(options, seed=seed))
         folder = out.with_name(f"{out.name}-{seed}")
         typer.echo(f"{options.method}: {len(texts)} prompts into {folder}", err=True)
-        asyncio.run(run(prepared, out=folder, on_event=_print_progress))
+        asyncio.run(run(prepared, out=folder, listeners=Listeners(_print_progress)))
         records += RunStore(folder).records()
     return summarise(records, threshold_of=lambda category: prepared.threshold), records
 
 
 def _print_progress(event: Event) -> None:
-    if event.kind == "finished" and (event.done % 20 == 0 or event.done == event.total):
+    if isinstance(event, SearchFinished) and (event.done % 20 == 0 or event.done == event.total):
         typer.echo(f"  {event.done} of {event.total}", err=True)
 
 

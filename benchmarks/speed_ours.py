@@ -23,8 +23,9 @@ from milr.engine.process_pool import MIN_PICTURES, ModelProcessPool
 from milr.engine.search import search
 from milr.engine.studio import Studio
 from milr.methods.latent_reasoning import latent_reasoning
+from milr.runs.events import Event, StepFinished
 from milr.templates import drawing
-from milr.types import DrawRequest, ImageTrace, Key, Outcome, Prompt, ReasonRequest, Score, Step, TextTrace
+from milr.types import DrawRequest, ImageTrace, Outcome, Prompt, ReasonRequest, Score, TextTrace
 
 T = TypeVar("T")
 
@@ -127,13 +128,14 @@ class Ours:
         prompts, method = self.subject.take(level), latent_reasoning(self.subject.settings)
         times: dict[int, list[float]] = {}
 
-        def note(prompt: Prompt, key: Key, step: Step) -> None:
-            times.setdefault(step.index, []).append(time.perf_counter() - began)
+        def note(event: Event) -> None:
+            if isinstance(event, StepFinished):
+                times.setdefault(event.step.index, []).append(time.perf_counter() - began)
 
         with self._timed(studio) as clock:
             began = time.perf_counter()
             outcomes = await asyncio.gather(
-                *(search(studio, prompt, self.subject.key(prompt), method, threshold=None, on_step=note)
+                *(search(studio, prompt, self.subject.key(prompt), method, threshold=None, listener=note)
                   for prompt in prompts)
             )  # fmt: skip
         steps = [step for outcome in outcomes for step in outcome.steps]

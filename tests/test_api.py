@@ -14,6 +14,7 @@ from PIL import Image
 
 import milr
 from milr.options import Options
+from milr.runs.events import Event, StepFinished
 from milr.types import ImageTrace, Key, MilrWarning, Outcome, Prompt, Rollout, Score, Step, TextTrace, UsageError
 from milr.workflows.prepare import prepare
 from milr.workflows.prompts import read_prompts
@@ -176,21 +177,15 @@ def test_the_report_metric_sees_only_what_some_budget_would_have_returned(settin
     assert all(score.value == 0.5 for score in found.judged.values())
 
 
-def test_errors_cross_from_the_sessions_thread_into_a_running_loop(settings: dict[str, Any]) -> None:
-    def broken(prompt: Prompt, key: Key, step: Step) -> None:
-        raise ZeroDivisionError
-
-    async def notebook() -> None:
-        one("a red star", on_step=broken, **settings)
-
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(notebook())
-
-
 def test_steps_and_batches_are_told(settings: dict[str, Any]) -> None:
     told: list[tuple[str, int]] = []
     kinds: set[str] = set()
-    many(PROMPTS[:2], on_step=lambda prompt, key, step: told.append((prompt.text, step.index)),
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            told.append((event.prompt.text, event.step.index))
+
+    many(PROMPTS[:2], listener=listen,
          on_batch=lambda kind, rows, seconds: kinds.add(kind), **settings)  # fmt: skip
     assert sorted(told) == sorted((prompt, index) for prompt in PROMPTS[:2] for index in range(4))
     assert {"reason", "draw", "render", "compute"} <= kinds
@@ -232,8 +227,9 @@ def test_a_run_folder_resumes_and_gives_the_same(settings: dict[str, Any], tmp_p
     gone = sorted((out / "records").glob("*.json"))[0]
     gone.unlink()
     told: list[str] = []
-    again = many(PROMPTS[:3], out=out, on_event=lambda event: told.append(event.kind), **settings)
-    assert sorted(told) == ["finished", "found", "found", "started"]
+    again = many(PROMPTS[:3], out=out, listener=lambda event: told.append(type(event).__name__), **settings)
+    found, steps = ["SearchFound"] * 2, ["StepFinished"] * len(first[0].steps)
+    assert told == ["RunStarted", *found, "SearchStarted", *steps, "SearchFinished", "RunFinished"]
     for left, right in zip(first, again, strict=True):
         assert assert_same(left, right)
         assert left.cost.token_steps == right.cost.token_steps

@@ -13,6 +13,7 @@ import official_files
 from milr import catalog
 from milr.benchmarks.selection import select_prompts
 from milr.options import Options
+from milr.runs.events import Listeners, RunFinished, RunStarted, SearchFinished, SearchFound
 from milr.runs.store import RunStore
 from milr.types import Prompt, UsageError
 from milr.workflows.estimate import DecodeSpeed, Estimate, estimate, format_duration, measure_speed
@@ -113,15 +114,15 @@ def test_rows_and_seeds_are_runs_that_resume(tmp_path: Path) -> None:
     assert prepared.model is other.model and prepared.oracle and prepared.label == "drawn"
     assert count_finished(run, prepared) == 0
     events = []
-    asyncio.run(execute_run(run, prepared, on_event=events.append))
-    assert count_finished(run, prepared) == 2 and [event.kind for event in events].count("finished") == 2
+    asyncio.run(execute_run(run, prepared, Listeners(events.append)))
+    assert count_finished(run, prepared) == 2 and list(map(type, events)).count(SearchFinished) == 2
     stored = RunStore(run.folder).run()
     assert stored.config.label == "drawn" and stored.config.benchmark == "shapes" and stored.config.oracle
     assert stored.sittings[-1].in_flight == 4 and stored.sittings[-1].peak_memory > 1e7
     assert RunStore(run.folder).prompts() == list(prepared.prompts)
     events.clear()
-    asyncio.run(execute_run(run, prepared, on_event=events.append))
-    assert [event.kind for event in events] == ["found", "found"]
+    asyncio.run(execute_run(run, prepared, Listeners(events.append)))
+    assert list(map(type, events)) == [RunStarted, SearchFound, SearchFound, RunFinished]
 
 
 def test_a_folder_of_another_run_is_refused_before_anything_starts(tmp_path: Path) -> None:

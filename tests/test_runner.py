@@ -9,6 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from milr.runs.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    SearchFailed,
+    SearchFinished,
+    SearchFound,
+    SearchStarted,
+)
 from milr.runs.runner import MAX_UNJUDGED, Job, Tally, jobs_of, run
 from milr.runs.store import RunStore, name_of
 from milr.types import JudgeError, Outcome, Prompt
@@ -39,13 +48,14 @@ def texts(store: RunStore) -> set[str]:
 def test_every_job_is_run_and_reported(store):
     events = []
     tally = asyncio.run(run(jobs_of(PROMPTS, 2), store=store, search_one=search_one, in_flight=3,
-                            on_event=events.append))  # fmt: skip
+                            listener=events.append))  # fmt: skip
     assert tally == Tally(total=12, existing=0, new=12)
     assert len(store.records()) == 12
-    assert Counter(event.kind for event in events) == {"started": 12, "finished": 12}
-    finished = [event for event in events if event.kind == "finished"]
+    assert Counter(map(type, events)) == {RunStarted: 1, SearchStarted: 12, SearchFinished: 12, RunFinished: 1}
+    assert events[0] == RunStarted(config(), 12, store.folder) and events[-1] == RunFinished(12, 12, store.folder)
+    finished = [event for event in events if isinstance(event, SearchFinished)]
     assert [event.done for event in finished] == list(range(1, 13)) and {event.total for event in finished} == {12}
-    assert all(event.outcome.prompt == event.job.prompt for event in finished)
+    assert {event.outcome.prompt.text for event in finished} == {prompt.text for prompt in PROMPTS}
 
 
 def test_samples_of_a_prompt_come_after_all_prompts():
@@ -82,10 +92,10 @@ def test_resuming_skips_what_is_finished(store):
         asked.append(prompt)
         return outcome(prompt, sample=sample)
 
-    tally = asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=noted, on_event=events.append))
+    tally = asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=noted, listener=events.append))
     assert sorted(prompt.text for prompt in asked) == ["prompt 4", "prompt 5"]
     assert tally == Tally(total=6, existing=4, new=2)
-    assert Counter(event.kind for event in events) == {"found": 4, "started": 2, "finished": 2}
+    assert Counter(map(type, events[1:-1])) == {SearchFound: 4, SearchStarted: 2, SearchFinished: 2}
 
 
 def test_a_prompt_given_twice_is_searched_once(store):
@@ -105,11 +115,12 @@ def test_a_failing_job_does_not_lose_those_in_flight_and_starts_no_more(store):
         return outcome(prompt, sample=sample)
 
     with pytest.raises(JudgeError, match="the judge is gone"):
-        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=failing, in_flight=3, on_event=events.append))
+        asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=failing, in_flight=3, listener=events.append))
     assert asked == ["prompt 0", "prompt 1", "prompt 2"]
     assert texts(store) == {"prompt 0", "prompt 2"}
-    (failed,) = [event for event in events if event.kind == "failed"]
-    assert failed.job.prompt is PROMPTS[1] and isinstance(failed.error, JudgeError)
+    (failed,) = [event for event in events if isinstance(event, SearchFailed)]
+    assert failed.prompt is PROMPTS[1] and isinstance(failed.error, JudgeError)
+    assert events[-1] == RunFinished(2, 6, store.folder)
     assert asyncio.run(run(jobs_of(PROMPTS), store=store, search_one=search_one)).new == 4
 
 
@@ -137,17 +148,26 @@ def test_cancelling_keeps_the_finished_and_drops_the_rest(store):
             await asyncio.sleep(60)
         return outcome(prompt, sample=sample)
 
+    ends: list[RunFinished] = []
+
     async def main() -> None:
         enough = asyncio.Event()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, SearchFinished) and event.done == 2:
+                enough.set()
+            elif isinstance(event, RunFinished):
+                ends.append(event)
+
         running = asyncio.create_task(run(jobs_of(PROMPTS), store=store, search_one=slow_after_two, in_flight=2,
-                                          on_event=lambda event: event.done == 2 and enough.set()))  # fmt: skip
+                                          listener=listen))  # fmt: skip
         await enough.wait()
         running.cancel()
         await running
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    assert texts(store) == {"prompt 0", "prompt 1"}
+    assert texts(store) == {"prompt 0", "prompt 1"} and ends == [RunFinished(2, 6, store.folder)]
 
 
 def test_cancelling_waits_for_a_record_that_is_being_written(store):

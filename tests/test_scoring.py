@@ -25,6 +25,7 @@ from milr.rewards.endpoint.wording import Wording
 from milr.rewards.self import SelfReward
 from milr.rewards.self_json import SelfJsonReward
 from milr.runs.config import prompts_digest
+from milr.runs.events import SearchFinished
 from milr.runs.layouts import export
 from milr.runs.official_pictures import find_pictures
 from milr.runs.store import RunStore
@@ -463,8 +464,10 @@ def test_only_some_prompts(tmp_path, folder, out):
 def test_progress_of_the_check_and_of_the_judging(tmp_path, folder, out):
     checked, events = [], []
     judge(wise(tmp_path), wise_folder(folder), out, on_checked=lambda *counts: checked.append(counts),
-          on_event=lambda event: events.append((event.kind, event.total)))  # fmt: skip
-    assert checked == [(1, 3), (2, 3), (3, 3)] and events.count(("finished", 3)) == 3
+          listener=events.append)  # fmt: skip
+    assert checked == [(1, 3), (2, 3), (3, 3)] and [
+        (event.done, event.total) for event in events if isinstance(event, SearchFinished)
+    ] == [(1, 3), (2, 3), (3, 3)]
 
 
 # --- folders as other tools leave them

@@ -13,6 +13,7 @@ from PIL import Image
 from milr.base import Reward, UnifiedModel
 from milr.engine.search import Budget, best_step, returnable, search
 from milr.engine.studio import Studio
+from milr.runs.events import Event, StepFinished
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 
 PROMPT, KEY = Prompt("a red star"), Key(3, "a red star", sample=2)
@@ -131,11 +132,16 @@ def test_costs_add_up_and_the_outcome_says_whose_it_is() -> None:
     assert not outcome.judged
 
 
-def test_on_step_is_called_before_the_next_step_is_made() -> None:
+def test_a_step_is_told_before_the_next_is_made_with_the_ledger_so_far() -> None:
     method = Scripted(0.5, 0.6, 0.7)
-    calls: list[tuple[Prompt, Key, int, int]] = []
-    run(method, on_step=lambda prompt, key, step: calls.append((prompt, key, step.index, method.num_made)))
-    assert calls == [(PROMPT, KEY, index, index + 1) for index in range(3)]
+    calls: list[tuple[Prompt, Key, int, int, int]] = []
+
+    def listen(event: Event) -> None:
+        assert isinstance(event, StepFinished)
+        calls.append((event.prompt, event.key, event.step.index, event.cost.pictures, method.num_made))
+
+    run(method, listener=listen)
+    assert calls == [(PROMPT, KEY, index, index + 1, index + 1) for index in range(3)]
 
 
 def stop_listening(*_: Any) -> None:
@@ -148,7 +154,7 @@ def test_the_method_is_closed_when_a_listener_raises() -> None:
     async def go() -> None:
         studio = Studio(cast(UnifiedModel, None), cast(Reward, None))
         with pytest.raises(UsageError):
-            await search(studio, PROMPT, KEY, method, threshold=None, on_step=stop_listening)
+            await search(studio, PROMPT, KEY, method, threshold=None, listener=stop_listening)
         assert method.closed and studio._num_methods == 0  # at once, not when the garbage is collected
         studio.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import concurrent.futures
 import http.client
@@ -9,7 +10,9 @@ import io
 import json
 import os
 import signal
+import socket
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +23,16 @@ from PIL import Image
 pytest.importorskip("starlette", reason="milr serve needs the extra: pip install 'milr[web]'")
 openai = pytest.importorskip("openai", reason="the extra judge brings OpenAI's client")
 
+import httpx2  # noqa: E402
+
 import milr  # noqa: E402
+from milr.web.server import CONNECTIONS  # noqa: E402
 from served import serving  # noqa: E402
 
 pytestmark = pytest.mark.long
 
 CLIENTS = 50
+OVERLOAD = 400  # clients of a server that has 64 at work and lets 256 wait
 SECONDS = float(os.environ.get("MILR_LOAD_SECONDS", "60"))
 MOST_GROWTH = 300e6  # bytes in the second half; caches fill up to their bounds, and a picture that stayed would be seen
 PROMPTS = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "black", "white")
@@ -106,6 +113,59 @@ def get(address: str, path: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(connection.getresponse().read())
     connection.close()
     return content
+
+
+def test_more_clients_than_places_are_told_so(tmp_path: Path) -> None:
+    """Every request has one answer, a picture or 429; whoever comes again is served; memory does not grow."""
+    statuses, runs, sizes = Counter[int](), set[str](), list[int]()
+
+    async def client(http: httpx2.AsyncClient, number: int, end: float) -> None:
+        served = seed = 0
+        while time.monotonic() < end or not served:
+            body = {"prompt": PROMPTS[number % len(PROMPTS)], "milr": {**SEARCH, "seed": seed, "stop": False}}
+            answer = await http.post("/v1/images/generations", json=body)
+            statuses[answer.status_code] += 1
+            if answer.status_code == 429:
+                assert answer.json()["error"]["code"] == "server_busy" and answer.headers["x-request-id"]
+                await asyncio.sleep(int(answer.headers["retry-after"]))
+                continue
+            found = answer.raise_for_status().json()
+            runs.add(found["milr"]["run"])
+            served, seed = served + 1, seed + 1
+
+    async def load(address: str, pid: int) -> str:
+        end = time.monotonic() + SECONDS
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        async with httpx2.AsyncClient(base_url=address, timeout=300, limits=limits) as http:
+            clients = [asyncio.ensure_future(client(http, number, end)) for number in range(OVERLOAD)]
+            await asyncio.sleep(SECONDS / 2)
+            sizes.append(memory(pid))
+            await asyncio.gather(*clients)
+            sizes.append(memory(pid))
+            return (await http.get("/metrics")).text
+
+    with serving(tmp_path / "runs") as (process, address):
+        metrics = asyncio.run(load(address, process.pid))
+    assert set(statuses) == {200, 429} and len(runs) == statuses[200] >= OVERLOAD
+    for status, count in statuses.items():
+        assert f'milr_requests_total{{path="/v1/images/generations",status="{status}"}} {count}.0' in metrics
+    assert "milr_active 0.0" in metrics and "milr_waiting 0.0" in metrics
+    assert sizes[1] < sizes[0] + MOST_GROWTH
+    assert runs == {path.parent.name for path in (tmp_path / "runs").glob("*/run.json")}
+
+
+def test_more_connections_than_are_served_get_503(tmp_path: Path) -> None:
+    """Idle connections take no memory without end, and keep nobody out when they are closed."""
+    with serving(tmp_path / "runs") as (_, address):
+        host, port = urlsplit(address).hostname, urlsplit(address).port
+        idle = [socket.create_connection((host, port), timeout=30) for _ in range(CONNECTIONS)]
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+        connection.request("GET", "/v1/models")
+        assert connection.getresponse().status == 503
+        connection.close()
+        for each in idle:
+            each.close()
+        assert [model["id"] for model in get(address, "/v1/models")["data"]] == ["nano"]
 
 
 def test_openais_client(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from milr.methods.redraw import redraw
 from milr.models.janus import JanusModel
 from milr.options import Options, OptionsDict
 from milr.presets import PRESETS
+from milr.runs.events import Event, StepFinished
 from milr.types import Key, MilrWarning, Outcome, Outcomes, Prompt, Score, Step, UsageError
 from milr.workflows.session import Session
 from same_tokens import assert_same
@@ -39,6 +40,10 @@ SETTINGS: dict[str, Any] = {
 def session(tiny_folder: Path) -> Iterator[Session]:
     with milr.load(tiny_folder, **SETTINGS) as one:
         yield one
+
+
+def steps_in(event: Event) -> list[int]:
+    return [event.step.index] if isinstance(event, StepFinished) else []
 
 
 def darkness(picture: Image, prompt: Prompt) -> float:
@@ -156,7 +161,7 @@ def test_leaving_a_stream_stops_the_search(session: Session) -> None:
     seen: list[int] = []
 
     async def watch() -> None:
-        stream = session.stream("a red star", steps=50, on_step=lambda prompt, key, step: seen.append(step.index))
+        stream = session.stream("a red star", steps=50, listener=lambda event: seen.extend(steps_in(event)))
         async for step in stream:
             if step.index == 1:
                 break
@@ -187,13 +192,13 @@ def test_an_error_of_a_streams_search_is_raised(session: Session) -> None:
 def test_an_interrupt_stops_the_work_and_the_session_goes_on(session: Session, tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def interrupt(prompt: Prompt, key: Key, step: Step) -> None:
-        seen.append(step.index)
-        if step.index == 1:
+    def interrupt(event: Event) -> None:
+        seen.extend(steps_in(event))
+        if 1 in steps_in(event):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        session.generate("a red star", steps=200, on_step=interrupt, out=tmp_path / "run")
+        session.generate("a red star", steps=200, listener=interrupt, out=tmp_path / "run")
     count = len(seen)
     time.sleep(0.3)
     assert len(seen) == count < 200
@@ -350,17 +355,17 @@ def test_a_session_takes_no_samples_and_a_call_no_threads(session: Session, tiny
 
 
 def test_a_callback_that_ends_the_program_does_not_hang_it(tiny_folder: Path) -> None:
-    def leave(prompt: Prompt, key: Key, step: Step) -> None:
+    def leave(event: Event) -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        milr.generate("a star", model=tiny_folder, on_step=leave, **SETTINGS)
+        milr.generate("a star", model=tiny_folder, listener=leave, **SETTINGS)
 
 
 def test_a_callback_that_calls_or_closes_its_own_session_is_refused(session: Session) -> None:
     for call in (lambda: session.close(), lambda: session.generate("a star")):
-        with pytest.raises(UsageError, match="its own callbacks"):
-            session.generate("a red star", on_step=lambda prompt, key, step, call=call: call())  # type: ignore[misc]
+        with pytest.warns(MilrWarning, match="its own callbacks"):
+            session.generate("a red star", listener=lambda event, call=call: call())  # type: ignore[misc]
     assert session.generate("a star", steps=0).steps
 
 

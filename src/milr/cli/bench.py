@@ -11,8 +11,8 @@ from rich.console import Console
 
 from milr import catalog
 from milr.cli.compare import print_comparison
-from milr.cli.console import FINISHED, open_console
-from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, with_flags
+from milr.cli.console import FINISHED, open_console, track_finished
+from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Prompt, UsageError
@@ -49,6 +49,7 @@ class ScoreFlags:
 def bench(
     benchmark: BenchmarkName,
     choice: PromptFlags,
+    track: Track = None,
     out: Out = None,
     as_json: Json = False,
     *,
@@ -60,8 +61,10 @@ def bench(
     from milr.workflows.finished import finished_run
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder
+    from milr.workflows.tracking import check_tracker
 
     console = open_console(stderr=as_json)
+    check_tracker(track)
     part, prompts = _select_prompts(benchmark, choice)
     options = dataclasses.replace(options, metric=options.metric or part.metric)
     if options.samples == 1:  # a file in which each line stands so often means as many samples
@@ -70,11 +73,12 @@ def bench(
     if finished := finished_run(prompts, options, out, part.name):
         folder, stored[folder] = finished
         console.print(FINISHED)
+        track_finished(console, folder, track)
     else:
         with console.status("loading the model"):
             prepared = prepare(prompts, options, benchmark=part)
         folder = out or default_folder(prepared)
-        execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)])
+        execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
     _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json, stored=stored))
 
 
@@ -95,6 +99,7 @@ def score(
     """Score a folder or a list of pictures; nothing is drawn. The same command resumes."""
     from milr.cli.progress import folder_progress
     from milr.report.html import write_report
+    from milr.runs.events import Listeners
     from milr.workflows.scoring import LIST, FolderJudge, Selection, score_folder, score_list
 
     console, is_list = open_console(stderr=as_json), benchmark == LIST
@@ -108,9 +113,9 @@ def score(
         reward = catalog.make_reward(name, None, options)
         judge = FolderJudge(reward, name, catalog.reward_identity(name, reward),
                             catalog.notes_of(part, reward, reward))  # fmt: skip
-    with folder_progress(console) as (on_checked, on_event):
+    with folder_progress(console) as (on_checked, listener):
         settings: dict[str, Any] = {"out": run_folder, "selection": selection, "in_flight": options.in_flight,
-                                    "on_checked": on_checked, "on_event": on_event}  # fmt: skip
+                                    "on_checked": on_checked, "listener": Listeners(listener)}  # fmt: skip
         tally = run_async(score_folder(part, folder, judge, **settings) if part
                             else score_list(folder, judge, **settings))  # fmt: skip
     write_report(run_folder)

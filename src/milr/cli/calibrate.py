@@ -41,6 +41,7 @@ def calibrate(
     """
     from milr.cli.console import open_console, print_table, print_warnings
     from milr.cli.progress import Progress
+    from milr.runs.events import Listeners
     from milr.workflows.calibrate import calibration_of, prepare_calibration, write_calibration
     from milr.workflows.prompts import read_prompts
     from milr.workflows.running import default_folder, run
@@ -52,8 +53,7 @@ def calibrate(
         prepared = prepare_calibration(read_prompts(prompts)[:limit], options, names)
     print_warnings(console, [prepared])
     with Progress(console, prepared, "drawing") as progress:
-        outcomes = run_async(run(prepared, out=out or default_folder(prepared), on_step=progress.on_step,
-                                 on_event=progress.on_event))  # fmt: skip
+        outcomes = run_async(run(prepared, out=out or default_folder(prepared), listeners=Listeners(progress)))
     calibration = calibration_of(prepared, outcomes)
     write_calibration(calibration, to)
     if as_json:

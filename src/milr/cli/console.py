@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rich.text import Text
 from milr.outside.text import printable
 from milr.report.changes import NOTHING_CHANGED, describe_result
 from milr.report.judges import judge_of
+from milr.runs.events import Listener, Listeners
 from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
@@ -69,7 +71,28 @@ def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence
 def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
     """What the user should know before the runs, each sentence once."""
     for warning in dict.fromkeys(warning for prepared in runs for warning in prepared.warnings):
-        console.print(f"warning  {warning}", soft_wrap=True)
+        print_warning(console, warning)
+
+
+def print_warning(console: Console, sentence: str) -> None:
+    """A sentence that the user should know."""
+    console.print(f"warning  {sentence}", soft_wrap=True)
+
+
+def listeners_for(console: Console, progress: Listener, track: str | None) -> Listeners:
+    """The progress and, where one is named, a tracker; one that fails is a warning, and the run goes on."""
+    from milr.workflows.tracking import make_tracker
+
+    trackers = [make_tracker(track)] if track else []
+    return Listeners(progress, *trackers, on_failure=partial(print_warning, console))
+
+
+def track_finished(console: Console, folder: Path, track: str | None) -> None:
+    """Write a finished run for a tracker, where one is named."""
+    from milr.workflows.tracking import make_tracker, tell_of_finished
+
+    if track:
+        tell_of_finished(folder, Listeners(make_tracker(track), on_failure=partial(print_warning, console)))
 
 
 def print_damage(damaged_files: Mapping[Path, int]) -> None:

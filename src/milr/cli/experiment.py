@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from milr.cli.compare import print_comparison
-from milr.cli.console import open_console, print_table, print_warnings
-from milr.cli.flags import Json, PromptFlags, with_flags
+from milr.cli.console import listeners_for, open_console, print_table, print_warnings, track_finished
+from milr.cli.flags import Json, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
 
@@ -40,29 +40,43 @@ class RowFlags:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
+@dataclasses.dataclass(frozen=True)
+class OutputFlags:
+    """Where an experiment writes."""
+
+    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None
+    track: Track = None
+
+
 @with_flags()
 def experiment(
     file: Annotated[Path, typer.Argument(help="A TOML file such as those in experiments/.")],
     choice: PromptFlags,
     replaced: RowFlags,
+    written: OutputFlags,
     benchmark: Annotated[str | None, typer.Option(help="Another benchmark than the file names.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of all runs. Default: runs/NAME-OF-THE-FILE.")] = None,
     row: Annotated[list[str] | None, typer.Option(help="Only this row, without a table; can be repeated.")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what it would cost.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
     from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment, unfinished_runs
+    from milr.workflows.tracking import check_tracker
 
     console = open_console(stderr=as_json)
-    plan, folder = read_experiment(file), out or Path("runs") / file.stem
+    track = written.track
+    check_tracker(track)
+    plan, folder = read_experiment(file), written.out or Path("runs") / file.stem
     prompts = str(choice.prompts) if choice.prompts else None
     plan = plan.replaced(benchmark=benchmark, split=choice.split, prompts=prompts, limit=choice.limit,
                          categories=choice.category_names() or None)  # fmt: skip
     runs = experiment_runs(plan, folder, tuple(row or ()))
     console.print(f"{plan.title}: {len(runs)} runs into {folder}", soft_wrap=True)
     remaining = unfinished_runs(plan, runs, **replaced.options())
-    execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry)
+    for run in runs if not dry else []:
+        if run not in remaining:
+            track_finished(console, run.folder, track)
+    execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
     if dry or row:
         return
     if plan.agreement:
@@ -72,7 +86,8 @@ def experiment(
         print_comparison(console, folders, folder, against=plan.against, as_json=as_json)
 
 
-def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]], *, dry: bool = False) -> None:
+def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]], *, dry: bool = False,
+                 track: str | None = None) -> None:  # fmt: skip
     """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
     from milr.cli.progress import Progress
     from milr.workflows.estimate import Estimate, estimate, measure_speed
@@ -87,10 +102,12 @@ def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]]
                      for (_, prepared), names in zip(runs, finished, strict=True)]  # fmt: skip
     console.print(str(sum(estimates, Estimate())), soft_wrap=True)
     for number, ((run, prepared), cost, names) in enumerate(zip(runs, estimates, finished, strict=True), 1):
-        if cost.samples and not dry:
+        if not cost.samples and not dry:
+            track_finished(console, run.folder, track)
+        elif not dry:
             title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
-                run_async(execute_run(run, prepared, progress.on_event, progress.on_step, names))
+                run_async(execute_run(run, prepared, listeners_for(console, progress, track), names))
 
 
 def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,

@@ -15,6 +15,9 @@ from milr.options import Options
 Command = Callable[..., Any]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-DIGEST.")]
+Track = Annotated[
+    str | None, typer.Option(help="Write for a tracker, too, below the run's folder: tensorboard or trackio.")
+]
 BenchmarkName = Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from milr.cli.flags import Json, Out, with_flags
+from milr.cli.flags import Json, Out, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Outcome, Prompt, UsageError
@@ -21,16 +21,19 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A file of prompts: one a line, JSON, or CSV.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts of the file.")] = None,
     out: Out = None,
+    track: Track = None,
     as_json: Json = False,
     *,
     options: Options,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes
+    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes, track_finished
     from milr.workflows.finished import find_finished
     from milr.workflows.stored import load_run
+    from milr.workflows.tracking import check_tracker
     from milr.workflows.unscored import describe_unscored
 
+    check_tracker(track)
     chosen = _read_prompts(prompt, prompts, limit)
     console = open_console(stderr=as_json)
     if finished := find_finished(chosen, options, out, tokens=as_json):
@@ -40,8 +43,9 @@ def generate(
             from milr.report.html import write_report
 
             write_report(folder)
+        track_finished(console, folder, track)
     else:
-        folder, outcomes = _search(console, chosen, options, out, tokens=as_json)
+        folder, outcomes = _search(console, chosen, options, out, track=track, tokens=as_json)
     config = load_run(folder).config
     if as_json:
         typer.echo(json.dumps([outcome_to_json(outcome, folder, config) for outcome in outcomes], indent=1))
@@ -51,10 +55,10 @@ def generate(
         raise JudgeError(describe_unscored([outcome.steps[-1].score.reason for outcome in outcomes], config.reward))
 
 
-def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None, *, tokens: bool
-            ) -> tuple[Path, list[Outcome]]:  # fmt: skip
+def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None, *, track: str | None,
+            tokens: bool) -> tuple[Path, list[Outcome]]:  # fmt: skip
     """Make what the run's folder does not hold yet; the folder and all outcomes, with their token ids or without."""
-    from milr.cli.console import print_warnings
+    from milr.cli.console import listeners_for, print_warnings
     from milr.cli.progress import Progress
     from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder, run
@@ -64,7 +68,7 @@ def _search(console: Console, prompts: list[Prompt], options: Options, out: Path
     print_warnings(console, [prepared])
     folder = out or default_folder(prepared)
     with Progress(console, prepared) as progress:
-        outcomes = run(prepared, out=folder, tokens=tokens, on_step=progress.on_step, on_event=progress.on_event)
+        outcomes = run(prepared, out=folder, tokens=tokens, listeners=listeners_for(console, progress, track))
         return folder, run_async(outcomes)
 
 

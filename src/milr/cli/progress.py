@@ -15,15 +15,15 @@ from rich.progress import Progress as Bar
 
 from milr.cli.console import FINISHED, format_score
 from milr.report.changes import count_free, describe_step
-from milr.types import Key, Modality, Prompt, Step
+from milr.runs.events import Event, Listener, SearchFinished, SearchFound, StepFinished
+from milr.types import Modality, Step
 
 if TYPE_CHECKING:
-    from milr.runs.runner import Event
     from milr.workflows.prepare import PreparedRun
 
 
 class Progress:
-    """A context manager whose `on_step` and `on_event` are the callbacks of a run."""
+    """A listener of a run that shows how it goes, and a context manager."""
 
     def __init__(self, console: Console, prepared: PreparedRun, title: str = "") -> None:
         self.console, self.title = console, title or "searching"
@@ -44,15 +44,17 @@ class Progress:
                  trace: TracebackType | None) -> None:  # fmt: skip
         self._bar.stop()
 
-    def on_event(self, event: Event) -> None:
-        """Count a sample that finished now, or that the folder already held."""
-        if event.kind in ("found", "finished"):
+    def __call__(self, event: Event) -> None:
+        """Show a picture that was made; count a sample that finished now, or that the folder already held."""
+        if isinstance(event, StepFinished):
+            self._show(event.step)
+        elif isinstance(event, (SearchFound, SearchFinished)):
             self._bar.update(self._task, completed=event.done)
-            if event.kind == "found" and self.single:
+            if isinstance(event, SearchFound) and self.single:
                 self.console.print(FINISHED)
 
-    def on_step(self, prompt: Prompt, key: Key, step: Step) -> None:
-        """Show a picture that was made: its score, what changed, and the words of its visualisation."""
+    def _show(self, step: Step) -> None:
+        """Its score, what changed, and the words of its visualisation."""
         self._pictures += 1
         if not self.single:
             self._bar.update(self._task, description=f"{self.title} ({self._pictures} pictures)")
@@ -83,14 +85,15 @@ def changed_words(before: str | None, after: str) -> str:
 
 
 @contextmanager
-def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], None], Callable[[Event], None]]]:
-    """Two bars, each with its callback: pictures read, as (done, total), and pictures judged, as events."""
+def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], None], Listener]]:
+    """Two bars: a callback for pictures read, as (done, total), and a listener for pictures judged."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Bar(*columns, console=console) as bar:
         reading, judging = (bar.add_task(name, total=None) for name in ("reading pictures", "judging"))
 
-        def on_event(event: Event) -> None:
-            bar.update(judging, completed=event.done, total=event.total)
+        def listen(event: Event) -> None:
+            if isinstance(event, (SearchFound, SearchFinished)):
+                bar.update(judging, completed=event.done, total=event.total)
 
-        yield lambda done, total: bar.update(reading, completed=done, total=total), on_event
+        yield lambda done, total: bar.update(reading, completed=done, total=total), listen

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from milr.base import Method
 from milr.engine.studio import Studio
+from milr.runs.events import Listener, Listeners, StepFinished, StopSearch
 from milr.types import Cost, Key, Outcome, Prompt, Step, StopReason
 
 MAX_UNSCORED = 3  # pictures in a row, after which the search stops as `judge_failed`
-OnStep = Callable[[Prompt, Key, Step], None]
-
-
-class StopSearch(Exception):
-    """Raised by an `on_step`: this search ends with the step that it was told of, and keeps the best so far."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +33,10 @@ class Budget:
 
 async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, threshold: float | None,
                  budget: Budget = Budget(), returns: Literal["best", "last"] = "best",
-                 on_step: OnStep | None = None) -> Outcome:  # fmt: skip
+                 listener: Listener = Listeners()) -> Outcome:  # fmt: skip
     """Run a method until a score is above `threshold` (strictly; None: never), the budget is spent, or it ends.
 
-    An `on_step` that raises StopSearch ends it as `stopped`.
+    The listener is told of each step; where it raises StopSearch, the search ends as `stopped`.
     """
     start = time.monotonic()
     steps: list[Step] = []
@@ -56,8 +51,7 @@ async def search(studio: Studio, prompt: Prompt, key: Key, method: Method, *, th
                 steps[-1] = step = replace(step, chosen=compare([step.score for step in steps], prompt))
             cost += step.cost
             try:
-                if on_step:
-                    on_step(prompt, key, step)
+                listener(StepFinished(prompt, key, step, cost))
             except StopSearch:
                 stop = "stopped"
                 break

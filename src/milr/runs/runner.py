@@ -11,8 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
+from milr.runs.events import (
+    Listener,
+    Listeners,
+    RunFinished,
+    RunStarted,
+    SearchFailed,
+    SearchFinished,
+    SearchFound,
+    SearchStarted,
+)
 from milr.runs.store import RunStore, name_of
 from milr.types import JudgeError, Outcome, Prompt
 
@@ -29,30 +38,12 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Event:
-    """What happened to one job. `done` of `total` samples are on disk, those of earlier runs included.
-
-    `kind`: "found" (its record was on disk already), "started", "finished" or "failed".
-    """
-
-    kind: Literal["found", "started", "finished", "failed"]
-    job: Job
-    done: int
-    total: int
-    outcome: Outcome | None = None
-    error: Exception | None = None
-
-
-@dataclass(frozen=True)
 class Tally:
     """How many samples the run has, how many of them were on disk before, and how many were made now."""
 
     total: int
     existing: int
     new: int
-
-
-OnEvent = Callable[[Event], None]
 
 
 def jobs_of(prompts: Iterable[Prompt], samples: int = 1) -> list[Job]:
@@ -65,23 +56,20 @@ def jobs_of(prompts: Iterable[Prompt], samples: int = 1) -> list[Job]:
 
 
 async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in_flight: int = 8,
-              on_event: OnEvent | None = None, finished: Collection[str] = ()) -> Tally:  # fmt: skip
+              listener: Listener = Listeners(), finished: Collection[str] = ()) -> Tally:  # fmt: skip
     """Call `search_one` for every job without a finished record, at most `in_flight` at once, and write each outcome.
 
     Two jobs with the same prompt and sample are one job. `finished` names samples whose records are known to be
-    finished, so that they are not read. Raises the first failure of a job, JudgeError where a judge
-    gave up on MAX_UNJUDGED new jobs in a row.
+    finished, so that they are not read. The listener is told of everything but steps, and must not raise. Raises the
+    first failure of a job, JudgeError where a judge gave up on MAX_UNJUDGED new jobs in a row.
     """
     unique = list({name_of(job.prompt, job.sample): job for job in jobs}.values())
-    workers = _Workers(store, search_one, on_event or (lambda event: None), len(unique))
-    known = frozenset(finished)
-    remaining = [job for job in unique if not workers.skip_finished(job, known)]
-    workers.retried = {name_of(job.prompt, job.sample) for job in remaining if store.record(job.prompt, job.sample)}
-    queue = iter(sorted(remaining, key=lambda job: name_of(job.prompt, job.sample) in workers.retried))
-    existing = workers.done
-    async with asyncio.TaskGroup() as group:
-        for _ in range(max(1, min(in_flight, len(remaining)))):
-            group.create_task(workers.work(queue))
+    workers = _Workers(store, search_one, listener, len(unique))
+    listener(RunStarted(store.run().config, workers.total, store.folder))
+    try:
+        existing = await workers.run(unique, in_flight, finished)
+    finally:
+        listener(RunFinished(workers.done, workers.total, store.folder))
     if workers.failures:
         raise _first_failure(workers.failures)
     return Tally(workers.total, existing, workers.done - existing)
@@ -97,30 +85,44 @@ class _Workers:
 
     store: RunStore
     search_one: SearchOne
-    on_event: OnEvent
+    listener: Listener
     total: int
     done: int = 0
     failures: list[Exception] = field(default_factory=list)
     unjudged: int = 0
     retried: set[str] = field(default_factory=set)
 
+    async def run(self, jobs: list[Job], in_flight: int, finished: Collection[str]) -> int:
+        """Work on all jobs that are not finished; how many are."""
+        known = frozenset(finished)
+        remaining = [job for job in jobs if not self.skip_finished(job, known)]
+        self.retried = {
+            name_of(job.prompt, job.sample) for job in remaining if self.store.record(job.prompt, job.sample)
+        }
+        queue = iter(sorted(remaining, key=lambda job: name_of(job.prompt, job.sample) in self.retried))
+        existing = self.done
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(1, min(in_flight, len(remaining)))):
+                group.create_task(self.work(queue))
+        return existing
+
     def skip_finished(self, job: Job, known: frozenset[str]) -> bool:
         """Whether the job's record is on disk already; if so, counts it and reports the event."""
         finished = name_of(job.prompt, job.sample) in known or self.store.finished(job.prompt, job.sample)
         if finished:
             self.done += 1
-            self._notify("found", job)
+            self.listener(SearchFound(job.prompt, job.sample, self.done, self.total))
         return finished
 
     async def work(self, queue: Iterator[Job]) -> None:
         """One worker: takes jobs from the queue until it is empty or a job of any worker has failed."""
         while not self.failures and (job := next(queue, None)) is not None:
             try:
-                self._notify("started", job)
+                self.listener(SearchStarted(job.prompt, job.sample, self.done, self.total))
                 await self._finish(job, await self._search(job))
             except Exception as error:
                 self.failures.append(error)
-                self._notify("failed", job, error=error)
+                self.listener(SearchFailed(job.prompt, job.sample, error, self.done, self.total))
 
     async def _search(self, job: Job) -> Outcome:
         """The job's outcome; RuntimeError where the search cancelled itself, which must not look like success."""
@@ -141,7 +143,7 @@ class _Workers:
             await asyncio.wait([writing])
             raise
         self.done += 1
-        self._notify("finished", job, outcome=outcome)
+        self.listener(SearchFinished(outcome, self.done, self.total))
         if name_of(job.prompt, job.sample) in self.retried:
             return  # it failed in an earlier run and may fail for good: that must not end this run
         self.unjudged = self.unjudged + 1 if outcome.unjudged else 0
@@ -149,10 +151,6 @@ class _Workers:
             reason = outcome.unjudged.rstrip(".")
             self.failures.append(JudgeError(f"{MAX_UNJUDGED} samples in a row could not be judged ({reason}): mend "
                                             "that, and the same command goes on."))  # fmt: skip
-
-    def _notify(self, kind: Literal["found", "started", "finished", "failed"], job: Job, *,
-                outcome: Outcome | None = None, error: Exception | None = None) -> None:  # fmt: skip
-        self.on_event(Event(kind, job, self.done, self.total, outcome, error))
 
 
 def _first_failure(failures: list[Exception]) -> Exception:

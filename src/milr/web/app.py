@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -35,15 +35,17 @@ GONE = 499  # nginx's status of a request whose client closed the connection; no
 def make_app(session: ServingSession, settings: ServerSettings) -> Starlette:
     """The application of one session; its lifespan gives up what goes on when the server closes."""
     served = Served(session, settings)
+    mcp = _mcp(served) if settings.mcp else None
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with mcp.router.lifespan_context(mcp) if mcp else nullcontext():
+            yield
         await served.searches.close()
 
     handled = (ApiError, MilrError, ValidationError, Exception)
     app = Starlette(
-        routes=_routes(), lifespan=lifespan,
+        routes=[*_routes(), *(mcp.routes if mcp else [])], lifespan=lifespan,
         middleware=[Middleware(Guard, settings=settings, metrics=served.metrics)],
         exception_handlers={**dict.fromkeys(handled, _on_error), HTTPException: _on_http_error,
                             ClientDisconnect: _on_disconnect},
@@ -51,6 +53,19 @@ def make_app(session: ServingSession, settings: ServerSettings) -> Starlette:
     app.state.served = served
     app.state.started = int(time.time())
     return app
+
+
+def _mcp(served: Served) -> Starlette:
+    """The application that serves tools at /mcp; the guard stands before it, too."""
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    from milr.web.mcp_server import make_mcp_server
+
+    checked_by_the_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    return make_mcp_server(served).streamable_http_app(
+        stateless_http=True, max_request_body_size=served.limits.body,
+        transport_security=checked_by_the_guard,
+    )  # fmt: skip
 
 
 def _routes() -> list[Route | Mount]:

@@ -24,7 +24,7 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
            "cross-origin-resource-policy": "same-origin", "cross-origin-opener-policy": "same-origin"}  # fmt: skip
 COUNTED = ("/", "/healthz", "/metrics", "/v1/models", "/v1/images/generations", "/v1/chat/completions", "/api/menu",
-           "/api/searches", "/api/runs", "/static")  # fmt: skip
+           "/api/searches", "/api/runs", "/static", "/mcp")  # fmt: skip
 
 
 class Guard:
@@ -59,7 +59,7 @@ class Guard:
         """ApiError for a request that is not served."""
         headers = Headers(scope=scope)
         self._check_origin(scope, headers)
-        if self._settings.key and not (scope["path"] in OPEN or _is_under(scope["path"], "/static")):
+        if self._settings.key and not self._is_open(scope["path"], headers):
             given = headers.get("authorization", "").removeprefix("Bearer ").strip()
             if not hmac.compare_digest(given.encode(), self._settings.key.encode()):
                 raise ApiError("this server wants its API key: send the header Authorization: Bearer KEY.", status=401,
@@ -71,6 +71,11 @@ class Guard:
         if scope["method"] == "POST" and kind != "application/json":
             raise ApiError("send JSON, with the header content-type: application/json.", status=415,
                            code="unsupported_media_type")  # fmt: skip
+
+    def _is_open(self, path: str, headers: Headers) -> bool:
+        """Whether a request needs no key; where reading is open, the tools that work ask for it themselves."""
+        reading = path == "/mcp" and self._settings.open_reading and "authorization" not in headers
+        return path in OPEN or _is_under(path, "/static") or reading
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """ApiError where another site asks, or where this machine is called by a name that is not its own."""

@@ -37,7 +37,7 @@ async def generate_images(request: HttpRequest) -> Response:
         return await event_response(request, _events(asked, search, served))
     started, outcomes = await unless_gone(request, _finish(search, served))
     pictures = [await asyncio.to_thread(_picture, outcome, asked) for outcome in outcomes]
-    data = [{"b64_json": picture, "milr": _found(outcome, started)}
+    data = [{"b64_json": picture, "milr": found_view(outcome, started)}
             for picture, outcome in zip(pictures, outcomes, strict=True)]  # fmt: skip
     return JSONResponse({"created": int(time.time()), "data": data, "usage": _usage(asked, outcomes, served),
                          **_form(asked, served), "milr": {"run": started.run, "warnings": list(started.warnings)}}
@@ -102,7 +102,7 @@ async def _events(asked: ImageRequest, search: Request, served: Served) -> Async
                 (outcome,) = event.outcomes
                 content = await asyncio.to_thread(_picture, outcome, asked)
                 yield _message("completed", {"b64_json": content, "usage": _usage(asked, [outcome], served), **form,
-                                             "milr": _found(outcome, started)})  # fmt: skip
+                                             "milr": found_view(outcome, started)})  # fmt: skip
 
 
 def _message(kind: str, content: dict[str, Any]) -> Message:
@@ -127,7 +127,7 @@ def _usage(asked: ImageRequest, outcomes: list[Outcome], served: Served) -> dict
             "output_tokens": cost.token_steps, "total_tokens": text + cost.token_steps}  # fmt: skip
 
 
-def _found(outcome: Outcome, started: Started) -> dict[str, Any]:
+def found_view(outcome: Outcome, started: Started) -> dict[str, Any]:
     """What the search found, for the extra object of a picture."""
     judged = outcome.judged.get(outcome.returned)
     text = outcome.steps[outcome.returned].rollout.visualisation

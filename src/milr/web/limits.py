@@ -25,8 +25,8 @@ class Limits:
 @dataclass(frozen=True)
 class ServerSettings:
     """How to serve. `key` "": none is asked for. `loopback`: bound to this machine alone, so that the Host header is
-    checked; `host` is a name of this machine, too. `options` hold for every search, but for what a client may
-    choose."""
+    checked; `host` is a name of this machine, too. `options` hold for every search, but for what a client may choose.
+    `mcp`: tools for agents at /mcp; `open_reading`: those that only read ask for no key."""
 
     out: Path
     key: str = ""
@@ -35,3 +35,5 @@ class ServerSettings:
     limits: Limits = Limits()
     options: dict[str, Any] = field(default_factory=dict)
     processes: bool = True
+    mcp: bool = False
+    open_reading: bool = False

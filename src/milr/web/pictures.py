@@ -24,6 +24,13 @@ def encode(picture: Image.Image, form: Format = "png", compression: int = 100) -
     return base64.b64encode(content.getvalue()).decode()
 
 
+def png(picture: Image.Image) -> bytes:
+    """The picture as the bytes of a PNG."""
+    content = io.BytesIO()
+    picture.convert("RGB").save(content, "PNG")
+    return content.getvalue()
+
+
 def decode_data_url(url: str, *, pixels: int, param: str) -> Image.Image:
     """The picture in a data URL, as RGB; ApiError for any other address, and for one of more than `pixels`."""
     head = _DATA_URL.match(url)

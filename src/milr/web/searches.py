@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.engine.search import StopSearch
 from milr.outside.logs import logger
+from milr.runs.events import Event as RunEvent
+from milr.runs.events import StepFinished, StopSearch
 from milr.runs.files import make_folder, write_atomically
-from milr.types import Key, MilrError, Outcome, Prompt, Step
+from milr.types import Key, MilrError, Outcome, Step
 from milr.web.admission import Admission
 from milr.web.errors import ApiError, api_error
 from milr.web.limits import ServerSettings
@@ -178,16 +179,17 @@ class Searches:
                 _write_request(folder, request)  # not synced: a run without it is whole
             going.tell(Started(going.run, warnings))
 
-        def on_step(prompt: Prompt, key: Key, step: Step) -> None:
-            self.metrics.add(step.cost)
-            going.tell(Made(key.sample, step))
-            if going.stopped:
-                raise StopSearch
+        def listen(event: RunEvent) -> None:
+            if isinstance(event, StepFinished):
+                self.metrics.add(event.step.cost)
+                going.tell(Made(event.key.sample, event.step))
+                if going.stopped:
+                    raise StopSearch
 
         def on_partial(key: Key, picture: Image, share: float) -> None:
             going.tell(Partial(key.sample, key.step, picture, share))
 
-        watcher = Watcher(on_ready, on_step, on_partial if request.parts > 1 else None, request.parts)
+        watcher = Watcher(on_ready, listen, on_partial if request.parts > 1 else None, request.parts)
         return await self.session.search(request.prompt, request.samples, folder, watcher, request.options)
 
 

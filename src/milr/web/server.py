@@ -1,7 +1,8 @@
-"""Runs the application: the session is loaded, the port bound, and everything ended in order."""
+"""Runs the application, or tools over stdio: the session is loaded, the port bound, everything ended in order."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from milr.options import Options
 from milr.types import UsageError
 from milr.web.app import make_app
 from milr.web.limits import ServerSettings
+from milr.web.served import Served
 from milr.workflows.serving import ServingSession
 
 SHORTEST_KEY = 16  # letters
 CONNECTIONS = 1_000  # open at once; more are answered 503
+KEEP_ALIVE = 30  # seconds that an idle connection stays; longer than those after which a busy server is asked again
 PATIENCE = 5  # seconds for open connections when the server is told to end
 
 
@@ -70,18 +73,38 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(options: Options, settings: ServerSettings, listener: socket.socket,
-          on_ready: Callable[[str], Any]) -> None:  # fmt: skip
-    """Load the model and serve until a signal ends it; `on_ready(address)` is called when requests are answered."""
-    host, port = listener.getsockname()[:2]
+def serve_stdio(options: Options, settings: ServerSettings) -> None:
+    """Load the model and serve tools to the process that reads our output, until it closes our input."""
+    with _session(options, settings) as session:
+        asyncio.run(_serve_stdio(session, settings))
+
+
+async def _serve_stdio(session: ServingSession, settings: ServerSettings) -> None:
+    from milr.web.mcp_server import make_mcp_server
+
+    served = Served(session, settings)
+    try:
+        await make_mcp_server(served).run_stdio_async()
+    finally:
+        await served.searches.close()
+
+
+def _session(options: Options, settings: ServerSettings) -> ServingSession:
     chosen = {
         name: value
         for name in Options.__dataclass_fields__
         if name not in ("model", "samples") and (value := getattr(options, name)) != getattr(Options(), name)
     }
-    with ServingSession(options.model, processes=settings.processes, **chosen) as session:
+    return ServingSession(options.model, processes=settings.processes, **chosen)
+
+
+def serve(options: Options, settings: ServerSettings, listener: socket.socket,
+          on_ready: Callable[[str], Any]) -> None:  # fmt: skip
+    """Load the model and serve until a signal ends it; `on_ready(address)` is called when requests are answered."""
+    host, port = listener.getsockname()[:2]
+    with _session(options, settings) as session:
         config = uvicorn.Config(make_app(session, settings), log_level="warning", access_log=False, lifespan="on",
                                 server_header=False, limit_concurrency=CONNECTIONS, proxy_headers=False,
-                                timeout_graceful_shutdown=PATIENCE)  # fmt: skip
+                                timeout_graceful_shutdown=PATIENCE, timeout_keep_alive=KEEP_ALIVE)  # fmt: skip
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         uvicorn.Server(config).run([listener])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from milr.inputs.files import MEBIBYTE, read_file
 from milr.inputs.json_text import JsonError, check_depth, too_deep
 from milr.inputs.text import decode_text
 from milr.options import Options
+from milr.runs.events import Listeners
 from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
 from milr.workflows.finished import finished_run
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
 from milr.workflows.reward_cache import RewardCache
-from milr.workflows.running import Listeners, run_into, studio_for
+from milr.workflows.running import run_into, studio_for
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
@@ -171,12 +172,11 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
                            label=run.row)  # fmt: skip
 
 
-async def execute_run(run: ExperimentRun, prepared: PreparedRun, on_event: Callable[[Any], None] | None = None,
-                      on_step: Callable[..., None] | None = None, finished: Collection[str] = ()
-                      ) -> None:  # fmt: skip
+async def execute_run(run: ExperimentRun, prepared: PreparedRun, listeners: Listeners = Listeners(),
+                      finished: Collection[str] = ()) -> None:  # fmt: skip
     """Make what the run's folder does not hold yet; `finished` are `finished_samples`, where they are known."""
     async with studio_for(prepared) as studio:
-        await run_into(run.folder, prepared, studio, Listeners(on_step, on_event), finished=finished)
+        await run_into(run.folder, prepared, studio, listeners, finished=finished)
 
 
 def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:

@@ -12,7 +12,7 @@ from milr.workflows.session import Prompts, SearchOptions, Session
 if TYPE_CHECKING:
     from milr.base import UnifiedModel
 
-CALL = ("out", "on_step", "on_event", "on_batch")
+CALL = ("out", "listener", "on_batch")
 
 
 @overload

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from milr.runs.events import Event, Listener, RunFinished, StepFinished
+
 if TYPE_CHECKING:
-    from milr.types import Key, Prompt, Step
     from milr.workflows.prepare import PreparedRun
-    from milr.workflows.running import Listeners
 
 
-@contextmanager
-def progress_bar(prepared: PreparedRun, listeners: Listeners) -> Iterator[Listeners]:
-    """The listeners for a run, which move the bar of a notebook, too."""
+def progress_bars(prepared: PreparedRun) -> tuple[Listener, ...]:
+    """The listener that moves the bar of a notebook; none elsewhere."""
     display = _notebook_display()
-    if display is None:
-        yield listeners
-        return
-    bar = _Bar(display, prepared)
-    try:
-        yield dataclasses.replace(listeners, on_step=bar.before(listeners.on_step))
-    finally:
-        bar.show(closed=True)
+    return () if display is None else (_Bar(display, prepared),)
 
 
 def _notebook_display() -> Any:
@@ -58,21 +47,17 @@ class _Bar:
         self._most, self._drawn, self._last = prepared.pictures, 0, ""
         self._handle = display(_Html(self._content()), display_id=True)
 
-    def before(self, listener: Any) -> Any:
-        """An `on_step` that moves the bar and then calls `listener`, if there is one."""
-
-        def on_step(prompt: Prompt, key: Key, step: Step) -> None:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StepFinished):
             self._drawn += 1
-            score = "unscored" if step.score.value is None else f"{step.score.value:.2f}"
-            self._last = f"{prompt.text}: step {step.index}, score {score}"
-            self.show()
-            if listener:
-                listener(prompt, key, step)
+            score = event.step.score.value
+            shown = "unscored" if score is None else f"{score:.2f}"
+            self._last = f"{event.prompt.text}: step {event.step.index}, score {shown}"
+            self._show()
+        elif isinstance(event, RunFinished):
+            self._show(closed=True)
 
-        return on_step
-
-    def show(self, closed: bool = False) -> None:
-        """Show how far it is."""
+    def _show(self, closed: bool = False) -> None:
         if self._handle is not None:
             self._handle.update(_Html(self._content(closed)))
 

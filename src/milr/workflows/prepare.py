@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from milr import catalog
 from milr.engine.replay import resumable
-from milr.engine.search import Budget, OnStep, returnable, search
+from milr.engine.search import Budget, returnable, search
 from milr.engine.studio import Studio
 from milr.options import Options
 from milr.presets import PRESETS, resolve
 from milr.rewards.choice import ChoiceReward
+from milr.runs.events import Listener
 from milr.types import Key, Outcome, Prompt, UsageError
 from milr.workflows.auto import AUTO, describe_auto, resolve_auto
 from milr.workflows.finished import request_digest
@@ -108,7 +109,7 @@ class PreparedRun:
         of_the_user = not self.options.stop or self.options.threshold is not None
         return self.threshold if of_the_user or by_category is None else by_category(prompt.category)
 
-    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, on_step: OnStep | None,
+    async def search_one(self, studio: Studio, prompt: Prompt, sample: int, listener: Listener,
                          unfinished: UnfinishedSearch | None = None) -> Outcome:  # fmt: skip
         """One sample of one prompt, from its first picture to its stop, judged by the report metric.
 
@@ -120,7 +121,7 @@ class PreparedRun:
         threshold = Quirks.of(self.settings).threshold(self.threshold_for(prompt))
         method = resumable(self.method, unfinished) if unfinished else self.method
         outcome = await search(studio, prompt, key, method, threshold=threshold,
-                               budget=self.budget, returns=self.settings["returns"], on_step=on_step)  # fmt: skip
+                               budget=self.budget, returns=self.settings["returns"], listener=listener)  # fmt: skip
         try:
             return await self.judge(studio, outcome)
         except (Exception, asyncio.CancelledError):  # the search has ended, and need not be made again

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from milr.engine.search import OnStep
 from milr.engine.studio import OnBatch, Studio
+from milr.runs.events import Listeners, RunFinished, RunStarted, SearchFailed, SearchFinished, SearchStarted
 from milr.runs.files import no_garbage
 from milr.types import Outcome, Prompt
 from milr.workflows.finished import words_of
@@ -19,33 +18,17 @@ from milr.workflows.prepare import PreparedRun
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
-    from milr.runs.runner import OnEvent
     from milr.runs.store import RunStore
 
 
-@dataclass(frozen=True)
-class Listeners:
-    """Who hears of a run while it goes on; all are called on the event loop of the run.
-
-    `on_step(prompt, key, step)`: a picture was made and judged; where it raises `milr.engine.search.StopSearch`, that
-    search ends and keeps its best. `on_event(event)`: a sample of a run folder was found
-    finished, started, finished or failed. `on_batch(kind, rows, seconds)`: the model did a batch of work.
-    """
-
-    on_step: OnStep | None = None
-    on_event: OnEvent | None = None
-    on_batch: OnBatch | None = None
-
-
 async def run(prepared: PreparedRun, *, out: str | Path | None = None, tokens: bool = True,
-              on_step: OnStep | None = None, on_event: OnEvent | None = None,
-              on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
+              listeners: Listeners = Listeners(), on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
     """All outcomes of a prepared run: sample 0 of every prompt, then sample 1, and so on.
 
     With `out`, a run folder: what is finished there is not made again, and a report is written. There `tokens` False
-    leaves out the outcomes' token ids, most of their size.
+    leaves out the outcomes' token ids, most of their size. `on_batch(kind, rows, seconds)`: the model did a batch of
+    work.
     """
-    listeners = Listeners(on_step, on_event, on_batch)
     async with studio_for(prepared, on_batch) as studio:
         return await outcomes_of(prepared, studio, out, listeners, tokens=tokens)
 
@@ -68,16 +51,35 @@ async def outcomes_of(prepared: PreparedRun, studio: Studio, out: str | Path | N
     if out is not None:
         await run_into(Path(out), prepared, studio, listeners)
         return _stored_outcomes(prepared, Path(out), tokens=tokens)
+    return await _in_memory(prepared, studio, listeners)
+
+
+async def _in_memory(prepared: PreparedRun, studio: Studio, listeners: Listeners) -> list[Outcome]:
+    """`run` without a folder."""
     from milr.runs.runner import jobs_of
 
     limit = asyncio.Semaphore(prepared.options.in_flight)
+    jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    done, total = 0, len(jobs)
 
     async def search_one(prompt: Prompt, sample: int) -> Outcome:
+        nonlocal done
         async with limit:
-            return await prepared.search_one(studio, prompt, sample, listeners.on_step)
+            listeners(SearchStarted(prompt, sample, done, total))
+            try:
+                outcome = await prepared.search_one(studio, prompt, sample, listeners)
+            except Exception as error:
+                listeners(SearchFailed(prompt, sample, error, done, total))
+                raise
+        done += 1
+        listeners(SearchFinished(outcome, done, total))
+        return outcome
 
-    jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return await _all_or_none([search_one(job.prompt, job.sample) for job in jobs])
+    listeners(RunStarted(prepared.config(), total, None))
+    try:
+        return await _all_or_none([search_one(job.prompt, job.sample) for job in jobs])
+    finally:
+        listeners(RunFinished(done, total, None))
 
 
 async def _all_or_none(searches: Sequence[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
@@ -126,14 +128,14 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
         if record and record.stop != "judge_failed":  # searched, and not judged by the report metric
             return await prepared.judge(studio, restore(record, out))
         unfinished = await asyncio.to_thread(store.unfinished, prompt, sample)
-        return await prepared.search_one(studio, prompt, sample, listeners.on_step, unfinished)
+        return await prepared.search_one(studio, prompt, sample, listeners, unfinished)
 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
     reset_peak()
     with await _opened(RunStore(out), prepared) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
-                               on_event=listeners.on_event, finished=finished)  # fmt: skip
+                               listener=listeners, finished=finished)  # fmt: skip
         if tally.new:
             await asyncio.to_thread(store.record_peak_memory, peak_memory(options.device, studio.model))
     return store

@@ -22,8 +22,9 @@ from milr.catalog import world_needed
 from milr.engine.studio import Studio
 from milr.inputs.pictures import decode_picture, read_picture_file
 from milr.runs.config import RunConfig, digest_of, prompts_digest
+from milr.runs.events import Listener, Listeners
 from milr.runs.official_pictures import OfficialPicture, find_pictures
-from milr.runs.runner import Job, OnEvent, run
+from milr.runs.runner import Job, run
 from milr.runs.store import RunStore, name_of
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 from milr.workflows.picture_list import read_picture_list
@@ -116,7 +117,7 @@ class _NoModel:
 
 async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *, out: Path,
                        selection: Selection = EVERYTHING, in_flight: int = 8, on_checked: OnChecked | None = None,
-                       on_event: OnEvent | None = None) -> ScoredFolder:  # fmt: skip
+                       listener: Listener = Listeners()) -> ScoredFolder:  # fmt: skip
     """Judge the pictures in `folder`, laid out as the benchmark's evaluator wants them, and keep each in `out`.
 
     The same call resumes; UsageError, before any judgement, where the folder is not what it should be.
@@ -126,12 +127,12 @@ async def score_folder(benchmark: Benchmark, folder: Path, judge: FolderJudge, *
         lambda: check_folder(benchmark, folder, selection, on_checked=on_checked, world=world)
     )
     config = _config(benchmark.name, checked, judge, folder.resolve().name, selection.seed)
-    return await _score(checked, judge, config, out=out, in_flight=in_flight, on_event=on_event)
+    return await _score(checked, judge, config, out=out, in_flight=in_flight, listener=listener)
 
 
 async def score_list(file: Path, judge: FolderJudge, *, out: Path, selection: Selection = EVERYTHING,
                      in_flight: int = 8, on_checked: OnChecked | None = None,
-                     on_event: OnEvent | None = None) -> ScoredFolder:  # fmt: skip
+                     listener: Listener = Listeners()) -> ScoredFolder:  # fmt: skip
     """Judge the pictures that `file` lists with their prompts (`read_picture_list`), and keep each in `out`.
 
     Of the selection, `seed` and `partial` count. The same call resumes; UsageError, before any judgement, where the
@@ -140,11 +141,11 @@ async def score_list(file: Path, judge: FolderJudge, *, out: Path, selection: Se
     world = world_needed(judge.reward)
     checked = await asyncio.to_thread(lambda: check_list(file, selection, on_checked=on_checked, world=world))
     config = _config(LIST, checked, judge, file.resolve().stem, selection.seed)
-    return await _score(checked, judge, config, out=out, in_flight=in_flight, on_event=on_event)
+    return await _score(checked, judge, config, out=out, in_flight=in_flight, listener=listener)
 
 
 async def _score(checked: CheckedFolder, judge: FolderJudge, config: RunConfig, *, out: Path, in_flight: int,
-                 on_event: OnEvent | None) -> ScoredFolder:  # fmt: skip
+                 listener: Listener) -> ScoredFolder:  # fmt: skip
     """Judge what was checked and has no judgement yet."""
     _refuse_unjudgeable(checked.prompts, judge)
     model = _NoModel()
@@ -163,7 +164,7 @@ async def _score(checked: CheckedFolder, judge: FolderJudge, config: RunConfig, 
         planned = len(checked.jobs) + checked.missing
         with RunStore(out).open(config, checked.prompts, in_flight=in_flight, planned=planned) as store:
             tally = await run(checked.jobs, store=store, search_one=judge_picture, in_flight=in_flight,
-                              on_event=on_event)  # fmt: skip
+                              listener=listener)  # fmt: skip
     finally:
         studio.close()
     return ScoredFolder(tally.total, tally.existing, checked.missing, checked.samples, out)

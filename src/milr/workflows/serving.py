@@ -16,15 +16,14 @@ from milr.engine.partial_pictures import OnPartial, StudioWithPartialPictures
 from milr.engine.process_pool import MIN_PICTURES
 from milr.engine.studio import Studio
 from milr.engine.studio_with_reward import StudioWithReward
-from milr.types import Answer, Key, Outcome, Prompt, Step
+from milr.runs.events import Listener
+from milr.types import Answer, Outcome, Score
 from milr.workflows.running import run_into, stored_outcomes
 from milr.workflows.session import Session
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from milr.workflows.prepare import PreparedRun
-    from milr.workflows.running import Listeners
     from milr.workflows.session import _Call
 
 WORKERS = 1024  # searches at once, more than any machine has processes for
@@ -35,13 +34,12 @@ class Watcher:
     """Who hears of one search.
 
     `on_ready(sentences)` is called on the caller's thread before the search begins: it can be run, and the user should
-    know these sentences. The others are called on the session's own thread: `on_step(prompt, key, step)` when a picture
-    was made and judged (raise StopSearch to keep the best so far), `on_partial(key, picture, share)` while one is drawn
-    in `parts`.
+    know these sentences. The others are called on the session's own thread: `listener` as in `milr.runs.events`,
+    `on_partial(key, picture, share)` while a picture is drawn in `parts`.
     """
 
     on_ready: Callable[[tuple[str, ...]], None]
-    on_step: Callable[[Prompt, Key, Step], None]
+    listener: Listener
     on_partial: OnPartial | None = None
     parts: int = 4
 
@@ -61,7 +59,7 @@ class ServingSession(Session):
 
         Cancelling it stops the work. MilrError, in one sentence, for what cannot be run.
         """
-        keywords: Any = {**options, "out": out, "on_step": watcher.on_step}
+        keywords: Any = {**options, "out": out, "listener": watcher.listener}
         call = await asyncio.to_thread(self._call, prompt, samples, keywords)
         watcher.on_ready(call.prepared.warnings)
         return await self._loop.submit(self._search(call, watcher)).awaited()
@@ -70,9 +68,21 @@ class ServingSession(Session):
         """The model's answer to a question that it can read (`model.check`) about any picture."""
         return await self._loop.submit(self._ask(picture, question, max_new_tokens)).awaited()
 
+    async def judge(self, picture: Image, prompt: str, options: Mapping[str, Any]) -> tuple[str, Score]:
+        """Any picture's score by the reward that a search for the prompt would have, and its name.
+
+        MilrError, in one sentence, for what cannot be judged.
+        """
+        call = await asyncio.to_thread(self._call, prompt, None, options)
+        return call.prepared.reward_name, await self._loop.submit(self._judge(call, picture)).awaited()
+
+    async def _judge(self, call: _Call, picture: Image) -> Score:
+        async with self._engine(call) as studio, studio.method():
+            return await studio.score(picture, call.prepared.prompts[0])
+
     async def _search(self, call: _Call, watcher: Watcher) -> list[Outcome]:
         assert call.out is not None
-        async with self._engine(call.prepared, call.listeners) as studio:
+        async with self._engine(call) as studio:
             if watcher.on_partial:
                 shown = StudioWithPartialPictures(cast(StudioWithReward, studio), watcher.on_partial, watcher.parts)
                 studio = cast(Studio, shown)
@@ -85,9 +95,9 @@ class ServingSession(Session):
             return await studio.answer(picture, question, max_new_tokens)
 
     @asynccontextmanager
-    async def _engine(self, prepared: PreparedRun, listeners: Listeners) -> AsyncIterator[Studio]:
+    async def _engine(self, call: _Call) -> AsyncIterator[Studio]:
         """The one studio, with the call's reward."""
-        yield cast(Studio, StudioWithReward(self._studio(), prepared.reward))
+        yield cast(Studio, StudioWithReward(self._studio(), call.prepared.reward))
 
     def _studio(self) -> Studio:
         """The studio of all calls; of its own it judges by nothing, since every call brings its reward."""

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 from milr import catalog
 from milr.catalog.objects import object_identity, object_name
 from milr.engine.process_pool import is_pool_faster
-from milr.engine.studio import Studio
+from milr.engine.studio import OnBatch, Studio
 from milr.engine.studio_with_reward import StudioWithReward
 from milr.options import Options, OptionsDict
 from milr.report.html import write_report
-from milr.types import Key, Outcome, Outcomes, Prompt, Step, UsageError
+from milr.runs.events import Event, Listener, Listeners, StepFinished, all_listeners
+from milr.types import Outcome, Outcomes, Prompt, Step, UsageError
 from milr.workflows.background import BackgroundLoop
-from milr.workflows.notebook import progress_bar
+from milr.workflows.notebook import progress_bars
 from milr.workflows.prepare import (
     MODEL_OPTIONS,
     MethodFactory,
@@ -36,7 +37,7 @@ from milr.workflows.prepare import (
     role_tags,
 )
 from milr.workflows.reward_cache import CallRewards, RewardCache
-from milr.workflows.running import Listeners, default_folder, outcomes_of, run_into, studio_for
+from milr.workflows.running import default_folder, outcomes_of, run_into, studio_for
 from milr.workflows.stored import Run, load_run
 from milr.workflows.unscored import reasons_in, reasons_of, warn, warn_unscored
 
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
 
 RewardFunction = Callable[["Image", Prompt], "float | Score"]
 Prompts = str | Prompt | Sequence[str | Prompt]
-LISTENERS = tuple(field.name for field in dataclasses.fields(Listeners))
-NOT_OPTIONS = ("out", *LISTENERS)
+NOT_OPTIONS = ("out", "listener", "on_batch")
 
 
 class SearchOptions(OptionsDict, total=False):
@@ -58,8 +58,8 @@ class SearchOptions(OptionsDict, total=False):
     `reward`, `choose` and `metric`: a name, `path/to/file.py:name`, an object that satisfies `milr.base.Reward`, or a
     function of (picture, prompt) that gives a score in [0, 1]. `method`: a name, `path/to/file.py:name`, or a function
     of (settings, visualisation) that gives a `milr.base.Method`. `out`: a run folder; what is finished there is not
-    made again. `on_step(prompt, key, step)`, `on_event(event)`, `on_batch(kind, rows, seconds)`: see
-    `milr.workflows.running.Listeners`.
+    made again. `listener`: a function of each event of `milr.runs.events`, or several; one of the session hears of all
+    its calls. `on_batch(kind, rows, seconds)`: the model did a batch of work.
     """
 
     reward: str | Reward | RewardFunction | None
@@ -67,8 +67,7 @@ class SearchOptions(OptionsDict, total=False):
     metric: str | Reward | RewardFunction | None
     method: str | MethodFactory
     out: str | Path | None
-    on_step: Callable[[Prompt, Key, Step], None] | None
-    on_event: Callable[[Any], None] | None
+    listener: Listener | Sequence[Listener]
     on_batch: Callable[[str, int, float], None] | None
 
 
@@ -114,6 +113,7 @@ class _Call:
     prepared: PreparedRun
     out: Path | None
     listeners: Listeners
+    on_batch: OnBatch | None
 
 
 class Session:
@@ -127,7 +127,8 @@ class Session:
     _warn = staticmethod(warn)
 
     def __init__(self, model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOptions]) -> None:
-        for name in (*NOT_OPTIONS, "samples"):
+        self._listeners = all_listeners(options.get("listener"))
+        for name in ("out", "on_batch", "samples"):
             if name in options:
                 raise UsageError(f"{name} belongs to a call, not to the session: give it to generate, stream or bench.")
         by_name = isinstance(model, (str, Path))
@@ -169,8 +170,8 @@ class Session:
         sentence, for what cannot be run.
         """
         call = self._call(prompts, samples, options)
-        with progress_bar(call.prepared, call.listeners) as listeners:
-            outcomes = self._loop.submit(self._run(dataclasses.replace(call, listeners=listeners))).wait()
+        outcomes = self._loop.submit(self._run(call)).wait()
+        self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
         return _outcomes(outcomes, prompts, samples)
 
@@ -188,6 +189,7 @@ class Session:
         """`generate` to be awaited in any event loop; cancelling it stops the work."""
         call = await asyncio.to_thread(self._call, prompts, samples, options)
         outcomes = await self._loop.submit(self._run(call)).awaited()
+        self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
         return _outcomes(outcomes, prompts, samples)
 
@@ -196,21 +198,17 @@ class Session:
 
         Steps of a sample that `out` holds finished already come at once.
         """
-        call = await asyncio.to_thread(self._call, prompt, None, options)
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
-        listener = call.listeners.on_step
         seen: list[Step] = []
 
-        def on_step(of: Prompt, key: Key, step: Step) -> None:
-            if listener:
-                listener(of, key, step)
-            seen.append(step)
-            loop.call_soon_threadsafe(steps.put_nowait, step)
+        def listen(event: Event) -> None:
+            if isinstance(event, StepFinished):
+                seen.append(event.step)
+                loop.call_soon_threadsafe(steps.put_nowait, event.step)
 
-        listeners = dataclasses.replace(call.listeners, on_step=on_step)
-        work = asyncio.ensure_future(
-            self._loop.submit(self._run(dataclasses.replace(call, listeners=listeners))).awaited()
-        )
+        keywords = {**options, "listener": (*all_listeners(options.get("listener")), listen)}
+        call = await asyncio.to_thread(self._call, prompt, None, keywords)
+        work = asyncio.ensure_future(self._loop.submit(self._run(call)).awaited())
         work.add_done_callback(lambda _: steps.put_nowait(None))
         try:
             while (step := await steps.get()) is not None:
@@ -220,6 +218,7 @@ class Session:
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            self._warn(call.listeners.failures)
 
     def bench(self, benchmark: str, *, split: str | None = None, prompts: Path | str | None = None,
               categories: Sequence[str] = (), limit: int | None = None, samples: int | None = None,
@@ -236,8 +235,8 @@ class Session:
         options.setdefault("metric", self.options.metric or part.metric)
         call = self._call(select_prompts(part.prompts(), categories, limit), samples, options, benchmark=part)
         out = call.out or default_folder(call.prepared)
-        with progress_bar(call.prepared, call.listeners) as listeners:
-            self._loop.submit(self._run_into(dataclasses.replace(call, listeners=listeners), out)).wait()
+        self._loop.submit(self._run_into(call, out)).wait()
+        self._warn(call.listeners.failures)
         warn_unscored(reasons_in(out), call.prepared.reward_name, call.prepared.metric_name)
         return load_run(out)
 
@@ -281,26 +280,27 @@ class Session:
         if out is not None and not isinstance(out, (str, Path)):
             raise UsageError(f"out is the path of a run folder, not {out!r}.")
         self._warn(prepared.warnings)
-        listeners = Listeners(**{name: keywords[name] for name in LISTENERS if name in keywords})
-        return _Call(prepared, None if out is None else Path(out), listeners)
+        listeners = Listeners(*self._listeners, *all_listeners(keywords.get("listener")), *progress_bars(prepared))
+        return _Call(prepared, None if out is None else Path(out), listeners, keywords.get("on_batch"))
 
     # The loop in which all searches go on
 
     async def _run(self, call: _Call) -> list[Outcome]:
-        async with self._engine(call.prepared, call.listeners) as studio:
+        async with self._engine(call) as studio:
             return await outcomes_of(call.prepared, studio, call.out, call.listeners)
 
     async def _run_into(self, call: _Call, out: Path) -> None:
-        async with self._engine(call.prepared, call.listeners) as studio:
+        async with self._engine(call) as studio:
             await run_into(out, call.prepared, studio, call.listeners)
         write_report(out)
 
     @asynccontextmanager
-    async def _engine(self, prepared: PreparedRun, listeners: Listeners) -> AsyncIterator[Studio]:
+    async def _engine(self, call: _Call) -> AsyncIterator[Studio]:
         """The session's studio for calls of this size, with the call's reward; a studio of its own for a call that
         listens to its batches."""
-        if listeners.on_batch:
-            async with studio_for(prepared, listeners.on_batch) as studio:
+        prepared = call.prepared
+        if call.on_batch:
+            async with studio_for(prepared, call.on_batch) as studio:
                 yield studio
             return
         large = is_pool_faster(self.model, prepared.searches, prepared.pictures)
