@@ -127,7 +127,8 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
 def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary, damage: Sequence[Damage] = (),
            on_progress: OnProgress | None = None) -> str:  # fmt: skip
     """The page as text; the samples are in the order of `records`."""
-    samples, numbers = [], category_numbers(records)
+    samples, names = [], [record.prompt.category for record in records]
+    numbers = category_numbers(names)
     for index, record in enumerate(records):
         curve = index < (FULL if len(records) <= PICTURED else CURVES)
         samples.append(_sample_view(folder, run, record, index=index, curve=curve))
@@ -140,7 +141,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         samples=samples,
         numbers=numbers,
         limited=any(run.config.threshold_of(category) is not None for category in numbers),
-        categories=category_filters(records, numbers),
+        categories=category_filters(names, numbers),
         marks=mark_filters(sample.card for sample in samples),
         explanation=explain_method(run.config),
         other_model=other_model(run.config),

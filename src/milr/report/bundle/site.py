@@ -106,7 +106,7 @@ def _write_comparisons(groups: Groups, names: Mapping[Path, str], site: Path) ->
 
 
 def _with_pictures_in(site: Path, comparison: Comparison, names: Mapping[Path, str]) -> Comparison:
-    """The comparison with the pictures of the examples where the bundle `site` has them."""
+    """The comparison with its pictures where the bundle `site` has them."""
 
     def moved(path: Path) -> Path:
         run = next(folder for folder in path.parents if folder in names)
@@ -116,7 +116,11 @@ def _with_pictures_in(site: Path, comparison: Comparison, names: Mapping[Path, s
         replace(example, shots=tuple(replace(shot, picture=moved(shot.picture)) for shot in example.shots))
         for example in comparison.examples
     )
-    return replace(comparison, examples=examples)
+    samples = tuple(
+        sample._replace(pictures=tuple(each._replace(run=site / "runs" / names[each.run]) for each in sample.pictures))
+        for sample in comparison.pictures
+    )
+    return replace(comparison, examples=examples, pictures=samples)
 
 
 def _link_back(page: Path) -> None:
