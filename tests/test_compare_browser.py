@@ -1,4 +1,4 @@
-"""The page of a comparison in Chromium, from disk: its grid, both axes, rows, order, keys, phone, paper, a thousand prompts."""
+"""The page of a comparison in Chromium, from disk: grid, axes, rows, order, keys, phone, paper, a thousand prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from milr.report.compare.comparison import compare_runs
 from milr.report.compare.page import write_page
-from milr.report.compare.records import Comparison, ComparedSample, ShownPicture
+from milr.report.compare.records import ComparedSample, Comparison, ShownPicture
 from milr.types import Prompt
 from test_compare import RIGHT, WRONG, write
 
@@ -107,10 +107,11 @@ def test_rows_are_hidden_and_ordered(page: Any) -> None:
 
 
 def test_the_axes_are_exchanged(page: Any) -> None:
-    def corners() -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    def corners() -> tuple[dict[str, float], ...]:
         first, second = page.locator(".card").nth(0), page.locator(".card").nth(1)
         figures = first.locator("figure")
-        return figures.nth(0).bounding_box(), figures.nth(1).bounding_box(), second.locator("figure").nth(0).bounding_box()
+        found = figures.nth(0), figures.nth(1), second.locator("figure").nth(0)
+        return tuple(each.bounding_box() for each in found)
 
     one, right, below = corners()
     assert right["x"] > one["x"] and right["y"] == one["y"] and below["y"] > one["y"] and below["x"] == one["x"]
@@ -129,7 +130,8 @@ def test_pictures_grow_by_the_slider_and_a_card_by_enter(page: Any) -> None:
     before = picture.bounding_box()["width"]
     page.locator("#size").focus()
     page.keyboard.press("ArrowRight")
-    assert before < picture.bounding_box()["width"] and page.locator("#size").get_attribute("aria-valuetext") == "9 of 24"
+    assert before < picture.bounding_box()["width"]
+    assert page.locator("#size").get_attribute("aria-valuetext") == "9 of 24"
     page.locator(".card summary").first.focus()
     page.keyboard.press("Enter")
     assert picture.bounding_box()["width"] > 1.5 * before

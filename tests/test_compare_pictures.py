@@ -17,6 +17,7 @@ from milr.report.compare.grid import picture_grid
 from milr.report.compare.markdown import to_markdown
 from milr.report.compare.page import render, write_page
 from milr.report.compare.tables import main_table, split_costs
+from milr.runs.config import prompts_digest
 from milr.runs.store import RunStore
 from milr.types import Prompt
 from page import Page
@@ -93,7 +94,8 @@ def test_samples_on_which_the_rows_differ_come_first_then_the_order_of_the_promp
 
 def test_the_order_of_the_prompts_is_that_of_their_file(tmp_path):
     prompts = [Prompt("zebra"), Prompt("apple"), Prompt("mole")]
-    runs = [write(tmp_path / name, RIGHT, RIGHT, RIGHT, prompts=prompts, method=name) for name in ("plain", "other")]
+    runs = [write(tmp_path / name, RIGHT, RIGHT, RIGHT, prompts=prompts, method=name,
+                  prompts_digest=prompts_digest(prompts)) for name in ("plain", "other")]  # fmt: skip
     with RunStore(runs[0]).open(RunStore(runs[0]).run().config, prompts):
         pass
     assert [sample.prompt for sample in compare_runs(runs).pictures] == ["zebra", "apple", "mole"]

@@ -164,8 +164,8 @@ def _label(name: str) -> str:
 
 
 def _to_bytes(figure: Figure, axes: Axes, format: Format, *, columns: int = 5) -> bytes:
-    legend = axes.legend(fontsize=7 if columns == 5 else 9, frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1),
-                         ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
+    legend = axes.legend(fontsize=7 if columns == 5 else 9, frameon=False, labelcolor=INK, loc="lower left",
+                         bbox_to_anchor=(0, 1), ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
                          columnspacing=1.2)  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar is a dollar

@@ -267,7 +267,11 @@ class RunStore:
         except UsageError:
             digest = ""
         prompts = read_prompts(self.folder, digest)
-        return list({each.prompt.text: each.prompt for each in self.records()}.values()) if prompts is None else prompts
+        return (
+            list({each.prompt.text: each.prompt for each in self.records(tokens=False)}.values())
+            if prompts is None
+            else prompts
+        )
 
     def _write_prompts(self, prompts: Sequence[Prompt], digest: str) -> None:
         """Write prompts.jsonl where it is absent or damaged."""

@@ -25,8 +25,8 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " ", "\n": 
 
 def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
     """The tables with their notes; `quoted` as in `quoted.quotation`."""
-    parts = [f"# {_escape(title(comparison))}", _bullets(verdict(comparison)), _line(headline(comparison)), _table(main_table(comparison)),
-             _bullets(comparison.notes)]  # fmt: skip
+    parts = [f"# {_escape(title(comparison))}", _bullets(verdict(comparison)), _line(headline(comparison)),
+             _table(main_table(comparison)), _bullets(comparison.notes)]  # fmt: skip
     if comparison.categories:
         parts += ["## By category", _table(category_table(comparison))]
     if comparison.searched:

@@ -131,7 +131,7 @@ class Example:
 
 
 class ShownPicture(NamedTuple):
-    """The picture that one row returned for a sample: its score, its file in the folder of its run, what updates changed.
+    """The picture that one row returned for a sample: its score, its file in its run, what updates changed.
 
     `file` is empty where the picture is missing or damaged.
     """

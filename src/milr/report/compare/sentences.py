@@ -58,8 +58,8 @@ def _verdict_on(comparison: Comparison, index: int, reference: int) -> str:
 
 def _wins(comparison: Comparison, index: int, reference: int) -> str:
     """On how many samples the row does better and worse than the reference."""
-    gains = [sample.pictures[index].score - sample.pictures[reference].score for sample in comparison.pictures
-             if sample.pictures[index].score is not None and sample.pictures[reference].score is not None]  # fmt: skip
+    pairs = [(sample.pictures[index].score, sample.pictures[reference].score) for sample in comparison.pictures]
+    gains = [score - other for score, other in pairs if score is not None and other is not None]
     if not gains:
         return ""
     better, worse = sum(gain > ROUNDING for gain in gains), sum(gain < -ROUNDING for gain in gains)
