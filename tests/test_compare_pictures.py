@@ -136,8 +136,8 @@ def test_missing_and_damaged_pictures_are_said(two, tmp_path, monkeypatch):
     comparison = compare_runs(two)
     images[5].unlink()  # p5, after it was read
     cards = {card.sample.prompt: card for card in picture_grid(comparison, tmp_path).cards}
-    assert [bool(shot.address) for shot in cards["p0"].shots] == [False, True]
-    assert [bool(shot.address) for shot in cards["p5"].shots] == [False, True]
+    assert [bool(shot.address.shown) for shot in cards["p0"].shots] == [False, True]
+    assert [bool(shot.address.shown) for shot in cards["p5"].shots] == [False, True]
     assert render(comparison, tmp_path).count("picture missing") == 2
 
 

@@ -19,12 +19,19 @@ EMBEDDED = 300  # pictures that the page holds itself; it loads the others from 
 MARKS = {"differ": "≠ rows differ", "same": "= rows agree", "unscored": "⚠ unscored"}
 
 
+class Address(NamedTuple):
+    """Where a picture is: `shown` "" where it is missing; `whole` is its file where `shown` is a smaller copy, else ""."""
+
+    shown: str
+    whole: str = ""
+
+
 class Shot(NamedTuple):
-    """A row's picture on a card. `address` is "" where it is missing; `best`: no row does better, and some worse."""
+    """A row's picture on a card; `best`: no row does better, and some worse."""
 
     title: str
     score: str
-    address: str
+    address: Address
     best: bool
 
 
@@ -42,12 +49,14 @@ class Card(NamedTuple):
 class Grid:
     """What the page shows of all samples; the pictures of the first `embedded` cards are in it, others `linked`.
 
+    `files`: there are files that the page loads when they are seen or enlarged.
     `reference` is the index of the row that others are tested against, `several`: prompts have more than one sample.
     """
 
     cards: tuple[Card, ...]
     embedded: int
     linked: bool
+    files: bool
     pixelated: bool
     reference: int
     several: bool
@@ -61,8 +70,9 @@ def picture_grid(comparison: Comparison, folder: Path) -> Grid:
     samples, titles = comparison.pictures, [row.title for row in comparison.rows]
     whole = EMBEDDED // len(titles)
     embedded = [[_embed(picture) for picture in sample.pictures] for sample in samples[:whole]]
-    addresses = [[picture.uri for picture in pictures] for pictures in embedded]
-    addresses += _links(samples[whole:], folder)
+    links = _links(samples, folder)
+    addresses = [[_held(*each) for each in zip(held, files, strict=True)] for held, files in zip(embedded, links)]
+    addresses += [[Address(link) for link in files] for files in links[whole:]]
     cards = tuple(_card(sample, titles, given) for sample, given in zip(samples, addresses, strict=True))
     names = [sample.category for sample in samples]
     numbers = category_numbers(names)
@@ -70,6 +80,7 @@ def picture_grid(comparison: Comparison, folder: Path) -> Grid:
         cards=cards,
         embedded=whole,
         linked=len(samples) > whole,
+        files=len(samples) > whole or any(address.whole for given in addresses for address in given),
         pixelated=any(picture.pixelated for pictures in embedded for picture in pictures),
         reference=titles.index(comparison.against),
         several=comparison.searches > comparison.prompts,
@@ -81,6 +92,11 @@ def picture_grid(comparison: Comparison, folder: Path) -> Grid:
 
 def _embed(picture: ShownPicture) -> EmbeddedPicture:
     return embed(picture.run / picture.file, THUMBNAIL) if picture.file else EmbeddedPicture("", False)
+
+
+def _held(picture: EmbeddedPicture, link: str) -> Address:
+    """The address of a picture that is in the page: a small one is there as it is."""
+    return Address(picture.uri, link if picture.uri and not picture.pixelated else "")
 
 
 def _links(samples: Sequence[ComparedSample], folder: Path) -> list[list[str]]:
@@ -104,7 +120,7 @@ def _relative(path: str, folder: Path) -> str:
         return ""
 
 
-def _card(sample: ComparedSample, titles: Sequence[str], addresses: Sequence[str]) -> Card:
+def _card(sample: ComparedSample, titles: Sequence[str], addresses: Sequence[Address]) -> Card:
     scores = [picture.score for picture in sample.pictures]
     highest = max((score for score in scores if score is not None), default=None)
     shots = tuple(
