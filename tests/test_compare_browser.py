@@ -140,6 +140,33 @@ def test_pictures_grow_by_the_slider_and_a_card_by_enter(page: Any) -> None:
     assert page.locator("details[open]").count() == 0
 
 
+def test_the_pictures_of_a_prompt_are_enlarged_together(page: Any) -> None:
+    def places() -> set[tuple[str, ...]]:
+        """What is seen of each picture of the first card."""
+        return set(page.locator(".card").first.locator("img").evaluate_all(
+            "all => all.map((one) => getComputedStyle(one)).map(({transform, transformOrigin}) =>"
+            " `${transform} ${transformOrigin}`)"))  # fmt: skip
+
+    page.locator(".card summary").first.press("Enter")
+    (before,) = places()
+    page.get_by_label("Zoom").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert page.get_by_label("Zoom").first.get_attribute("aria-valuetext") == "3 times"
+    (larger,) = places()
+    assert larger.startswith("matrix(3, 0, 0, 3") and larger != before
+    page.locator(".card").first.locator(".lens").nth(1).hover(position={"x": 5, "y": 5})
+    (pointed,) = places()
+    assert pointed != larger
+    page.locator(".card summary").first.focus()
+    page.keyboard.press("ArrowDown")
+    (moved,) = places()
+    assert moved != pointed
+    page.keyboard.press("Escape")
+    assert all(place.startswith(("none", "matrix(1,")) for place in places())
+    assert page.locator(".card").nth(1).locator(".zoom").count() == 0, "only where it was opened"
+
+
 def test_without_javascript_every_picture_is_there(browser: Any, written: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

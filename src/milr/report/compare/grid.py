@@ -20,7 +20,7 @@ MARKS = {"differ": "≠ rows differ", "same": "= rows agree", "unscored": "⚠ u
 
 
 class Address(NamedTuple):
-    """Where a picture is: `shown` "" where it is missing; `whole` is its file where `shown` is a smaller copy, else ""."""
+    """Where a picture is: `shown` is "" where it is missing, `whole` its file where `shown` is a smaller copy, else ""."""
 
     shown: str
     whole: str = ""
@@ -71,7 +71,7 @@ def picture_grid(comparison: Comparison, folder: Path) -> Grid:
     whole = EMBEDDED // len(titles)
     embedded = [[_embed(picture) for picture in sample.pictures] for sample in samples[:whole]]
     links = _links(samples, folder)
-    addresses = [[_held(*each) for each in zip(held, files, strict=True)] for held, files in zip(embedded, links)]
+    addresses = [list(map(_held, held, files)) for held, files in zip(embedded, links[:whole], strict=True)]
     addresses += [[Address(link) for link in files] for files in links[whole:]]
     cards = tuple(_card(sample, titles, given) for sample, given in zip(samples, addresses, strict=True))
     names = [sample.category for sample in samples]
