@@ -80,3 +80,23 @@ def test_the_served_page(page: Any, served: str) -> None:
     page.press("#prompt", "Control+Enter")
     page.locator(".strip .returned").wait_for(timeout=60_000)
     assert findings(page) == []
+
+
+def test_the_served_page_on_paper(browser: Any, served: str, tmp_path: Path) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 794, "height": 1123})
+    page = context.new_page()
+    page.goto(served)
+    page.locator("#method option").first.wait_for(state="attached")
+    page.fill("#prompt", "a blue circle")
+    page.select_option("#method", "redraw_sampled")
+    page.fill("#pictures", "3")
+    page.set_checked("#stop", False)
+    page.press("#prompt", "Control+Enter")
+    page.locator(".strip .returned").wait_for(timeout=60_000)
+    page.emulate_media(media="print")
+    assert page.locator("input:visible, select:visible, textarea:visible, nav:visible, .actions:visible").count() == 0
+    assert page.locator("body").evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".lane h3").is_visible() and page.locator(".strip img:visible").count() == 3
+    (paper := tmp_path / "served.pdf").write_bytes(page.pdf(format="A4"))
+    assert paper.stat().st_size > 1000
+    context.close()

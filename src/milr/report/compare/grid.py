@@ -20,7 +20,7 @@ MARKS = {"differ": "≠ rows differ", "same": "= rows agree", "unscored": "⚠ u
 
 
 class Address(NamedTuple):
-    """Where a picture is: `shown` is "" where it is missing, `whole` its file where `shown` is a smaller copy, else ""."""
+    """Where a picture is: `shown` is "" where it is missing; `whole` is its file where `shown` is a smaller copy."""
 
     shown: str
     whole: str = ""
