@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from milr.cli.app import app
+from milr.report import html
 from milr.report.bundle import site
 from milr.report.bundle.copies import folder_names
 from milr.report.bundle.site import write_bundle
@@ -135,6 +136,22 @@ def test_a_damaged_picture_and_one_behind_a_link_are_not_published(tmp_path):
     assert secret not in b"".join(files(tmp_path / "site").values())
     assert written.damaged[run] == 2
     check_links(tmp_path / "site")
+
+
+def test_first_and_returned_pictures_are_files_and_all_steps_where_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(html, "FULL", 1)
+    scores = (0.25, 0.5, 0.75, 1.0, 0.5)
+    run = make_run(tmp_path / "run", outcome(RED, scores), outcome(GREEN, scores))
+    other = make_run(tmp_path / "other", outcome(RED), outcome(GREEN), method="best_of_n")
+    write_bundle([run, other], out := tmp_path / "site")
+    pictures = out / "runs/run/images"
+    assert sorted(path.name for path in pictures.rglob("*.png")) == ["000.png", "000.png", "003.png", "003.png"]
+    assert (out / "runs/run/report.html").read_text().count('class="step') >= 5, "the steps are in the page"
+    check_links(out)
+    write_bundle([run, other], out, all_steps=True)
+    assert len(list(pictures.rglob("*.png"))) == 10
+    assert sum(address.endswith(".png") for address in Page(out / "runs/run/report.html").addresses) == 5
+    check_links(out)
 
 
 def test_names_are_safe_and_unique(tmp_path):

@@ -80,11 +80,12 @@ def test_buttons_are_those_that_choose_something():
     assert [(each.key, each.count) for each in mark_filters(cards)] == [("solved", 1), ("failed", 1), ("update", 2)]
     assert mark_filters([card_marks(solved, None, "1 token changed")]) == []
     records = [solved, failed, record(Prompt("none"))]
-    filters = category_filters(records, category_numbers(records))
+    categories = [each.prompt.category for each in records]
+    filters = category_filters(categories, category_numbers(categories))
     assert [(each.key, each.text, each.count) for each in filters] == [
         ("0", "other", 1), ("1", "colors", 1), ("2", "position", 1)
     ]  # fmt: skip
-    assert category_filters([solved], category_numbers([solved])) == []
+    assert category_filters(["colors"], {"colors": 0}) == []
 
 
 def pages_cards(folder: Path, *outcomes: Outcome, **changes) -> tuple[Page, list[dict[str, str | None]]]:

@@ -76,14 +76,14 @@ def mark_filters(cards: Iterable[Sequence[CardMark]]) -> list[Filter]:
     return filters if any(each.count < len(cards) for each in filters) else []
 
 
-def category_numbers(records: Iterable[Record]) -> dict[str, int]:
+def category_numbers(categories: Iterable[str]) -> dict[str, int]:
     """A number for each category, by which cards name theirs; in the order of the alphabet."""
-    return {name: number for number, name in enumerate(sorted({record.prompt.category for record in records}))}
+    return {name: number for number, name in enumerate(sorted(set(categories)))}
 
 
-def category_filters(records: Iterable[Record], numbers: Mapping[str, int]) -> list[Filter]:
-    """A button for each category; none where there is only one."""
-    counts = Counter(record.prompt.category for record in records)
+def category_filters(categories: Iterable[str], numbers: Mapping[str, int]) -> list[Filter]:
+    """A button for each category of the cards, which have one each; none where there is only one."""
+    counts = Counter(categories)
     filters = [Filter(str(number), name or "other", counts[name]) for name, number in numbers.items()]
     return filters if len(filters) > 1 else []
 

@@ -73,9 +73,9 @@ def budget_curves(lines: Sequence[Line], x: str, *, ticks: Sequence[float] = (),
 
     `x` is the label of the axis, `ticks` the positions of its ticks (none: matplotlib's choice). There must be a line.
     """
-    columns = 1 if max(len(line.name) for line in lines) > 50 else 2
-    legend = 0.165 * -(-len(lines) // columns) + 0.15
-    figure, axes = _new_axes(7.4, 3.3 + legend, x=x, top=legend)
+    columns = 1 if max(len(line.name) for line in lines) > 28 else 2
+    legend = 0.2 * -(-len(lines) // columns) + 0.15
+    figure, axes = _new_axes(5.6, 3.2 + legend, x=x, top=legend)
     for line, colour, style, marker in zip(lines, cycle(COLOURS), cycle(STYLES), cycle(MARKERS), strict=False):
         _draw_line(axes, line, min(0.14, 0.6 / len(lines)), color=colour, linestyle=style, marker=marker)
     xs = [x for line in lines for x in line.xs]
@@ -86,6 +86,7 @@ def budget_curves(lines: Sequence[Line], x: str, *, ticks: Sequence[float] = (),
     if ticks:
         axes.set_xticks(list(ticks))
         axes.minorticks_off()
+    axes.tick_params(labelsize=9)
     return _to_bytes(figure, axes, format, columns=columns)
 
 
@@ -163,8 +164,8 @@ def _label(name: str) -> str:
 
 
 def _to_bytes(figure: Figure, axes: Axes, format: Format, *, columns: int = 5) -> bytes:
-    legend = axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1),
-                         ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
+    legend = axes.legend(fontsize=7 if columns == 5 else 9, frameon=False, labelcolor=INK, loc="lower left",
+                         bbox_to_anchor=(0, 1), ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
                          columnspacing=1.2)  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar is a dollar

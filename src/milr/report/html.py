@@ -90,10 +90,12 @@ class SampleView:
 
 
 @no_garbage()
-def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = None,
+def write_report(run_folder: Path | str, *, step_links: bool = True, on_progress: OnProgress | None = None,
                  on_damage: OnDamage | None = None) -> Path:  # fmt: skip
     """Write report.html, report.json and table.csv of the samples finished so far; returns the path of the page.
 
+    `step_links`: samples beyond the first FULL link to the pictures of their steps; otherwise the page needs of
+    these no other files than the first and the returned ones.
     `on_progress(done, total)` is called after each sample: a page of hundreds takes some seconds. `on_damage` is told
     what is damaged. UsageError where no sample is finished or a file cannot be written.
     """
@@ -113,7 +115,13 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
         "table.csv": to_csv(records),
         "report.json": to_json(summary, digest=run.digest, config=run.config.model_dump(mode="json")),
         page.name: render(
-            store.folder, run, records, summary=summary, damage=stored.damage, on_progress=on_progress
+            store.folder,
+            run,
+            records,
+            summary=summary,
+            damage=stored.damage,
+            step_links=step_links,
+            on_progress=on_progress,
         ).encode(),  # fmt: skip
     }
     try:
@@ -125,9 +133,10 @@ def write_report(run_folder: Path | str, *, on_progress: OnProgress | None = Non
 
 
 def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Summary, damage: Sequence[Damage] = (),
-           on_progress: OnProgress | None = None) -> str:  # fmt: skip
+           step_links: bool = True, on_progress: OnProgress | None = None) -> str:  # fmt: skip
     """The page as text; the samples are in the order of `records`."""
-    samples, numbers = [], category_numbers(records)
+    samples, names = [], [record.prompt.category for record in records]
+    numbers = category_numbers(names)
     for index, record in enumerate(records):
         curve = index < (FULL if len(records) <= PICTURED else CURVES)
         samples.append(_sample_view(folder, run, record, index=index, curve=curve))
@@ -140,7 +149,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         samples=samples,
         numbers=numbers,
         limited=any(run.config.threshold_of(category) is not None for category in numbers),
-        categories=category_filters(records, numbers),
+        categories=category_filters(names, numbers),
         marks=mark_filters(sample.card for sample in samples),
         explanation=explain_method(run.config),
         other_model=other_model(run.config),
@@ -150,6 +159,7 @@ def render(folder: Path, run: RunFile, records: Sequence[Record], *, summary: Su
         counted=any(step.tokens_by_updates for record in records for step in record.steps),
         words=words,
         full=FULL,
+        step_links=step_links,
         unfold=len(samples) <= OPEN,
         pictured=PICTURED,
         damage=damage,

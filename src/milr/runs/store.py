@@ -163,14 +163,17 @@ class RunStore:
 
     def in_prompt_order(self, records: Sequence[Record]) -> list[Record]:
         """The records sorted by the prompt's position in prompts.jsonl and then by sample."""
-        positions: dict[tuple[str, str], int] = {}
-        for index, prompt in enumerate(self.prompts()):
-            positions.setdefault((prompt.id, prompt.text), index)
+        positions = self.prompt_positions()
 
         def position(record: Record) -> tuple[int, int]:
             return positions.get((record.prompt.id, record.prompt.text), len(positions)), record.sample
 
         return sorted(records, key=position)
+
+    def prompt_positions(self) -> dict[tuple[str, str], int]:
+        """Where each prompt, by id and text, first stands in prompts.jsonl."""
+        placed = reversed(list(enumerate(self.prompts())))  # of equal ones the first stays
+        return {(prompt.id, prompt.text): index for index, prompt in placed}
 
     def _read_all(self, *, tokens: bool = False) -> Iterator[Record | Damage]:
         """Each record in natural order of the file names, or why it cannot be read."""
@@ -262,7 +265,9 @@ class RunStore:
         except UsageError:
             digest = ""
         prompts = read_prompts(self.folder, digest)
-        return list({each.prompt.text: each.prompt for each in self.records()}.values()) if prompts is None else prompts
+        if prompts is not None:
+            return prompts
+        return list({each.prompt.text: each.prompt for each in self.records(tokens=False)}.values())
 
     def _write_prompts(self, prompts: Sequence[Prompt], digest: str) -> None:
         """Write prompts.jsonl where it is absent or damaged."""

@@ -59,3 +59,12 @@ def remove_records(folder: Path) -> None:
     shutil.rmtree(folder / "records")
     for name in ("run.json", NAME):
         (folder / name).unlink(missing_ok=True)
+
+
+def remove_steps(records: Iterable[Record], folder: Path) -> None:
+    """Take away the pictures that are neither the first nor the returned one of their sample."""
+    for record in records:
+        kept = {record.first.picture, record.result.picture}
+        for step in record.steps:
+            if step.picture not in kept:
+                (folder / step.picture).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from milr.report.bundle.copies import copy_run, folder_names, remove_records
+from milr.report.bundle.copies import copy_run, folder_names, remove_records, remove_steps
 from milr.report.bundle.folder import check_replaceable, replaced_folder
 from milr.report.bundle.groups import Groups, group_runs
 from milr.report.bundle.index import ComparisonCard, RunCard, comparison_card, render_index, run_card
@@ -45,9 +45,11 @@ class _Source:
     records: list[Record]
 
 
-def write_bundle(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Bundle:
+def write_bundle(runs: Sequence[Path], out: Path, *, title: str = TITLE, all_steps: bool = False) -> Bundle:
     """Write a bundle of the run folders to `out`, and replace an earlier bundle there as a whole.
 
+    Without `all_steps` the pictures beside the pages are the first and the returned ones; those of the steps are in the
+    page of their run, for as many samples as it shows with their steps.
     UsageError where a folder holds no run or no finished sample, a run is named twice, or `out` holds anything else
     than a bundle.
     """
@@ -61,7 +63,7 @@ def write_bundle(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Bund
     groups = group_runs({source.folder: source.stored for source in sources})
     with replaced_folder(out) as site:
         for source in sources:
-            _write_run(source, site / "runs" / source.name)
+            _write_run(source, site / "runs" / source.name, all_steps=all_steps)
         compared = _write_comparisons(groups, {source.folder: source.name for source in sources}, site)
         cards = [_card(site, source, groups) for source in sources]
         (site / "index.html").write_text(render_index(title, compared, cards), encoding="utf-8")
@@ -81,12 +83,14 @@ def _card(site: Path, source: _Source, groups: Groups) -> RunCard:
     return run_card(site, source.name, source.run, source.records, groups.alone.get(source.folder, ""))
 
 
-def _write_run(source: _Source, to: Path) -> None:
+def _write_run(source: _Source, to: Path, *, all_steps: bool) -> None:
     """The report is written by the copy, so that whatever it links to is in the bundle."""
     copy_run(source.folder, source.records, to)
-    page = write_report(to)
+    page = write_report(to, step_links=all_steps)
     _link_back(page)
     remove_records(to)
+    if not all_steps:
+        remove_steps(source.records, to)
 
 
 def _write_comparisons(groups: Groups, names: Mapping[Path, str], site: Path) -> list[ComparisonCard]:
@@ -106,7 +110,7 @@ def _write_comparisons(groups: Groups, names: Mapping[Path, str], site: Path) ->
 
 
 def _with_pictures_in(site: Path, comparison: Comparison, names: Mapping[Path, str]) -> Comparison:
-    """The comparison with the pictures of the examples where the bundle `site` has them."""
+    """The comparison with its pictures where the bundle `site` has them."""
 
     def moved(path: Path) -> Path:
         run = next(folder for folder in path.parents if folder in names)
@@ -116,7 +120,11 @@ def _with_pictures_in(site: Path, comparison: Comparison, names: Mapping[Path, s
         replace(example, shots=tuple(replace(shot, picture=moved(shot.picture)) for shot in example.shots))
         for example in comparison.examples
     )
-    return replace(comparison, examples=examples)
+    samples = tuple(
+        sample._replace(pictures=tuple(each._replace(run=site / "runs" / names[each.run]) for each in sample.pictures))
+        for sample in comparison.pictures
+    )
+    return replace(comparison, examples=examples, pictures=samples)
 
 
 def _link_back(page: Path) -> None:

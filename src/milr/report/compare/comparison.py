@@ -15,6 +15,7 @@ from pathlib import Path
 
 from milr.report.compare.comparable import check_comparable
 from milr.report.compare.notes import notes_of
+from milr.report.compare.pictures import compared_samples
 from milr.report.compare.records import (
     Comparison,
     CurvePoint,
@@ -81,6 +82,7 @@ def compare(rows: Sequence[Row], *, against: str = "", partial: bool = False,
         notes=tuple(notes_of(rows, aligned.keys)),
         examples=_examples(aligned, titles),
         searched=any(row.config.command != "score" for row in rows),
+        pictures=compared_samples(rows, aligned) if len(rows) > 1 else (),
     )
 
 

@@ -19,7 +19,9 @@ _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # those that
 
 def to_json(comparison: Comparison) -> str:
     """Every number; an interval is [low, high], an unscored score null. `version` is that of the format."""
-    content = {"version": VERSION, **dataclasses.asdict(comparison), "how": how_made(comparison)}
+    fields = dataclasses.asdict(dataclasses.replace(comparison, pictures=()))
+    del fields["pictures"]  # the page's
+    content = {"version": VERSION, **fields, "how": how_made(comparison)}
     return json.dumps(content, indent=1, ensure_ascii=False, default=str).translate(_CONTROLS) + "\n"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from milr.outside.text import printable
 from milr.report.compare.records import Comparison
-from milr.report.compare.sentences import UPDATES, headline, how_made, title
+from milr.report.compare.sentences import UPDATES, headline, how_made, title, verdict
 from milr.report.compare.tables import (
     Table,
     category_table,
@@ -25,8 +25,8 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " ", "\n": 
 
 def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
     """The tables with their notes; `quoted` as in `quoted.quotation`."""
-    parts = [f"# {_escape(title(comparison))}", _line(headline(comparison)), _table(main_table(comparison)),
-             _bullets(comparison.notes)]  # fmt: skip
+    parts = [f"# {_escape(title(comparison))}", _bullets(verdict(comparison)), _line(headline(comparison)),
+             _table(main_table(comparison)), _bullets(comparison.notes)]  # fmt: skip
     if comparison.categories:
         parts += ["## By category", _table(category_table(comparison))]
     if comparison.searched:

@@ -8,11 +8,12 @@ from pathlib import Path
 from markupsafe import Markup
 
 from milr.report.compare import export, markdown, sentences, tables
+from milr.report.compare.grid import picture_grid
 from milr.report.compare.records import Comparison, CurvePoint, RowResult
 from milr.report.figures import Line, budget_curves, inline
 from milr.report.page_template import render_template
-from milr.report.pictures import THUMBNAIL, embed
 from milr.report.quoted import quotation
+from milr.report.words import count
 from milr.runs.store import write_atomically
 from milr.types import UsageError
 
@@ -23,14 +24,14 @@ def write_files(comparison: Comparison, folder: Path | str, *, quoted: bool | No
         "compare.md": markdown.to_markdown(comparison, quoted=quoted),
         "compare.csv": export.to_csv(comparison),
         "compare.json": export.to_json(comparison),
-        "compare.html": render(comparison, quoted=quoted),
+        "compare.html": render(comparison, Path(folder), quoted=quoted),
     }
     return [_write(Path(folder) / name, content) for name, content in contents.items()][-1]
 
 
 def write_page(comparison: Comparison, path: Path | str, *, quoted: bool | None = None) -> Path:
     """Write the page to `path`; UsageError when that fails. `quoted` as in `quoted.quotation`."""
-    return _write(Path(path), render(comparison, quoted=quoted))
+    return _write(Path(path), render(comparison, Path(path).parent, quoted=quoted))
 
 
 def _write(target: Path, content: str) -> Path:
@@ -42,9 +43,10 @@ def _write(target: Path, content: str) -> Path:
     return target
 
 
-def render(comparison: Comparison, *, quoted: bool | None = None) -> str:
-    """The page as text."""
+def render(comparison: Comparison, folder: Path = Path(), *, quoted: bool | None = None) -> str:
+    """The page as text; `folder` is where it will lie, from which it links to pictures."""
     published = quotation(comparison.benchmark, quoted)
+    scores, costs = tables.split_costs(tables.main_table(comparison))
     return render_template(
         "compare.html.j2",
         comparison=comparison,
@@ -52,7 +54,9 @@ def render(comparison: Comparison, *, quoted: bool | None = None) -> str:
         title=sentences.title(comparison),
         headline=sentences.headline(comparison),
         how=sentences.how_made(comparison),
-        main=tables.main_table(comparison),
+        verdict=sentences.verdict(comparison),
+        scores=scores,
+        costs=costs,
         categories=tables.category_table(comparison),
         curves=tables.curve_table(comparison),
         spending=tables.spending_table(comparison),
@@ -61,8 +65,8 @@ def render(comparison: Comparison, *, quoted: bool | None = None) -> str:
         figures=figures(comparison) if comparison.searched else [],
         quoted=published,
         quoted_table=published and tables.quoted_table(published),
-        number=tables.number,
-        embed=lambda picture: embed(picture, THUMBNAIL),
+        count=count,
+        grid=picture_grid(comparison, folder) if comparison.pictures else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from milr.report.compare.updates import UpdateCounts
 from milr.report.statistics import Interval
@@ -129,11 +130,36 @@ class Example:
     shots: tuple[ExamplePicture, ...]
 
 
+class ShownPicture(NamedTuple):
+    """The picture that one row returned for a sample: its score, its file in its run, what updates changed.
+
+    `file` is empty where the picture is missing or damaged.
+    """
+
+    score: float | None
+    run: Path
+    file: str
+    change: str
+
+
+class ComparedSample(NamedTuple):
+    """One sample with a picture for each row. `spread` is how far their scores lie apart; 0: they do not differ."""
+
+    prompt: str
+    category: str
+    seed: int
+    sample: int
+    position: int
+    spread: float
+    pictures: tuple[ShownPicture, ...]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Everything that tables, figures and pages show. `searches` is prompts x seeds x samples, for each row.
 
-    `searched` is false where every row is a folder of pictures that `milr score` judged.
+    `searched` is false where every row is a folder of pictures that `milr score` judged. `pictures` has every sample,
+    those first on which the rows differ most (empty for a single row); compare.json leaves it out.
     """
 
     benchmark: str
@@ -148,3 +174,4 @@ class Comparison:
     notes: tuple[str, ...]
     examples: tuple[Example, ...]
     searched: bool = True
+    pictures: tuple[ComparedSample, ...] = ()

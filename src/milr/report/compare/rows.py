@@ -78,6 +78,14 @@ class LoadedRun:
     damage: tuple[Damage, ...] = ()
 
     @property
+    def prompt_positions(self) -> dict[tuple[str, str], int]:
+        """The position of each prompt, by id and text, in the run's prompts.jsonl; empty where that is damaged."""
+        try:
+            return RunStore(self.folder).prompt_positions()
+        except UsageError:
+            return {}
+
+    @property
     def missing(self) -> int:
         """How many samples are not finished."""
         return self.run.num_samples - len(self.samples)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from milr.report.compare import tables
 from milr.report.compare.records import Comparison
+from milr.report.compare.scores import ROUNDING
 from milr.report.words import count
 from milr.rules.wise import EDITIONS
 
+SIGNIFICANT = 0.05  # corrected p below which a difference is said to be one
 UPDATES = ("Shares of the steps at which latents moved (of samples, for reward hacking: the search reward rose while "
            "the report metric fell). A collapse is marked by its surprise; docs/nano.md says how well that works."
            )  # fmt: skip
@@ -26,6 +29,41 @@ def headline(comparison: Comparison) -> str:
     pictures = count(comparison.searches, "sample" if comparison.searched else "picture")
     return (f"{count(comparison.prompts, 'prompt')}{where}, {each}: {pictures} for each row, scored by "
             f"{comparison.metric}.")  # fmt: skip
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """Who is ahead, and for each row whether it differs from the reference, in a sentence each."""
+    rows = comparison.rows
+    if len(rows) == 1:
+        return [f"{rows[0].title} scores {tables.score(rows[0].overall.returned)}."]
+    first = [row for row in rows if row.rank == 1]
+    names = " and ".join(row.title for row in first)
+    verb = "scores highest" if len(first) == 1 else "score highest"
+    ahead = [f"{names} {verb}: {tables.score(first[0].overall.returned)}."] if first else [
+        "Unscored pictures leave it open which row is ahead."]  # fmt: skip
+    reference = next(index for index, row in enumerate(rows) if row.title == comparison.against)
+    return ahead + [_verdict_on(comparison, index, reference) for index in range(len(rows)) if index != reference]
+
+
+def _verdict_on(comparison: Comparison, index: int, reference: int) -> str:
+    row, against = comparison.rows[index], comparison.against
+    paired = row.overall.paired
+    if paired is None or paired.holm is None:
+        return f"{row.title} was not tested against {against}: too few pictures are scored by both."
+    numbers = f"{tables.difference(paired)}, p {tables.p_value(paired.holm)}{_wins(comparison, index, reference)}."
+    if paired.holm >= SIGNIFICANT:
+        return f"{row.title} cannot be told from {against}: {numbers}"
+    return f"{row.title} does {'better' if paired.difference > 0 else 'worse'} than {against}: {numbers}"
+
+
+def _wins(comparison: Comparison, index: int, reference: int) -> str:
+    """On how many samples the row does better and worse than the reference."""
+    pairs = [(sample.pictures[index].score, sample.pictures[reference].score) for sample in comparison.pictures]
+    gains = [score - other for score, other in pairs if score is not None and other is not None]
+    if not gains:
+        return ""
+    better, worse = sum(gain > ROUNDING for gain in gains), sum(gain < -ROUNDING for gain in gains)
+    return f"; better on {better:,} of {count(len(gains), 'sample')}, worse on {worse:,}"
 
 
 def how_made(comparison: Comparison) -> list[str]:
@@ -59,7 +97,8 @@ def _tests(comparison: Comparison) -> list[str]:
     by_pictures = ", and those after so many pictures together for each number of pictures"
     return [f"Tests: each row against {comparison.against} on the same prompts, seeds and samples "
             f"({'; '.join(sorted(names))}). Holm corrects the overall tests together, those within categories "
-            f"together{by_pictures if comparison.searched else ''}."]  # fmt: skip
+            f"together{by_pictures if comparison.searched else ''}. A row is said to do better or worse where its "
+            f"corrected p is below {SIGNIFICANT:g}."]  # fmt: skip
 
 
 def _search_sentences() -> list[str]:

@@ -17,6 +17,9 @@ COMPARING = frozenset({"rank", "difference", "p", "p (Holm)"})  # columns that n
 SEARCHING = frozenset({"first", "first picture", "pictures allowed", "pictures", "token-steps", "model s", "seconds",
                        "peak memory"})  # columns that a folder of pictures does not have  # fmt: skip
 
+COSTS = frozenset({"pictures allowed", "pictures", "token-steps", "reward calls", "model s", "reward s", "in flight",
+                   "peak memory"})  # fmt: skip
+
 
 class Table(NamedTuple):
     """A header and rows with as many cells."""
@@ -114,6 +117,12 @@ def _without_columns(table: Table, names: Collection[str]) -> Table:
     kept = [index for index, name in enumerate(table.header) if name not in names]
     lines = [[line[index] for index in kept] for line in [table.header, *table.rows]]
     return Table(lines[0], lines[1:])
+
+
+def split_costs(table: Table) -> tuple[Table, Table]:
+    """The main table as two that fit a screen: the scores, and what they cost."""
+    scores = [name for name in table.header[1:] if name not in COSTS]
+    return _without_columns(table, COSTS), _without_columns(table, scores)
 
 
 def _main_row(row: RowResult) -> list[str]:
