@@ -14,6 +14,7 @@ from milr.types import Key
 
 NEAR_TIE = 1e-4
 """A smaller margin is not to be trusted: batched and single fp32 logits differ by 1e-6, and guidance amplifies it."""
+ROUNDING_UNITS = 1.0  # in the last place, between two logits of a 16-bit network
 
 
 def generator(key: Key, role: str) -> torch.Generator:
@@ -110,3 +111,17 @@ def sample_tokens(logits: Tensor, temperatures: Tensor, noise: Tensor | None = N
     second = scores.scatter(-1, tokens, -torch.inf).amax(-1)
     best = best[:, 0]
     return tokens[:, 0], torch.where(greedy, best - second, best.log() - second.log())
+
+
+def comparable_margins(margins: Tensor, logits: Tensor, dtype: torch.dtype, guidance_scales: Tensor,
+                       temperatures: Tensor) -> Tensor:  # fmt: skip
+    """The margins of tokens that logits of a network in `dtype` chose, scaled so that NEAR_TIE is their limit, too.
+
+    In 16 bits a difference of logits is known to about a unit in the last place of the largest one, which guidance
+    multiplies by 2 w - 1 at most and sampling divides by the temperature. In float32 margins stay as they are. (B,), (B, V), (B,), (B,)
+    """
+    if dtype.itemsize > 2:
+        return margins
+    largest = logits.float().amax(-1).abs().clamp(min=1.0)
+    limits = ROUNDING_UNITS * torch.finfo(dtype).eps * largest * (2 * guidance_scales - 1).clamp(min=1.0)
+    return margins * (NEAR_TIE * torch.where(temperatures == 0, 1.0, temperatures) / limits)

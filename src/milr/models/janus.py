@@ -86,14 +86,16 @@ class JanusModel:
         self._engine = DecodeEngine(network.model.language_model)
         self.set_num_threads(torch.get_num_threads())
         self._text_head = Head(network.get_input_embeddings(), lambda latents, _: self._logits_of_text(latents[:, 0]),
-                               self.ids.end, is_text=True)  # fmt: skip
+                               self.ids.end, is_text=True, dtype=network.dtype)  # fmt: skip
         self._image_head = Head(
             network.prepare_embeddings_for_image_generation,
             lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None]),
+            dtype=network.dtype,
         )
         self._image_head_in_model_dtype = Head(
             network.prepare_embeddings_for_image_generation,
             lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None], "model"),
+            dtype=network.dtype,
         )
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor
 from milr.models.decoding.batch import Batch
 from milr.models.decoding.request import Head
 from milr.models.decoding.request_state import RequestState
-from milr.randomness import NoiseStream, batch_noise, sample_tokens
+from milr.randomness import NoiseStream, batch_noise, comparable_margins, sample_tokens
 
 
 class DecodeLoop:
@@ -45,7 +45,9 @@ class DecodeLoop:
         logits = self._head.logits(latents, self._guidance_scales)
         tokens, margins = sample_tokens(logits, self._temperatures, self._noise(logits))
         self._tokens.append(tokens)
-        self._margins.append(margins)
+        self._margins.append(
+            comparable_margins(margins, logits, self._head.dtype, self._guidance_scales, self._temperatures)
+        )
         end_token_id = self._head.end_token_id
         is_end = [False] * len(self._states) if end_token_id is None else (tokens == end_token_id).tolist()
         for index, state in enumerate(self._states):
