@@ -29,8 +29,9 @@ def exponentials(generator: torch.Generator, *shape: int) -> Tensor:
     return _from_uniform(torch.empty(shape, dtype=torch.float64).uniform_(generator=generator))
 
 
-def _from_uniform(uniform: Tensor) -> Tensor:
-    return torch.log1p(uniform.neg_()).neg_().float()
+def _from_uniform(uniform: Tensor, out: Tensor | None = None) -> Tensor:
+    noise = torch.log1p(uniform.neg_()) if out is None else uniform.neg_().log1p_()
+    return noise.neg_().float() if out is None else out.copy_(noise.neg_())
 
 
 class NoiseStream:
@@ -71,16 +72,20 @@ class NoiseStream:
         self._num_drawn = position + 1
 
 
-def batch_noise(positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
-    """Each stream's noise at its position, ones where there is no stream. (B, V)"""
-    uniform = torch.empty(len(positions), vocab_size, dtype=torch.float64)
+def batch_noise(positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int, *,
+                uniform: Tensor | None = None, out: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Each stream's noise at its position, ones where there is no stream. (B, V)
+
+    `uniform`, in double precision, and `out` are buffers (B, V) to use; without them new ones are.
+    """
+    uniform = torch.empty(len(positions), vocab_size, dtype=torch.float64) if uniform is None else uniform
     overrides = [stream.overridden(position) if stream else torch.ones(vocab_size) for stream, position in positions]
     for (stream, position), override, row in zip(positions, overrides, uniform, strict=True):
         if stream and override is None:
             stream.draw_uniform(position, row)
         else:
             row.zero_()
-    noise = _from_uniform(uniform)
+    noise = _from_uniform(uniform, out)
     for override, row in zip(overrides, noise, strict=True):
         if override is not None:
             row.copy_(override)
