@@ -232,6 +232,18 @@ def test_conditional_latents_do_not_depend_on_guidance_and_unconditional_ones_no
     assert not torch.allclose(one.latents[0, 0], other.latents[0, 0], atol=1e-2)
 
 
+def test_with_guidance_1_the_conditional_sequence_is_decoded_alone(model: JanusModel) -> None:
+    (pair,) = model.draw(draws(["a red star"], temperature=0.0, guidance_scale=1 + 1e-6, num_latents=None))
+    (alone, other) = model.draw([*draws(["a red star"], 1.0, temperature=0.0, num_latents=None), *draws(["a cat"])])
+    assert alone.ids == pair.ids != other.ids
+    assert alone.latents is not None and pair.latents is not None and alone.latents.shape[1] == 1
+    torch.testing.assert_close(alone.latents[:, 0], pair.latents[:, 0], atol=1e-5, rtol=1e-5)
+    assert alone.log_probs == pytest.approx(pair.log_probs, abs=1e-4)
+    logits = model.image_logits(alone, alone.latents, 1.0)
+    expected = torch.log_softmax(logits, -1)[torch.arange(len(alone.ids)), torch.tensor(alone.ids)]
+    assert alone.log_probs == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_gradients_reach_the_latents_and_no_parameter(model: JanusModel) -> None:
     (written,) = model.reason(reasons(PROMPTS[:1], num_latents=3))
     (drawn,) = model.draw(draws(PROMPTS[:1], num_latents=3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from milr import catalog
 from milr.engine.search import Budget, search
 from milr.engine.studio import Studio
-from milr.methods.repair import COOL, Repair, likeliest_alternatives, repair, warming
+from milr.methods.repair import COOL, How, Repair, likeliest_alternatives, repair, warming
 from milr.models.janus import JanusModel
 from milr.options import Options
 from milr.presets import resolve
@@ -45,7 +46,9 @@ def decreasing() -> Any:
 
 def test_the_likeliest_alternatives_are_in_order_and_leave_out_what_was_drawn() -> None:
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.35, 0.45], [0.05, 0.9, 0.05]])
-    assert likeliest_alternatives(probabilities.log(), (0, 1, 1), 3) == [(1, 2), (0, 1), (1, 0)]
+    likeliest = likeliest_alternatives(probabilities.log(), (0, 1, 1), 3)
+    assert [(each.position, each.token) for each in likeliest] == [(1, 2), (0, 1), (1, 0)]
+    assert [each.log_prob for each in likeliest] == pytest.approx([math.log(p) for p in (0.45, 0.3, 0.2)])
     assert len(likeliest_alternatives(probabilities.log(), (0, 1, 1), 100)) == 6  # all others, and none that was drawn
 
 
@@ -61,13 +64,29 @@ def test_repairs_keep_what_is_before_the_position_and_force_the_likeliest_other_
         return log_probs
 
     pairs = likeliest_alternatives(asyncio.run(read()), best.ids, 4)
-    for step, (position, token) in zip(outcome.steps[2:], pairs, strict=True):
+    for step, (position, token, _) in zip(outcome.steps[2:], pairs, strict=True):
         image = step.rollout.image
         assert image.ids[:position] == best.ids[:position] and image.ids[position] == token != best.ids[position]
         assert image.request and image.request.temperature == COOL and len(image.request.prefix) == position + 1
         assert step.rollout.visualisation == outcome.steps[0].rollout.visualisation
         assert step.note == f"picture 0 with image token {position} forced"
         assert step.cost.token_steps == len(best.ids) - position - 1
+
+
+@pytest.mark.parametrize("how", ["forced", "unforced", "same_text", "new_text"])
+def test_every_picture_knows_the_log_probabilities_that_a_reading_gives(tiny: JanusModel, how: How) -> None:
+    steps = run(tiny, Repair(how=how, draws=2, repairs=4), decreasing(), pictures=6).steps
+
+    async def read() -> list[torch.Tensor]:
+        studio = Studio(tiny, FunctionReward(lambda picture, prompt: 0.0, "test"))
+        images = [step.rollout.image for step in steps]
+        readings = [await studio.image_log_probs(replace(image.request, prefix=()), image.ids) for image in images]
+        studio.close()
+        return [log_probs for log_probs, _ in readings]
+
+    for step, log_probs in zip(steps, asyncio.run(read()), strict=True):
+        expected = log_probs[torch.arange(len(log_probs)), torch.tensor(step.rollout.image.ids)].tolist()
+        assert step.rollout.image.log_probs == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_better_picture_becomes_the_one_that_is_repaired(tiny: JanusModel) -> None:

@@ -118,12 +118,19 @@ def sample_tokens(logits: Tensor, temperatures: Tensor, noise: Tensor | None = N
     return tokens[:, 0], torch.where(greedy, best - second, best.log() - second.log())
 
 
+def log_probs_of(tokens: Tensor, logits: Tensor) -> Tensor:
+    """The log-probability of one token a row, at temperature 1. (B,), (B, V) -> (B,)"""
+    logits = logits.float()
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+
+
 def comparable_margins(margins: Tensor, logits: Tensor, dtype: torch.dtype, guidance_scales: Tensor,
                        temperatures: Tensor) -> Tensor:  # fmt: skip
     """The margins of tokens that logits of a network in `dtype` chose, scaled so that NEAR_TIE is their limit, too.
 
     In 16 bits a difference of logits is known to about a unit in the last place of the largest one, which guidance
-    multiplies by 2 w - 1 at most and sampling divides by the temperature. In float32 margins stay as they are. (B,), (B, V), (B,), (B,)
+    multiplies by 2 w - 1 at most and sampling divides by the temperature. In float32 margins stay as they are.
+    (B,), (B, V), (B,), (B,) -> (B,)
     """
     if dtype.itemsize > 2:
         return margins

@@ -106,10 +106,11 @@ class ReasonRequest:
 class DrawRequest:
     """One picture to draw from `text` (the whole drawing content, "c. t").
 
-    `prefix` ids are forced. `max_new_tokens` asks for the first tokens only, forced ones included (None: all N). The
-    first `num_latents` latents are returned (None: all of them). `temperature` 0 is greedy. `noise` (n, V) overrides
-    the keyed exponentials of the first n positions. For the `released` preset only: `role_tags` replace the model's;
-    `logits_dtype` "model" runs guidance and softmax in the dtype of the weights, here and in `image_logits`.
+    `prefix` ids are forced (`prefix_log_probs`, where known, become the first of the trace's). `max_new_tokens` asks
+    for the first tokens only, forced ones included (None: all N). The first `num_latents` latents are returned (None:
+    all of them). `temperature` 0 is greedy. `noise` (n, V) overrides the keyed exponentials of the first n positions.
+    For the `released` preset only: `role_tags` replace the model's; `logits_dtype` "model" runs guidance and softmax in
+    the dtype of the weights, here and in `image_logits`.
     """
 
     text: str
@@ -122,15 +123,16 @@ class DrawRequest:
     noise: Tensor | None = None
     role_tags: Literal["pipe", "plain"] | None = None
     logits_dtype: LogitsDtype = "float32"
+    prefix_log_probs: tuple[float, ...] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """What decoding leaves behind beside its tokens, in both modalities.
 
-    `latents` (num_latents, ...) in fp32 are those that a request asked to keep. `near_ties` lists positions whose two
-    best tokens were closer than rounding can be trusted with. `num_decoded` counts token-steps spent, `seconds` this
-    request's share of its batch. `context` is the model's own.
+    `latents` (num_latents, ...) in fp32 are those that a request asked to keep. `near_ties` are positions whose two
+    best tokens were too close to trust. `num_decoded` counts token-steps spent, `seconds` this request's share of its
+    batch. `context` is the model's own.
     """
 
     latents: Tensor | None = None
@@ -150,10 +152,12 @@ class TextTrace(Trace):
 
 @dataclass(frozen=True)
 class ImageTrace(Trace):
-    """A drawn picture: ids (N,), latents (num_latents, 2, d), pair order (conditional, unconditional)."""
+    """A drawn picture: ids (N,), latents (num_latents, 2, d) of the conditional and, unless guidance is 1, the
+    unconditional sequence, `log_probs` (N,) as guided and at temperature 1 (None: not all are known)."""
 
     ids: tuple[int, ...]
     request: DrawRequest | None = None  # set by the studio
+    log_probs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

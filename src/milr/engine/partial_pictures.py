@@ -35,14 +35,15 @@ class StudioWithPartialPictures:
         """Draw image tokens in parts."""
         rows = math.isqrt(self._studio.model.image_tokens)
         ends = [part * rows // self._parts * rows for part in range(1, self._parts)]
-        ids = request.prefix
+        ids, log_probs = request.prefix, request.prefix_log_probs
         spent: list[ImageTrace] = []
         for end in ends if request.max_new_tokens is None else []:
             if end > len(ids):
-                part = await self._studio.draw(replace(request, prefix=ids, max_new_tokens=end, num_latents=0))
-                ids, spent = part.ids, [*spent, part]
+                part = await self._studio.draw(replace(request, prefix=ids, prefix_log_probs=log_probs,
+                                                       max_new_tokens=end, num_latents=0))  # fmt: skip
+                ids, log_probs, spent = part.ids, part.log_probs, [*spent, part]
                 self._on_partial(request.key, await self._picture(ids, rows), end / rows**2)
-        whole = await self._studio.draw(replace(request, prefix=ids))
+        whole = await self._studio.draw(replace(request, prefix=ids, prefix_log_probs=log_probs))
         near_ties = tuple(tie for part in (*spent, whole) for tie in part.near_ties)
         return replace(whole, request=request, near_ties=near_ties,
                        num_decoded=whole.num_decoded + sum(part.num_decoded for part in spent),

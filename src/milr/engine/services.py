@@ -46,7 +46,8 @@ async def image_log_probs(studio: StudioFace, request: DrawRequest, ids: Sequenc
 
     Position i is after the tokens before it, under the text and the guidance of the request, at temperature 1.
     """
-    forced = replace(request, prefix=tuple(ids), num_latents=None, max_new_tokens=len(ids), temperature=0.0, noise=None)
+    forced = replace(request, prefix=tuple(ids), prefix_log_probs=None, num_latents=None, max_new_tokens=len(ids),
+                     temperature=0.0, noise=None)  # fmt: skip
     image = await studio.draw(forced)
 
     def log_probs() -> Any:

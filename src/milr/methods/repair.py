@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from torch import Tensor
 from milr.base import Method, StudioFace
 from milr.latent.released import Quirks
 from milr.methods.rollout import draw_and_score, make_step
-from milr.types import Cost, DrawRequest, Key, Prompt, Step, TextTrace
+from milr.types import Cost, DrawRequest, ImageTrace, Key, Prompt, Step, TextTrace
 
 How = Literal["forced", "unforced", "same_text", "new_text"]
 COOL = 0.3  # temperature of a repair, and of the first picture
@@ -77,16 +77,30 @@ def repair(settings: Repair) -> Method:
     return method
 
 
+class Alternative(NamedTuple):
+    """A token that a picture does not have at a position, and its log-probability after the tokens before it."""
+
+    position: int
+    token: int
+    log_prob: float
+
+    def forced_into(self, image: ImageTrace) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
+        """The tokens up to and with this one, and their log-probabilities (None: those of `image` are not known)."""
+        known = image.log_probs and (*image.log_probs[: self.position], self.log_prob)
+        return (*image.ids[: self.position], self.token), known
+
+
 @dataclass
 class _Candidate:
-    """The best picture so far; `untried` are pairs that may be forced next, the likeliest last, after `num_tried`."""
+    """The best picture so far; `untried` are what may be forced next, the likeliest last, after `num_tried`."""
 
     step: Step
     num_tried: int = 0
-    untried: list[tuple[int, int]] = field(default_factory=list)
+    untried: list[Alternative] = field(default_factory=list)
 
-    async def next_alternative(self, studio: StudioFace, request: DrawRequest, count: int) -> tuple[int, int, float]:
-        """The likeliest pair that was not tried, and the model's seconds."""
+    async def next_alternative(self, studio: StudioFace, request: DrawRequest, count: int
+                               ) -> tuple[Alternative, float]:  # fmt: skip
+        """The likeliest alternative that was not tried, and the model's seconds."""
         seconds = 0.0
         if not self.untried:
             ids, num_pairs = self.step.rollout.image.ids, self.num_tried + count
@@ -94,15 +108,17 @@ class _Candidate:
             pairs = await studio.compute(lambda: likeliest_alternatives(log_probs, ids, num_pairs))
             self.untried = (pairs[self.num_tried :] or pairs)[::-1]
         self.num_tried += 1
-        return (*self.untried.pop(), seconds)
+        return self.untried.pop(), seconds
 
 
-def likeliest_alternatives(log_probs: Tensor, ids: tuple[int, ...], count: int) -> list[tuple[int, int]]:
-    """The `count` likeliest (position, token) with another token than `ids` (N,) has, from log_probs (N, V)."""
+def likeliest_alternatives(log_probs: Tensor, ids: tuple[int, ...], count: int) -> list[Alternative]:
+    """The `count` likeliest with another token than `ids` (N,) has, from log_probs (N, V)."""
     others = log_probs.clone()
     others[torch.arange(len(ids)), torch.tensor(ids, device=others.device)] = -torch.inf
-    top = others.flatten().topk(min(count, others.numel() - len(ids))).indices.tolist()
-    return [divmod(index, log_probs.shape[1]) for index in top]
+    top = others.flatten().topk(min(count, others.numel() - len(ids)))
+    pairs = [divmod(index, log_probs.shape[1]) for index in top.indices.tolist()]
+    return [Alternative(position, token, log_prob)
+            for (position, token), log_prob in zip(pairs, top.values.tolist(), strict=True)]  # fmt: skip
 
 
 async def _new_picture(settings: Repair, studio: StudioFace, prompt: Prompt, key: Key, index: int) -> Step:
@@ -129,16 +145,19 @@ async def _repaired(settings: Repair, studio: StudioFace, prompt: Prompt, key: K
                     ) -> Step:  # fmt: skip
     """A picture made from the best one, as `settings.how` says."""
     rollout, seconds = best.step.rollout, 0.0
-    ids = rollout.image.ids
     origin = rollout.image.request
     assert origin is not None, "the studio gives each picture its request"
-    request = replace(origin, prefix=(), key=key, temperature=WHOLE_PICTURE * settings.temperature)
+    request = replace(origin, prefix=(), prefix_log_probs=None, key=key,
+                      temperature=WHOLE_PICTURE * settings.temperature)  # fmt: skip
     note = f"picture {best.step.index} drawn again"
     if settings.how != "same_text":
-        position, token, seconds = await best.next_alternative(studio, replace(origin, prefix=()), settings.repairs)
-        forced = (token,) if settings.how == "forced" else ()
-        note = f"picture {best.step.index} with image token {position} {'forced' if forced else 'drawn again'}"
-        request = replace(request, prefix=(*ids[:position], *forced), temperature=COOL * settings.temperature)
+        likeliest, seconds = await best.next_alternative(studio, replace(origin, prefix=()), settings.repairs)
+        ids, log_probs = likeliest.forced_into(rollout.image)
+        note = f"picture {best.step.index} with image token {likeliest.position} forced"
+        if settings.how == "unforced":
+            ids, log_probs = ids[:-1], log_probs and log_probs[:-1]
+            note = f"picture {best.step.index} with image token {likeliest.position} drawn again"
+        request = replace(request, prefix=ids, prefix_log_probs=log_probs, temperature=COOL * settings.temperature)
     step = make_step(index, *await draw_and_score(studio, prompt, rollout.visualisation, request))
     return replace(step, note=note, cost=step.cost + Cost(model_seconds=seconds))
 

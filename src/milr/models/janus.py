@@ -24,7 +24,8 @@ from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.models.devices import choose_device, choose_dtype
 from milr.models.janus_prompts import JanusPrompts
-from milr.models.janus_requests import JanusRequests
+from milr.models.janus_requests import JanusRequests, kind_of_batch
+from milr.models.janus_traces import image_trace, open_prefix, text_trace
 from milr.models.loading import Checkpoint, check_vocabulary
 from milr.models.pictures import Preprocessing, render_each_alone
 from milr.models.quantised import quantisation_config, quantisation_identity
@@ -223,44 +224,21 @@ class JanusModel:
     def reason(self, requests: Sequence[ReasonRequest]) -> list[TextTrace]:
         """Write visualisations; greedy unless a request says otherwise, until end of text or its `max_new_tokens`."""
         results, seconds = self._generate(self._text_head, map(self._requests.text, requests))
-        return [
-            self._text_trace(request, result, share)
-            for request, result, share in zip(requests, results, seconds, strict=True)
-        ]
-
-    def _text_trace(self, request: ReasonRequest, result: DecodeResult, seconds: float) -> TextTrace:
-        prefix = request.prefix if request.open_prefix else ()  # which the engine read as a part of the prompt
-        ids = (*prefix, *result.token_ids)
-        return TextTrace(
-            text=self.prompts.decode_text(ids, strip=request.strip),
-            ids=ids,
-            latents=None if result.latents is None else result.latents[:, 0],
-            near_ties=tuple(len(prefix) + position for position in result.near_ties),
-            num_decoded=result.num_decoded,
-            seconds=seconds,
-            context=request.logits_dtype,
-        )
+        texts = [self.prompts.decode_text((*open_prefix(request), *result.token_ids), strip=request.strip)
+                 for request, result in zip(requests, results, strict=True)]  # fmt: skip
+        return list(map(text_trace, requests, results, texts, seconds))
 
     def draw(self, requests: Sequence[DrawRequest]) -> list[ImageTrace]:
         """Draw image tokens under classifier-free guidance."""
-        dtypes = list(dict.fromkeys(request.logits_dtype for request in requests))
-        if len(dtypes) > 1:  # the logits of one batch have one dtype
-            traces = {dtype: iter(self.draw([request for request in requests if request.logits_dtype == dtype]))
-                      for dtype in dtypes}  # fmt: skip
-            return [next(traces[request.logits_dtype]) for request in requests]
-        head = self._image_head_in_model_dtype if dtypes == ["model"] else self._image_head
+        kinds = list(dict.fromkeys(map(kind_of_batch, requests)))
+        if len(kinds) > 1:
+            traces = {kind: iter(self.draw([request for request in requests if kind_of_batch(request) == kind]))
+                      for kind in kinds}  # fmt: skip
+            return [next(traces[kind_of_batch(request)]) for request in requests]
+        is_in_model_dtype = any(request.logits_dtype == "model" for request in requests)
+        head = self._image_head_in_model_dtype if is_in_model_dtype else self._image_head
         results, seconds = self._generate(head, map(self._requests.image, requests))
-        return [
-            ImageTrace(
-                result.token_ids,
-                latents=result.latents,
-                near_ties=result.near_ties,
-                num_decoded=result.num_decoded,
-                seconds=share,
-                context=dtypes[0],
-            )  # fmt: skip
-            for result, share in zip(results, seconds, strict=True)
-        ]
+        return list(map(image_trace, requests, results, seconds))
 
     @torch.inference_mode()
     def render(self, image_ids: Sequence[Sequence[int]]) -> list[Image]:
@@ -309,9 +287,11 @@ class JanusModel:
     def _guided_logits(
         self, latents: Tensor, guidance_scale: float | Tensor, dtype: LogitsDtype | None = None
     ) -> Tensor:
-        """(n, 2, d) -> (n, V)"""
+        """(n, 2, d) -> (n, V), or (n, 1, d) with guidance 1"""
         logits = self.network.model.generation_head(latents.to(self.network.dtype))
         logits = logits if dtype == "model" else logits.float()
+        if logits.shape[1] == 1:
+            return logits[:, 0]
         return guided_logits(logits[:, 0], logits[:, 1], guidance_scale)
 
     @torch.no_grad()

@@ -40,11 +40,11 @@ class JanusRequests:
         return self._request(request, [prompt], max_new_tokens, noise)
 
     def image(self, request: DrawRequest) -> DecodeRequest:
-        """A picture to draw: a guidance pair of sequences."""
+        """A picture to draw: a guidance pair of sequences; with guidance 1 the conditional one alone decides."""
         limit = self._prompts.num_image_tokens
         max_new_tokens = limit if request.max_new_tokens is None else min(request.max_new_tokens, limit)
         noise = self._noise(request, "image", self._network.config.vq_config.num_embeddings)
-        prompts = self._prompts.drawing(request.text, request.role_tags)
+        prompts = self._prompts.drawing(request.text, request.role_tags)[: 2 if request.guidance_scale != 1 else 1]
         return self._request(request, prompts, max_new_tokens, noise, request.guidance_scale)
 
     @torch.no_grad()
@@ -84,3 +84,8 @@ class JanusRequests:
         """Token ids of prompts of equal length, embedded. (G, L, d)"""
         embeds: Tensor = self._network.get_input_embeddings()(torch.tensor(prompts, device=self._network.device))
         return embeds
+
+
+def kind_of_batch(request: DrawRequest) -> tuple[str, bool]:
+    """What the requests of one batch share: the dtype of the logits, and whether the unconditional sequence counts."""
+    return request.logits_dtype, request.guidance_scale != 1

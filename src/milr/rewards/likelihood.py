@@ -16,7 +16,7 @@ from milr.base import LogLikelihood, Services
 from milr.rewards.of_the_model import RewardOfTheModel, identity_of
 from milr.rules.calibration import Calibration, calibrated
 from milr.templates import drawing
-from milr.types import Prompt, Score
+from milr.types import DrawRequest, ImageTrace, Prompt, Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,5 +89,14 @@ async def likelihoods_of(services: Services, picture: Image, prompt: Prompt, *, 
     if image is None or image.request is None:
         return None
     bare = replace(image.request, text=drawing(prompt.text), guidance_scale=1.0)
-    requests = [bare, image.request, *([replace(bare, guidance_scale=0.0)] if contrast else [])]
-    return Likelihoods(*await asyncio.gather(*(services.image_log_likelihood(each, image.ids) for each in requests)))
+    likelihoods = [services.image_log_likelihood(bare, image.ids), _as_drawn(services, image, image.request)]
+    if contrast:
+        likelihoods.append(services.image_log_likelihood(replace(bare, guidance_scale=0.0), image.ids))
+    return Likelihoods(*await asyncio.gather(*likelihoods))
+
+
+async def _as_drawn(services: Services, image: ImageTrace, request: DrawRequest) -> LogLikelihood:
+    """The log-likelihood under the text and guidance of the drawing: read again only where that did not tell it."""
+    if image.log_probs is None:
+        return await services.image_log_likelihood(request, image.ids)
+    return LogLikelihood(math.fsum(image.log_probs), len(image.ids), 0.0)

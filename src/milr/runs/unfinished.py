@@ -203,7 +203,7 @@ def _from_fields(kind: str, fields: dict[str, Any], tensor: Tensor | None) -> Re
         assert tensor is not None
         return Image.frombytes(fields["mode"], tuple(fields["size"]), tensor.numpy().tobytes())
     device = fields.pop("device", None)
-    sequences = {name: tuple(fields[name]) for name in ("ids", "near_ties")}
+    sequences = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return TRACES[kind](**fields | sequences, latents=tensor if tensor is None or device is None else tensor.to(device))
 
 

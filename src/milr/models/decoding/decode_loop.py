@@ -12,7 +12,7 @@ from milr.models.decoding.batch import Batch
 from milr.models.decoding.noise_buffers import NoiseBuffers
 from milr.models.decoding.request import Head
 from milr.models.decoding.request_state import RequestState
-from milr.randomness import NoiseStream, batch_noise, comparable_margins, sample_tokens
+from milr.randomness import NoiseStream, batch_noise, comparable_margins, log_probs_of, sample_tokens
 
 
 class DecodeLoop:
@@ -51,6 +51,8 @@ class DecodeLoop:
         self._margins.append(
             comparable_margins(margins, logits, self._head.dtype, self._guidance_scales, self._temperatures)
         )
+        if not self._head.is_text:
+            self._log_probs.append(log_probs_of(tokens, logits))
         end_token_id = self._head.end_token_id
         is_end = [False] * len(self._states) if end_token_id is None else (tokens == end_token_id).tolist()
         for index, state in enumerate(self._states):
@@ -93,6 +95,7 @@ class DecodeLoop:
     def _start_buffers(self) -> None:
         self._tokens: list[Tensor] = []
         self._margins: list[Tensor] = []
+        self._log_probs: list[Tensor] = []
         requests = [state.request for state in self._states]
         device = self._batch.sequence_indices.device
         self._guidance_scales = torch.tensor([request.guidance_scale for request in requests], device=device)
@@ -105,6 +108,9 @@ class DecodeLoop:
             for state, tokens, margins in sampled:
                 state.tokens.append(tokens)
                 state.margins.append(margins)
+        if self._log_probs:
+            for state, log_probs in zip(self._states, torch.stack(self._log_probs, 1), strict=True):
+                state.log_probs.append(log_probs)
         for index, state in enumerate(self._states):
             if self._head.is_text and state.is_finished:
                 new_ids = state.token_ids()[len(state.known_ids) : -1]

@@ -18,7 +18,7 @@ class Head:
 
     `embed` maps token ids (n,) to inputs (n, d). `logits` maps fp32 latents (B, G, d) of G sequences a request and
     guidance scales (B,) to fp32 logits (B, V). `end_token_id` finishes a request early, if there is one. `is_text`: the
-    tokens share ids and embeddings with prompts. `dtype` is what the network computes in: it decides what a near tie is.
+    tokens share ids and embeddings with prompts. `dtype`, of the network, decides what a near tie is.
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -60,10 +60,12 @@ class DecodeRequest:
 class DecodeResult:
     """All new token ids, the fp32 latents (num_latents, G, d) that predict the first of them, and the near ties.
 
-    `near_ties` are positions whose two best tokens were too close to trust; `num_decoded` counts tokens not forced.
+    `near_ties` are positions whose two best tokens were too close to trust; `num_decoded` counts tokens not forced, and
+    `log_probs` are those of image tokens not forced, at temperature 1.
     """
 
     token_ids: TokenIds
     latents: Tensor | None
     near_ties: tuple[int, ...]
     num_decoded: int
+    log_probs: tuple[float, ...] = ()

@@ -37,6 +37,7 @@ class RequestState:
         self.num_latents = min(request.num_latents, self.num_tokens if self.is_finished else request.max_new_tokens)
         self.tokens: list[Tensor] = []
         self.margins: list[Tensor] = []
+        self.log_probs: list[Tensor] = []
         self._latents: list[Tensor] = []
         self._num_poor_drafts = 0
 
@@ -111,4 +112,5 @@ class RequestState:
         first = len(self.forced_ids)
         near_ties = tuple(first + index for index, margin in enumerate(margins) if margin < NEAR_TIE)
         latents = torch.stack(self._latents) if self._latents else None
-        return DecodeResult(self.token_ids(), latents, near_ties, len(margins))
+        log_probs = torch.cat(self.log_probs).tolist() if self.log_probs else ()
+        return DecodeResult(self.token_ids(), latents, near_ties, len(margins), tuple(log_probs))
