@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import torch
@@ -34,7 +35,7 @@ class _CudaEvent:
     """An event on the current stream of one device, whatever device is current on the thread."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._event = device, torch.cuda.Event()
+        self._device, self._event = device, torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def record(self) -> None:
         self._event.record(torch.cuda.current_stream(self._device))
@@ -62,9 +63,14 @@ class NoiseBuffers:
         self._num_threads, self._num_draws = num_threads, 0
         self._buffers: list[_Buffer] = []
         self._uniform = torch.empty(0, dtype=torch.float64)
+        self._lock = Lock()  # the noise that a text which ended early left behind may still be being drawn
 
     def draw(self, positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
-        """`batch_noise` on the device. The streams are different ones, and one call runs at a time."""
+        """`batch_noise` on the device. The streams are different ones."""
+        with self._lock, torch.inference_mode():
+            return self._draw(positions, vocab_size)
+
+    def _draw(self, positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
         buffer = self._next_buffer(len(positions) * vocab_size)
         noise = buffer.values[: len(positions) * vocab_size].view(len(positions), vocab_size)
         if self._uniform.numel() < noise.numel():
@@ -73,9 +79,11 @@ class NoiseBuffers:
         num_parts = max(1, min(self._num_threads, len(positions) // ROWS_PER_THREAD))
         starts = [part * len(positions) // num_parts for part in range(num_parts + 1)]
         parts = [slice(first, last) for first, last in zip(starts, starts[1:], strict=False)]
-        list(self._threads.map(
-            lambda rows: batch_noise(positions[rows], vocab_size, uniform=uniform[rows], out=noise[rows]), parts
-        ))  # fmt: skip
+
+        def draw_rows(rows: slice) -> None:
+            batch_noise(positions[rows], vocab_size, uniform=uniform[rows], out=noise[rows])
+
+        list(self._threads.map(draw_rows, parts))
         on_device = noise.to(self._device, non_blocking=True)
         buffer.copied.record()
         return on_device
