@@ -65,6 +65,7 @@ class NoiseBuffers:
         self._uniform = torch.empty(0, dtype=torch.float64)
         self._lock = Lock()  # the noise that a text which ended early left behind may still be being drawn
 
+    @torch.inference_mode()
     def draw(self, positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
         """`batch_noise` on the device. The streams are different ones."""
         with self._lock, torch.inference_mode():
@@ -80,6 +81,7 @@ class NoiseBuffers:
         starts = [part * len(positions) // num_parts for part in range(num_parts + 1)]
         parts = [slice(first, last) for first, last in zip(starts, starts[1:], strict=False)]
 
+        @torch.inference_mode()  # of a thread; buffers that were made in it can be written in it only
         def draw_rows(rows: slice) -> None:
             batch_noise(positions[rows], vocab_size, uniform=uniform[rows], out=noise[rows])
 
