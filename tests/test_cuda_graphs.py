@@ -208,7 +208,7 @@ def test_graphs_of_freed_memory_are_dropped(decoder: RecordingDecoder) -> None: 
     runner = engine._graph_runner
     assert runner is not None
     engine.generate(text_head(), [text_request(3, max_new_tokens=9)])
-    decoder.inner.free_memory()
+    decoder.free_memory()
     gc.collect()
     assert [captured.is_valid() for captured in runner._graphs.values()] == [False]
     engine.generate(text_head(), [text_request(3, max_new_tokens=9), text_request(4, max_new_tokens=9)])

@@ -15,7 +15,9 @@ VOCAB = 40
 
 
 def streams(count: int) -> list[NoiseStream | None]:
-    return [NoiseStream(Key(seed=index, prompt="a star"), "image") if index % 5 else None for index in range(count)]
+    return [
+        NoiseStream(Key(seed=index, prompt="a star"), "image", VOCAB) if index % 5 else None for index in range(count)
+    ]
 
 
 class Events:
