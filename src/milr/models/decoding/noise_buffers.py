@@ -65,7 +65,6 @@ class NoiseBuffers:
         self._uniform = torch.empty(0, dtype=torch.float64)
         self._lock = Lock()  # the noise that a text which ended early left behind may still be being drawn
 
-    @torch.inference_mode()
     def draw(self, positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
         """`batch_noise` on the device. The streams are different ones."""
         with self._lock, torch.inference_mode():
