@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from milr.models.decoding.cuda_graphs import MAX_FAILURES, CudaGraphRunner
 from milr.models.decoding.engine import DecodeEngine
 from milr.models.decoding.request import DecodeResult
 from milr.models.devices import prepare_cuda
+from milr.outside.capture_gate import CaptureGate
 from test_decoding import (
     RecordingDecoder,
     decoder,  # noqa: F401
@@ -179,3 +181,43 @@ def test_cudnns_attention_is_not_chosen_and_bfloat16_sums_are_exact() -> None:
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before[0])
         matmul.allow_bf16_reduced_precision_reduction = before[1]
+
+
+def test_a_shape_is_captured_at_its_second_use_and_not_while_a_judge_works(decoder: RecordingDecoder) -> None:  # noqa: F811
+    engine, gate = graph_engine(decoder), CaptureGate()
+    engine._graph_runner = runner = CudaGraphRunner(decoder, Tape, gate)
+    engine.generate(text_head(), [text_request(3, max_new_tokens=2)])
+    assert engine.num_captures == 0, "one step, one use"
+    with gate.judging():
+        engine.generate(text_head(), [text_request(4, max_new_tokens=9)])
+    assert engine.num_captures == 0 and runner._num_failures == 0
+    engine.generate(text_head(), [text_request(5, max_new_tokens=9)])
+    assert engine.num_captures == 1
+
+
+def test_graphs_of_freed_memory_are_dropped(decoder: RecordingDecoder) -> None:  # noqa: F811
+    class Idle:
+        """Holds no reference to the cache, as a graph of CUDA holds none."""
+
+        def replay(self) -> None: ...
+
+    def capture(work: Callable[[], None]) -> Idle:
+        return Idle()
+
+    engine = graph_engine(decoder, capture)
+    runner = engine._graph_runner
+    assert runner is not None
+    engine.generate(text_head(), [text_request(3, max_new_tokens=9)])
+    decoder.free_memory()
+    gc.collect()
+    assert [captured.is_valid() for captured in runner._graphs.values()] == [False]
+    engine.generate(text_head(), [text_request(3, max_new_tokens=9), text_request(4, max_new_tokens=9)])
+    assert all(captured.is_valid() for captured in runner._graphs.values()), "the dead one is gone"
+
+
+def test_an_engine_without_graphs_runs_every_step_eagerly(decoder: RecordingDecoder) -> None:  # noqa: F811
+    engine = graph_engine(decoder)
+    engine.without_graphs()
+    requests = [text_request(3, max_new_tokens=9)]
+    assert_same(engine.generate(text_head(), requests), generate(decoder, text_head(), requests))
+    assert engine.num_captures == 0

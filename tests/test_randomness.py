@@ -9,7 +9,16 @@ from hashlib import blake2b
 import pytest
 import torch
 
-from milr.randomness import NEAR_TIE, NoiseStream, batch_noise, exponential_race, exponentials, generator, sample_tokens
+from milr.randomness import (
+    NEAR_TIE,
+    NoiseStream,
+    batch_noise,
+    comparable_margins,
+    exponential_race,
+    exponentials,
+    generator,
+    sample_tokens,
+)
 from milr.types import Key
 
 KEY = Key(seed=0, prompt="a red star")
@@ -113,3 +122,27 @@ def test_temperature_divides_the_logits() -> None:
 def test_a_near_tie_is_a_small_lead(gap: float, near: bool) -> None:
     lead = sample_tokens(torch.tensor([[1.0 + gap, 1.0, 0.0]]), torch.zeros(1))[1]
     assert (lead.item() < NEAR_TIE) is near
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "temperature", "limit"),
+    [
+        (torch.float32, 5.0, 1.0, NEAR_TIE),
+        (torch.bfloat16, 1.0, 0.0, 16 / 128),  # a unit in the last place of 16 is an eighth
+        (torch.bfloat16, 5.0, 0.0, 9 * 16 / 128),  # u + w (c - u): 5 units of c and 4 of u
+        (torch.bfloat16, 5.0, 2.0, 9 * 16 / 256),
+        (torch.float16, 1.0, 0.0, 16 / 1024),
+    ],
+)
+def test_what_a_near_tie_is_depends_on_the_dtype(dtype: torch.dtype, scale: float, temperature: float, limit: float
+                                                 ) -> None:  # fmt: skip
+    logits = torch.tensor([[16.0, 3.0], [16.0, 3.0]])
+    margins = torch.tensor([limit * 0.9, limit * 1.1])
+    compared = comparable_margins(margins, logits, dtype, torch.tensor([scale] * 2), torch.tensor([temperature] * 2))
+    assert (compared < NEAR_TIE).tolist() == [True, False]
+
+
+def test_margins_that_are_no_numbers_stay_so() -> None:
+    ones = torch.ones(1)
+    compared = comparable_margins(ones * torch.nan, ones[None] * torch.nan, torch.bfloat16, ones, ones)
+    assert compared.isnan().all()

@@ -59,6 +59,7 @@ class Options:
     device: str = _option("auto", "auto, cpu, cuda, or mps (untested).")
     quantise: str | None = _option(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
+    graphs: bool = _option(True, "Decode by CUDA graphs on a GPU (without: slower, for cards where these fail).")
     threads: int | None = _option(None, "Threads of the CPU that the model decodes with. Default: every core.")
     cache_bytes: int | None = _option(None, "Most bytes of keys and values kept for sequences that begin alike. "
                                       "Default: 1 GiB.")  # fmt: skip
@@ -164,6 +165,7 @@ class OptionsDict(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     device: str
     quantise: Literal["8bit", "4bit"] | None
+    graphs: bool
     threads: int | None
     cache_bytes: int | None
     seed: int

@@ -14,6 +14,7 @@ from milr.types import Key
 
 NEAR_TIE = 1e-4
 """A smaller margin is not to be trusted: batched and single fp32 logits differ by 1e-6, and guidance amplifies it."""
+ROUNDING_UNITS = 1.0  # in the last place, between two logits of a 16-bit network
 
 
 def generator(key: Key, role: str) -> torch.Generator:
@@ -28,8 +29,9 @@ def exponentials(generator: torch.Generator, *shape: int) -> Tensor:
     return _from_uniform(torch.empty(shape, dtype=torch.float64).uniform_(generator=generator))
 
 
-def _from_uniform(uniform: Tensor) -> Tensor:
-    return torch.log1p(uniform.neg_()).neg_().float()
+def _from_uniform(uniform: Tensor, out: Tensor | None = None) -> Tensor:
+    noise = torch.log1p(uniform.neg_()) if out is None else uniform.neg_().log1p_()
+    return noise.neg_().float() if out is None else out.copy_(noise.neg_())
 
 
 class NoiseStream:
@@ -70,16 +72,20 @@ class NoiseStream:
         self._num_drawn = position + 1
 
 
-def batch_noise(positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int) -> Tensor:
-    """Each stream's noise at its position, ones where there is no stream. (B, V)"""
-    uniform = torch.empty(len(positions), vocab_size, dtype=torch.float64)
+def batch_noise(positions: Sequence[tuple[NoiseStream | None, int]], vocab_size: int, *,
+                uniform: Tensor | None = None, out: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Each stream's noise at its position, ones where there is no stream. (B, V)
+
+    `uniform`, in double precision, and `out` are buffers (B, V) to use; without them new ones are.
+    """
+    uniform = torch.empty(len(positions), vocab_size, dtype=torch.float64) if uniform is None else uniform
     overrides = [stream.overridden(position) if stream else torch.ones(vocab_size) for stream, position in positions]
     for (stream, position), override, row in zip(positions, overrides, uniform, strict=True):
         if stream and override is None:
             stream.draw_uniform(position, row)
         else:
             row.zero_()
-    noise = _from_uniform(uniform)
+    noise = _from_uniform(uniform, out)
     for override, row in zip(overrides, noise, strict=True):
         if override is not None:
             row.copy_(override)
@@ -116,3 +122,18 @@ def log_probs_of(tokens: Tensor, logits: Tensor) -> Tensor:
     """The log-probability of one token a row, at temperature 1. (B,), (B, V) -> (B,)"""
     logits = logits.float()
     return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+
+
+def comparable_margins(margins: Tensor, logits: Tensor, dtype: torch.dtype, guidance_scales: Tensor,
+                       temperatures: Tensor) -> Tensor:  # fmt: skip
+    """The margins of tokens that logits of a network in `dtype` chose, scaled so that NEAR_TIE is their limit, too.
+
+    In 16 bits a difference of logits is known to about a unit in the last place of the largest one, which guidance
+    multiplies by 2 w - 1 at most and sampling divides by the temperature. In float32 margins stay as they are.
+    (B,), (B, V), (B,), (B,) -> (B,)
+    """
+    if dtype.itemsize > 2:
+        return margins
+    largest = logits.float().amax(-1).abs().clamp(min=1.0)
+    limits = ROUNDING_UNITS * torch.finfo(dtype).eps * largest * (2 * guidance_scales - 1).clamp(min=1.0)
+    return margins * (NEAR_TIE * torch.where(temperatures == 0, 1.0, temperatures) / limits)

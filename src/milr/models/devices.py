@@ -9,6 +9,7 @@ import torch
 from milr.types import UsageError
 
 _DEVICE = re.compile(r"(cpu|cuda|mps)(?::(\d{1,4}))?")
+CACHE_SHARE = 10  # of the free memory one part; the rest is for the batches themselves
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -51,6 +52,14 @@ def prepare_cuda() -> None:
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def default_cache_bytes(device: torch.device, least: int) -> int:
+    """How many bytes of keys and values to keep for later sequences: on CUDA a tenth of the memory that is free."""
+    if device.type != "cuda":
+        return least
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // CACHE_SHARE
 
 
 def choose_dtype(dtype: str, device: str) -> torch.dtype:

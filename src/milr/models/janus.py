@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -22,7 +22,7 @@ from milr.models.cpu_threads import num_cores, one_thread
 from milr.models.decoding.column_major import use_column_major
 from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
-from milr.models.devices import choose_device, choose_dtype
+from milr.models.devices import choose_device, choose_dtype, default_cache_bytes
 from milr.models.janus_prompts import JanusPrompts
 from milr.models.janus_requests import JanusRequests, kind_of_batch
 from milr.models.janus_traces import image_trace, open_prefix, text_trace
@@ -83,18 +83,15 @@ class JanusModel:
         use_column_major(network)
         if network.device.type == "cpu":
             network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth faster there
-        self.cache_bytes = CACHE_BYTES
-        self._engine = DecodeEngine(network.model.language_model)
+        self.cache_bytes = default_cache_bytes(network.device, CACHE_BYTES)
+        self._engine = DecodeEngine(network.model.language_model, self.cache_bytes)
         self.set_num_threads(torch.get_num_threads())
         self._text_head = Head(network.get_input_embeddings(), lambda latents, _: self._logits_of_text(latents[:, 0]),
-                               self.ids.end, is_text=True)  # fmt: skip
-        self._image_head = Head(
-            network.prepare_embeddings_for_image_generation,
-            lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None]),
-        )
-        self._image_head_in_model_dtype = Head(
-            network.prepare_embeddings_for_image_generation,
-            lambda latents, guidance_scales: self._guided_logits(latents, guidance_scales[:, None], "model"),
+                               self.ids.end, is_text=True, dtype=network.dtype)  # fmt: skip
+        image_head = partial(Head, network.prepare_embeddings_for_image_generation, dtype=network.dtype)
+        self._image_head = image_head(lambda latents, scales: self._guided_logits(latents, scales[:, None]))
+        self._image_head_in_model_dtype = image_head(
+            lambda latents, scales: self._guided_logits(latents, scales[:, None], "model")
         )
 
     @classmethod
@@ -171,6 +168,10 @@ class JanusModel:
         """Keep at most so many bytes of keys and values of earlier sequences, beginning with none."""
         self.cache_bytes = cache_bytes
         self._engine.set_cache_bytes(cache_bytes)
+
+    def without_graphs(self) -> None:
+        """Decode step by step on CUDA, too."""
+        self._engine.without_graphs()
 
     def init_worker_thread(self) -> None:
         """Called once on each thread that decodes."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from milr.runs.records import Record
     from milr.runs.store import RunStore, StoredRecords
 
-NOT_RESULTS = ("in_flight", "threads", "cache_bytes", "reward_seconds",
+NOT_RESULTS = ("in_flight", "graphs", "threads", "cache_bytes", "reward_seconds",
                "judge_concurrency")  # options that change no token and no score  # fmt: skip
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "threads", "cache_bytes", "reasoning_prompt")
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "graphs", "threads", "cache_bytes", "reasoning_prompt")
 """The options that a loaded model depends on, beside `role_tags`."""
 MOST_SEARCHES = 1_000_000  # in one run
 GUIDED_BY_METRIC = "The search stops or chooses by {}, which is also the report metric: its score is an upper bound."
@@ -206,6 +206,8 @@ def load_model(options: Options) -> UnifiedModel:
         use(options.threads)
     if options.cache_bytes and callable(use := getattr(model, "set_cache_bytes", None)):
         use(options.cache_bytes)
+    if not options.graphs and callable(leave_out := getattr(model, "without_graphs", None)):
+        leave_out()
     return model
 
 

@@ -7,7 +7,8 @@ of the eager step.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import weakref
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,11 +18,14 @@ from torch import Tensor
 
 from milr.models.decoding.kv_cache import KVCache
 from milr.models.decoding.llama import LlamaDecoder
+from milr.outside.capture_gate import PROCESS_GATE, CaptureGate
 from milr.outside.logs import logger
 
 MAX_GRAPHS = 64  # the least recently used is evicted first
 SEQ_LEN_STEP = 128  # a graph attends to a multiple of this many cache positions, masked
 WARM_UP_RUNS = 3  # before a capture, so that the libraries have allocated what they need
+CAPTURED_USE = 2  # of a shape: one that comes once is not worth a capture
+STEPS_BETWEEN_WAITS, WAIT_SECONDS = 64, 1.0  # for judges at work: now and then a capture waits for them
 MAX_FAILURES = 3  # captures that fail before no more are tried: one may fail because a judge used the GPU meanwhile
 
 
@@ -72,16 +76,31 @@ class _Buffers:
     hidden_states: Tensor
 
 
+@dataclass(frozen=True)
+class _Captured:
+    """A graph with its buffers, and the memory of the cache that it reads and writes."""
+
+    buffers: _Buffers
+    graph: Graph
+    memory: weakref.ref[Tensor]
+
+    def is_valid(self) -> bool:
+        """Whether that memory is still held."""
+        return self.memory() is not None
+
+
 class CudaGraphRunner:
     """Runs decode steps by graph. Where a capture fails, the step runs eagerly; after MAX_FAILURES all of them do.
 
-    Then one warning is logged.
+    Then one warning is logged. A shape is captured at its second use, unless a judge is at work behind `gate`.
     """
 
-    def __init__(self, decoder: LlamaDecoder, capture: Callable[[Callable[[], None]], Graph]) -> None:
-        self._decoder, self._capture = decoder, capture
-        self._graphs: OrderedDict[tuple[Any, ...], tuple[_Buffers, Graph]] = OrderedDict()
-        self._num_failures = 0
+    def __init__(self, decoder: LlamaDecoder, capture: Callable[[Callable[[], None]], Graph],
+                 gate: CaptureGate = PROCESS_GATE) -> None:  # fmt: skip
+        self._decoder, self._capture, self._gate = decoder, capture, gate
+        self._graphs: OrderedDict[tuple[Any, ...], _Captured] = OrderedDict()
+        self._num_uses: Counter[tuple[Any, ...]] = Counter()
+        self._num_failures = self._num_postponed = self.num_captures = 0
 
     def __call__(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache, cache_position: int,
                  attention_bias: Tensor) -> Tensor:  # fmt: skip
@@ -93,7 +112,7 @@ class CudaGraphRunner:
         if entry is None:
             bias = attention_bias[..., : cache_position + 1]
             return self._decoder(inputs_embeds, position_ids, cache, cache_position, bias)
-        buffers, graph = entry
+        buffers, graph = entry.buffers, entry.graph
         buffers.inputs_embeds.copy_(inputs_embeds)
         buffers.position_ids.copy_(position_ids)
         buffers.cache_position.fill_(cache_position)
@@ -104,32 +123,60 @@ class CudaGraphRunner:
     def clear(self) -> None:
         """Remove all graphs."""
         self._graphs.clear()
+        self._num_uses.clear()
 
     def _graph(self, inputs_embeds: Tensor, position_ids: Tensor, cache: KVCache, cache_position: int, bias: Tensor
-               ) -> tuple[_Buffers, Graph] | None:  # fmt: skip
-        """The graph of this shape, captured now if it is new; None where that fails."""
+               ) -> _Captured | None:  # fmt: skip
+        """The graph of this shape, captured now if it is new; None where there is none (yet)."""
         shape = (cache.values.data_ptr(), tuple(cache.values.shape), bias.shape[-1])
-        if shape in self._graphs:
+        known = self._graphs.get(shape)
+        if known is not None and known.is_valid():
             self._graphs.move_to_end(shape)
-            return self._graphs[shape]
+            return known
+        self._num_uses[shape[1:]] += 1
+        if self._num_uses[shape[1:]] < CAPTURED_USE:
+            return None
+        self._remove_dead()
         position = torch.full((1,), cache_position, device=inputs_embeds.device)
         buffers = _Buffers(inputs_embeds.clone(), position_ids.clone(), position, bias.clone(),
                            torch.empty_like(inputs_embeds))  # fmt: skip
-        try:
-            graph = self._capture(lambda: _run(self._decoder, cache, buffers))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # an older driver, a device without graphs
-            self._num_failures += 1
-            if self._num_failures == MAX_FAILURES:
-                reason = str(error).partition("\n")[0]
-                logger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, slower",
-                                         reason)  # fmt: skip
+        graph = self._try_capture(lambda: _run(self._decoder, cache, buffers))
+        if graph is None:
             return None
-        self._graphs[shape] = buffers, graph
+        assert cache.memory is not None
+        self._graphs[shape] = captured = _Captured(buffers, graph, weakref.ref(cache.memory))
         if len(self._graphs) > MAX_GRAPHS:
             self._graphs.popitem(last=False)
-        return buffers, graph
+        return captured
+
+    def _try_capture(self, work: Callable[[], None]) -> Graph | None:
+        """The graph; None where a judge is at work, or where the capture fails."""
+        is_time_to_wait = self._num_postponed % STEPS_BETWEEN_WAITS == STEPS_BETWEEN_WAITS - 1
+        with self._gate.capturing(WAIT_SECONDS if is_time_to_wait else 0.0) as is_free:
+            self._num_postponed = 0 if is_free else self._num_postponed + 1
+            if not is_free:
+                return None
+            try:
+                graph = self._capture(work)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # an older driver, a device without graphs
+                self._note_failure(error)
+                return None
+        self.num_captures += 1
+        return graph
+
+    def _note_failure(self, error: RuntimeError) -> None:
+        self._num_failures += 1
+        if self._num_failures == MAX_FAILURES:
+            reason = str(error).partition("\n")[0]
+            logger(__name__).warning("CUDA graphs do not work here (%s): decoding goes on without them, slower",
+                                     reason)  # fmt: skip
+
+    def _remove_dead(self) -> None:
+        """Remove the graphs whose cache's memory was freed: no later cache can be decoded by them."""
+        for shape in [shape for shape, captured in self._graphs.items() if not captured.is_valid()]:
+            del self._graphs[shape]
 
 
 def _run(decoder: LlamaDecoder, cache: KVCache, buffers: _Buffers) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from milr.models.decoding.batch import Batch
+from milr.models.decoding.noise_buffers import NoiseBuffers
 from milr.models.decoding.request import Head
 from milr.models.decoding.request_state import RequestState
-from milr.randomness import NoiseStream, batch_noise, log_probs_of, sample_tokens
+from milr.randomness import NoiseStream, batch_noise, comparable_margins, log_probs_of, sample_tokens
 
 
 class DecodeLoop:
@@ -21,9 +22,11 @@ class DecodeLoop:
     """
 
     def __init__(self, head: Head, batch: Batch, states: list[RequestState],
-                 noise_thread: ThreadPoolExecutor | None) -> None:  # fmt: skip
+                 noise_thread: ThreadPoolExecutor | None, noise_buffers: NoiseBuffers | None = None
+                 ) -> None:  # fmt: skip
         self._head, self._batch, self._states, self._noise_thread = head, batch, states, noise_thread
         self._next_noise: Future[Tensor] | None = None
+        self._noise_buffers = noise_buffers
         self._start_buffers()
 
     def run(self) -> None:
@@ -45,7 +48,9 @@ class DecodeLoop:
         logits = self._head.logits(latents, self._guidance_scales)
         tokens, margins = sample_tokens(logits, self._temperatures, self._noise(logits))
         self._tokens.append(tokens)
-        self._margins.append(margins)
+        self._margins.append(
+            comparable_margins(margins, logits, self._head.dtype, self._guidance_scales, self._temperatures)
+        )
         if not self._head.is_text:
             self._log_probs.append(log_probs_of(tokens, logits))
         end_token_id = self._head.end_token_id
@@ -59,11 +64,19 @@ class DecodeLoop:
         if all(state.request.noise is None for state in self._states):
             return None
         positions = [(state.request.noise, state.num_tokens) for state in self._states]
-        noise = self._next_noise.result() if self._next_noise else _noise_on_device(positions, logits)
-        if self._noise_thread:
+        noise = self._next_noise.result() if self._next_noise else self._draw(positions, logits)
+        self._next_noise = None
+        is_last = all(state.num_tokens + 1 >= state.request.max_new_tokens for state in self._states)
+        if self._noise_thread and not is_last:
             following = [(stream, position + 1) for stream, position in positions]
-            self._next_noise = self._noise_thread.submit(_noise_on_device, following, logits)
+            self._next_noise = self._noise_thread.submit(self._draw, following, logits)
         return noise
+
+    def _draw(self, positions: Sequence[tuple[NoiseStream | None, int]], logits: Tensor) -> Tensor:
+        """The noise on the logits' device (B, V); copying it from pinned buffers does not wait."""
+        if self._noise_buffers:
+            return self._noise_buffers.draw(positions, logits.shape[-1])
+        return batch_noise(positions, logits.shape[-1]).to(logits.device)
 
     def _remove_finished(self, tensor: Tensor) -> Tensor:
         """Take finished requests out of the batch and out of `tensor` (B, ...)."""
@@ -102,14 +115,6 @@ class DecodeLoop:
             if self._head.is_text and state.is_finished:
                 new_ids = state.token_ids()[len(state.known_ids) : -1]
                 self._batch.cache_prefix(index, self._head.cache_ids(new_ids))
-
-
-def _noise_on_device(positions: Sequence[tuple[NoiseStream | None, int]], logits: Tensor) -> Tensor:
-    """The noise on the logits' device (B, V); copying it there does not wait."""
-    noise = batch_noise(positions, logits.shape[-1])
-    if logits.device.type == "cuda":
-        noise = noise.pin_memory()
-    return noise.to(logits.device, non_blocking=True)
 
 
 def _rows_of(noise: Future[Tensor], indices: Sequence[int]) -> Future[Tensor]:

@@ -22,6 +22,7 @@ from milr.models.decoding.cuda_graphs import CudaGraphRunner, GraphCapture
 from milr.models.decoding.decode_loop import DecodeLoop
 from milr.models.decoding.draft_cache import DraftCache
 from milr.models.decoding.llama import LlamaDecoder
+from milr.models.decoding.noise_buffers import NoiseBuffers
 from milr.models.decoding.prefix_cache import PrefixCache
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.models.decoding.request_state import RequestState
@@ -39,8 +40,10 @@ class DecodeEngine:
     def __init__(self, transformer: Any, cache_bytes: int = CACHE_BYTES) -> None:
         self.decoder = LlamaDecoder(transformer)
         self._graph_runner, self._device = None, transformer.device
+        self._noise_buffers: NoiseBuffers | None = None
         if self._device.type == "cuda":
             self._graph_runner = CudaGraphRunner(self.decoder, GraphCapture(self._device))
+            self._noise_buffers = NoiseBuffers(self._device)
         self._lock = Lock()
         self._weights = list(transformer.parameters())
         self._prefix_cache, self._weights_version = PrefixCache(cache_bytes), -1
@@ -49,7 +52,7 @@ class DecodeEngine:
 
     def generate(self, head: Head, requests: Sequence[DecodeRequest]) -> list[DecodeResult]:
         """Decode all requests in one batch over one key-value cache; each request has its own result."""
-        if self._graph_runner is None:
+        if self._graph_runner is None and self._device.type != "cuda":
             results = self._generate(head, requests)
         else:
             with self._lock, torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
@@ -70,7 +73,7 @@ class DecodeEngine:
             batch = self._batch(head, pending, max_new_tokens, self._graph_runner)
             for state in pending:
                 state.cached = ()
-            DecodeLoop(head, batch, pending, self._noise_thread).run()
+            DecodeLoop(head, batch, pending, self._noise_thread, self._noise_buffers).run()
             batch.close()
         results = [state.result() for state in states]
         for request, result in zip(requests, results, strict=True):
@@ -102,6 +105,15 @@ class DecodeEngine:
     def prefetch_noise(self, enabled: bool) -> None:
         """Draw the next step's noise while a step is computed, on a thread that needs a core of its own."""
         self._noise_thread = ThreadPoolExecutor(1, thread_name_prefix="milr-noise") if enabled else None
+
+    def without_graphs(self) -> None:
+        """Run every step eagerly from now on."""
+        self._graph_runner = None
+
+    @property
+    def num_captures(self) -> int:
+        """How many CUDA graphs were captured so far."""
+        return self._graph_runner.num_captures if self._graph_runner else 0
 
     def set_cache_bytes(self, cache_bytes: int) -> None:
         """Cache at most `cache_bytes` of keys and values, beginning with none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from milr.models.decoding.prefix_cache import TokenIds
@@ -17,13 +18,14 @@ class Head:
 
     `embed` maps token ids (n,) to inputs (n, d). `logits` maps fp32 latents (B, G, d) of G sequences a request and
     guidance scales (B,) to fp32 logits (B, V). `end_token_id` finishes a request early, if there is one. `is_text`: the
-    tokens share ids and embeddings with prompts.
+    tokens share ids and embeddings with prompts. `dtype`, of the network, decides what a near tie is.
     """
 
     embed: Callable[[Tensor], Tensor]
     logits: Callable[[Tensor, Tensor], Tensor]
     end_token_id: int | None = None
     is_text: bool = False
+    dtype: torch.dtype = torch.float32
 
     def cache_ids(self, token_ids: Sequence[int]) -> TokenIds:
         """The ids by which the prefix cache knows these tokens; those of images are negative, so that none is text."""

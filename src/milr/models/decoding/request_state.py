@@ -10,7 +10,7 @@ from torch import Tensor
 from milr.models.decoding.prefix_cache import TokenIds
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.models.finite import ADVICE
-from milr.randomness import NEAR_TIE, sample_tokens
+from milr.randomness import NEAR_TIE, comparable_margins, sample_tokens
 from milr.types import JudgeError
 
 MIN_ACCEPTED = 2  # tokens; after two drafts of which fewer were accepted, a request is decoded without
@@ -67,8 +67,10 @@ class RequestState:
         latents = hidden_states.transpose(0, 1).float()
         start = len(latents) - len(draft_ids) - 1
         prefix_latents, latents = latents[:start], latents[start:]
-        logits = head.logits(latents, latents.new_full((len(latents),), self.request.guidance_scale))
-        tokens, margins = sample_tokens(logits, latents.new_zeros(len(latents)))
+        guidance_scales = latents.new_full((len(latents),), self.request.guidance_scale)
+        greedy, logits = latents.new_zeros(len(latents)), head.logits(latents, guidance_scales)
+        tokens, margins = sample_tokens(logits, greedy)
+        margins = comparable_margins(margins, logits, head.dtype, guidance_scales, greedy)
         token_ids = tokens.tolist()
         differing = (index for index, draft_id in enumerate(draft_ids) if token_ids[index] != draft_id)
         num_accepted = next(differing, len(draft_ids))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from milr.base import describe_error
+from milr.outside.capture_gate import PROCESS_GATE
 from milr.types import MilrError, Score, UsageError
 
 IDLE_SECONDS = 5.0  # after which the thread ends; the next picture starts another
@@ -101,7 +102,8 @@ class JudgeThread:
     def _timed(self, function: Callable[..., Score], *arguments: Any) -> Score:
         start = time.perf_counter()
         try:
-            score = function(*arguments)
+            with PROCESS_GATE.judging():
+                score = function(*arguments)
         except Exception as error:  # a judgement that could not be made is no zero, whatever went wrong
             message = str(error) if isinstance(error, MilrError) else f"{type(error).__name__}: {error}"
             score = Score.unscored(f"{self.judge} failed: {message}")
