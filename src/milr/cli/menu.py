@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from milr import catalog
 from milr.cli.console import open_console
+from milr.options import Options
 from milr.types import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from milr.catalog.parts import Part
     from milr.workflows.check_run import CheckedRun
+    from milr.workflows.doctor import Finding
 
 NARROWEST = 24  # columns that an explanation gets even where the names leave fewer
 WORDS = "words"
@@ -82,11 +84,19 @@ def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Set aside what is damaged in the run, remove what killed "
                                          "processes left, write its report anew.")] = False,
     fetch: Annotated[str | None, typer.Option(help="Fetch what this reward needs: its weights, spaCy's model.")] = None,
+    device: Annotated[str | None, typer.Option(help="Try a model on this device (cuda, cpu): do its tokens hold there, "
+                                               "how fast, how many at once.")] = None,
+    model: Annotated[str, typer.Option(help="The model to try with --device.")] = Options().model,
 ) -> None:  # fmt: skip
     """Check what runs on this machine, the rewards among it; or, with a run's folder, every byte of the run."""
     from milr.workflows.doctor import check_machine, fetch_for
 
     console = open_console()
+    if device is not None:
+        from milr.workflows.device_check import check_device
+
+        _print_findings(console, check_device(Options(model=model, device=device)), "wrong  ")
+        return
     if run is not None:
         _repair_run(console, run) if repair else _check_run(console, run)
         return
@@ -94,10 +104,16 @@ def doctor(
         raise UsageError("--repair mends a run: name its folder.")
     if fetch:
         fetch_for(catalog.one_of("reward", fetch, list(catalog.REWARDS)), console.print)
-    findings = check_machine()
+    _print_findings(console, check_machine(), "missing")
+
+
+def _print_findings(console: Console, findings: Iterable[Finding], otherwise: str) -> None:
+    """A line for each, `otherwise` before those that are not ok; exit code 3 where a needed one is not."""
+    is_fine = True
     for finding in findings:
-        console.print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what}", soft_wrap=True)
-    if not all(finding.ok for finding in findings if finding.needed):
+        console.print(f"{'ok     ' if finding.ok else otherwise}  {finding.what}", soft_wrap=True)
+        is_fine = is_fine and (finding.ok or not finding.needed)
+    if not is_fine:
         raise typer.Exit(3)
 
 
