@@ -44,7 +44,7 @@ audit: develop  ## known vulnerabilities of what is installed; skipped where PyP
 	else echo "audit skipped: PyPI's list of vulnerabilities cannot be reached from here"; fi
 
 test: lint  ## everything that runs in minutes
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-long: develop  ## kill loops, sweeps, examples and the documentation
 	$(BIN)/pytest -m long
