@@ -201,7 +201,9 @@ def test_a_search_that_was_to_be_judged_when_the_run_ended_is_not_made_again(
         options = Options(reward="mine", metric="metric", method="redraw_plain", pictures=2, stop=False)
         prepared = prepare([PROMPT], options, model=tiny, make_reward=lambda name, *rest: rewards[name])
         studio = MortalStudio(tiny)
-        return asyncio.run(prepared.search_one(studio, PROMPT, 0, Listeners(), UnfinishedSearch(tmp_path))), studio.asked
+        return asyncio.run(
+            prepared.search_one(studio, PROMPT, 0, Listeners(), UnfinishedSearch(tmp_path))
+        ), studio.asked
 
     with pytest.raises(asyncio.CancelledError):
         search_one(Cancelled())
