@@ -108,10 +108,14 @@ def test_rows_are_hidden_and_ordered(page: Any) -> None:
 
 def test_the_axes_are_exchanged(page: Any) -> None:
     def corners() -> tuple[dict[str, float], ...]:
-        first, second = page.locator(".card").nth(0), page.locator(".card").nth(1)
-        figures = first.locator("figure")
-        found = figures.nth(0), figures.nth(1), second.locator("figure").nth(0)
-        return tuple(each.bounding_box() for each in found)
+        """Of two pictures of the first card and one of the second, at one moment."""
+        return tuple(
+            page.evaluate("""() => {
+            const [first, second] = document.querySelectorAll(".card");
+            const found = [...first.querySelectorAll("figure")].slice(0, 2).concat(second.querySelector("figure"));
+            return found.map((each) => each.getBoundingClientRect().toJSON());
+        }""")
+        )
 
     one, right, below = corners()
     assert right["x"] > one["x"] and right["y"] == one["y"] and below["y"] > one["y"] and below["x"] == one["x"]
