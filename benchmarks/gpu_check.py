@@ -66,8 +66,10 @@ class Checks:
         return (model or self.model).draw(requests)  # type: ignore[no-any-return]
 
     def graphs(self) -> dict[str, Any]:
-        """The same float32 tokens with graphs and without."""
-        model = self._janus.make(self._size, dtype="float32") if self._size in ("tiny", "w512") else self.model
+        """The same tokens with graphs and without; in float32 but for 7b, where they may part at near ties."""
+        if self.model.network.device.type != "cuda":
+            return {"passed": True, "skipped": "no GPU, no graphs"}
+        model = self.model if self._size == "7b" else self._janus.make(self._size, dtype="float32")
         by_graph = self._draw(range(2), model)
         captures = model._engine.num_captures
         model.free_memory()
@@ -90,7 +92,7 @@ class Checks:
         return _same(whole, half, self.model)
 
     def out_of_memory(self) -> dict[str, Any]:
-        """A model that runs out of memory at its first batch goes on with halves."""
+        """A stand-in for a model that raises this torch's error at its first batch goes on with halves."""
         from milr.engine.batch_executor import BatchExecutor
 
         raised = []

@@ -15,6 +15,7 @@ from milr.report.compare.comparison import compare_runs
 from milr.report.compare.page import write_page
 from milr.report.compare.records import ComparedSample, Comparison, ShownPicture
 from milr.types import Prompt
+from offline_page import offline_page
 from test_compare import RIGHT, WRONG, write
 
 pytestmark = pytest.mark.long
@@ -40,18 +41,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, written: Path) -> Iterator[Any]:
-    """A page whose script must not complain, and that asks nobody for anything."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
-    one = context.new_page()
-    problems: list[str] = []
-    one.on("console", lambda message: problems.append(message.text))
-    one.on("pageerror", lambda error: problems.append(str(error)))
-    one.on("request", lambda request: None if request.url.startswith(("data:", written.as_uri()))
-           else problems.append(request.url))  # fmt: skip
-    one.goto(written.as_uri())
-    yield one
-    context.close()
-    assert problems == []
+    with offline_page(browser, written.as_uri()) as opened:
+        yield opened
 
 
 def shown(page: Any) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from milr.report.html import write_report
 from milr.runs.store import RunStore
 from milr.types import Prompt
+from offline_page import offline_page
 from outcomes import GREEN, RED, config, outcome, step
 
 pytestmark = pytest.mark.long
@@ -33,18 +34,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    """A page whose script must not complain, and that asks nobody for anything."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
-    one = context.new_page()
-    problems: list[str] = []
-    one.on("console", lambda message: problems.append(message.text))
-    one.on("pageerror", lambda error: problems.append(str(error)))
-    one.on("request", lambda request: None if request.url.startswith(("data:", report.as_uri()))
-           else problems.append(request.url))  # fmt: skip
-    one.goto(report.as_uri())
-    yield one
-    context.close()
-    assert problems == []
+    with offline_page(browser, report.as_uri()) as opened:
+        yield opened
 
 
 def shown(page: Any) -> list[str]:

@@ -21,23 +21,8 @@ from milr.models.decoding.prefix_cache import PrefixCache, TokenIds
 SMALL_GROWTH = 16  # cache positions by which a full contiguous cache grows
 GROWTH = 128  # cache positions by which any other full cache grows
 GRAPH_CAPACITY_STEP = 128  # the capacity of a cache for CUDA graphs is rounded up to a multiple of this
-GRAPH_BATCH_SIZES = (
-    1,
-    2,
-    4,
-    8,
-    12,
-    16,
-    20,
-    24,
-    32,
-    40,
-    48,
-    64,
-    80,
-    96,
-    128,
-)  # the number of sequences is rounded up to these
+# The number of sequences is rounded up to one of these.
+GRAPH_BATCH_SIZES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
 MAX_BATCHED_TOKENS = 2**13  # of one prefill forward: conditional and unconditional sequences need not share one
 MAX_CONTIGUOUS_BYTES = 2**30  # larger caches do not grow in small steps
 
