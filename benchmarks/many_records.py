@@ -99,6 +99,8 @@ def main(folder: Path, num_records: int) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)
     for what, arguments in commands(folder).items():
         measure(what, arguments)
+    one = ["generate", "a photo of a red star", *FLAGS, "--out", str(folder / f"one-{time.time_ns()}")]
+    measure("a new run of one search", one)
     for name in ("bench", "generate"):
         next((folder / name / "records").glob("*.json")).unlink()
         measure(f"{name} again, one is missing", commands(folder)[f"{name} again"])
