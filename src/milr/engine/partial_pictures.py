@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from milr.engine.studio_with_reward import StudioWithReward
+from milr.fills import fill_tokens, paint_undrawn
 from milr.types import DrawRequest, ImageTrace, Key
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-UNDRAWN = (128, 128, 128)
 OnPartial = Callable[[Key, "Image", float], None]
 """Called with the request's key, the picture so far, and the share of its rows that is drawn."""
 
@@ -50,9 +50,6 @@ class StudioWithPartialPictures:
                        seconds=whole.seconds + sum(part.seconds for part in spent))  # fmt: skip
 
     async def _picture(self, ids: tuple[int, ...], rows: int) -> Image:
-        """The first rows as drawn; the rest is grey. The decoder wants all tokens, so the last one stands for them."""
-        filled = (*ids, *(ids[-1:] * (rows**2 - len(ids))))
-        picture = (await self._studio.render(ImageTrace(filled))).convert("RGB")
-        drawn = picture.height * (len(ids) // rows) // rows
-        picture.paste(UNDRAWN, (0, drawn, picture.width, picture.height))
-        return picture
+        """The first rows as drawn; the rest is grey."""
+        picture = await self._studio.render(ImageTrace(fill_tokens(ids, rows**2, "grey")))
+        return paint_undrawn(picture, len(ids) // rows / rows, "grey")
