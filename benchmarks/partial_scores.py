@@ -1,9 +1,9 @@
-"""What a judge's score of an unfinished picture says about the finished one: `python -m benchmarks.partial_scores`.
+"""What a judge's score of a partial picture says about the finished one: `python -m benchmarks.partial_scores`.
 
 nano draws pictures of the prompts of `hard-development`, each of a newly sampled visualisation, at temperature 1. Each
 is cut after a share of its rows, filled (`milr.fills`), and judged. The table says how often, of two pictures of one
-prompt of which the detector finds one right and one wrong when they are finished, the judge liked the unfinished right
-one better (ties count half; 0.5 is chance), with a 95 % bootstrap by prompt. A draft costs the tokens that it draws.
+prompt of which the detector finds one right and one wrong when they are finished, the judge liked the partial right one
+better (ties count half; 0.5 is chance), with a 95 % bootstrap by prompt. A draft costs the tokens that it draws.
 """
 
 from __future__ import annotations

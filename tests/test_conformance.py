@@ -319,8 +319,9 @@ def test_a_method_repeats_itself_and_counts_its_steps(models: Models, name: str,
 @methods
 def test_what_is_frozen_keeps_its_tokens_and_pictures_differ(models: Models, name: str, model: str) -> None:
     found = outcome(models(model), name, learning_rate=0.0, guidance_scale=1.0, temperature=3.0)
-    new_texts = name in ("auto", "redraw_sampled") or name.startswith(("repair", "revise"))
-    assert len({text for text, _ in tokens(found)}) == (2 if new_texts else 1)
+    new_texts = name in ("auto", "redraw_sampled") or name.startswith(("repair", "revise", "parm"))
+    if not name.startswith("reject_early"):  # whose two best may come of one visualisation, or not
+        assert len({text for text, _ in tokens(found)}) == (2 if new_texts else 1)
     assert len({image for _, image in tokens(found)}) == 2
     for step in found.steps:  # at learning rate 0, random steps are as short
         assert all(info.update_norm == info.distance == 0.0 for info in step.info.values())

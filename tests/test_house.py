@@ -26,7 +26,7 @@ FLOORS = [
     "outside",
     "types policy",
     "inputs",
-    "base randomness templates options presets rules runs",
+    "base fills randomness templates options presets rules runs",
     "latent models engine report",
     "methods shapes",
     "rewards benchmarks",
@@ -51,7 +51,8 @@ NEVER = {
     "benchmarks": "engine report runs methods latent models",
 }
 ROOMS = set(FLOOR) | set(NEVER)
-AT_THE_TOP = {"types.py", "base.py", "policy.py", "randomness.py", "templates.py", "options.py", "presets.py"}
+AT_THE_TOP = {"types.py", "base.py", "fills.py", "policy.py", "randomness.py", "templates.py", "options.py",
+              "presets.py"}  # fmt: skip
 MAY_NAME_NANO = ("models/", "shapes/", "catalog/")
 PRINTERS: set[str] = set()  # the command line prints by typer and rich
 

@@ -1,4 +1,4 @@
-"""Unfinished pictures: what stands in the rows that are not drawn yet, so that a judge can look at the others.
+"""Partial pictures: what stands in the rows that are not drawn yet, so that a judge can look at the others.
 
 A decoder of image tokens wants all of them. `Fill` says what it gets, and what of its picture is kept:
 

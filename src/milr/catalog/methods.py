@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.parts import Part
@@ -77,6 +78,19 @@ def _revise(told: bool) -> Callable[..., Method]:
     return make
 
 
+def _partial(rule: str, *, looks: bool) -> Callable[..., Method]:
+    def make(settings: Mapping[str, Any], visualisation: str | None) -> Method:
+        from milr.latent.released import Quirks
+        from milr.methods.partial_pictures import PARM, REJECT_EARLY, partial_pictures
+
+        chosen = replace({"parm": PARM, "reject_early": REJECT_EARLY}[rule], looks=looks,
+                         temperature=settings["temperature"], guidance_scale=settings["guidance_scale"],
+                         visualisation=visualisation, quirks=Quirks.of(settings))  # fmt: skip
+        return partial_pictures(chosen)
+
+    return make
+
+
 METHODS = {
     # made by name alone, with no model or judge to choose by, it is the method for those of which nothing is known
     "auto": Part(_redraw("sampled"), "the default: chooses by the model and the judge, see docs/howto/method.md"),
@@ -94,6 +108,15 @@ METHODS = {
         _revise(True), "new pictures first, then texts written anew by what the best one lacks; not for nano"
     ),
     "revise_blind": Part(_revise(False), "revise's control: the text of the best picture written anew, not knowing it"),
+    "parm": Part(_partial("parm", looks=True), "groups of pictures half drawn, of which the best are finished"),
+    "parm_blind": Part(_partial("parm", looks=False), "parm's control: finishes as many without judging early"),
+    "reject_early": Part(
+        _partial("reject_early", looks=True),
+        "pictures judged at a quarter and a half, better ones in worse ones' place",
+    ),
+    "reject_early_blind": Part(
+        _partial("reject_early", looks=False), "reject_early's control: as many forks, without judging early"
+    ),
     "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
     "random_walk": Part(_random_walk, "latent_reasoning with random updates of the gradient's length"),
 }
@@ -103,11 +126,17 @@ SINGLE_DRAW = ("plain", "text_enhanced")
 GREEDY_FIRST = 2  # pictures allowed, up to which the first visualisation of `repair` is the greedy one
 
 
-def fixed_settings(name: str) -> dict[str, int]:
+def fixed_settings(name: str) -> dict[str, Any]:
     """The settings of a method of ours that no option changes, but a later version may: a run is known by them."""
     from milr.methods.repair import Repair
     from milr.methods.revise import Revise
 
+    if name.startswith(("parm", "reject_early")):
+        from milr.methods.partial_pictures import PARM, REJECT_EARLY
+
+        settings = PARM if name.startswith("parm") else REJECT_EARLY
+        return {"shares": list(settings.shares), "group": settings.group, "kept": settings.kept,
+                "fill": settings.fill}  # fmt: skip
     if name.startswith("repair"):
         return {"draws": Repair.draws, "repairs": Repair.repairs}
     return {"draws": Revise.draws} if name.startswith("revise") else {}

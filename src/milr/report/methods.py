@@ -18,6 +18,10 @@ EXPLANATIONS = {
     "repair_same_text": "repair's control: draws the best picture's visualisation again",
     "repair_new_text": "repair's control: draws pictures of new visualisations only, the first ones cool",
     "revise": "draws pictures of new visualisations, then has the best one's written anew by what the picture lacks",
+    "parm": "draws groups of pictures by half, and finishes those whose half the judge likes best",
+    "parm_blind": "parm's control: draws as much and finishes as many, without judging partial pictures",
+    "reject_early": "draws groups of pictures, and overwrites those whose quarter or half the judge likes least",
+    "reject_early_blind": "reject_early's control: forks as many pictures, without judging partial ones",
     "revise_blind": "revise's control: has the best picture's visualisation written anew without what it shows",
     "pictures": "a folder of pictures, made by any tool",
 }
