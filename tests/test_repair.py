@@ -16,9 +16,8 @@ from milr.engine.studio import Studio
 from milr.methods.repair import COOL, How, Repair, likeliest_alternatives, repair, warming
 from milr.models.janus import JanusModel
 from milr.options import Options
-from milr.presets import resolve
 from milr.rewards.function import FunctionReward
-from milr.types import Key, Outcome, Prompt, Score, UsageError
+from milr.types import Key, Outcome, Prompt, ReasonRequest, Score, UsageError
 from milr.workflows.prepare import prepare
 
 PROMPT = Prompt("two blue circles")
@@ -125,16 +124,12 @@ def test_first_pictures_are_cool_and_later_ones_have_the_whole_temperature() -> 
     assert warming(0.5, 0) == pytest.approx(0.15)
 
 
-def test_where_two_pictures_are_allowed_the_first_text_is_the_greedy_one(tiny: JanusModel) -> None:
-    few, many = (catalog.make_method("repair", resolve("default", 4, {"steps": steps})) for steps in (1, 20))
-    greedy = run(tiny, Repair(greedy_first=True), decreasing(), pictures=1)
-    assert first_text(run(tiny, Repair(), decreasing(), 1, few)) == first_text(greedy)
-    assert first_text(run(tiny, Repair(), decreasing(), 1, many)) != first_text(greedy)
-
-
-def first_text(outcome: Outcome) -> tuple[int, ...]:
-    visualisation = outcome.steps[0].rollout.visualisation
-    return visualisation.ids if visualisation else ()
+def test_the_first_text_is_the_greedy_one_and_the_others_are_sampled(tiny: JanusModel) -> None:
+    outcome = run(tiny, Repair(draws=3, repairs=1), decreasing(), pictures=5)
+    (greedy,) = tiny.reason([ReasonRequest(PROMPT.text, Key(9, "any"))])
+    texts = [step.rollout.visualisation.ids for step in outcome.steps if step.rollout.visualisation]
+    assert texts[0] == texts[3] == greedy.ids  # the fourth picture is the first one, repaired
+    assert greedy.ids not in (texts[1], texts[2], texts[4]) and len(set(texts)) == 4
 
 
 def test_there_is_no_such_control() -> None:

@@ -59,10 +59,9 @@ def _repair(how: str) -> Callable[..., Method]:
         from milr.latent.released import Quirks
         from milr.methods.repair import Repair, repair
 
-        greedy_first = settings["steps"] + 1 <= GREEDY_FIRST
         return repair(Repair(how, temperature=settings["temperature"],  # type: ignore[arg-type]
-                             guidance_scale=settings["guidance_scale"], greedy_first=greedy_first,
-                             visualisation=visualisation, quirks=Quirks.of(settings)))  # fmt: skip
+                             guidance_scale=settings["guidance_scale"], visualisation=visualisation,
+                             quirks=Quirks.of(settings)))  # fmt: skip
 
     return make
 
@@ -123,7 +122,6 @@ METHODS = {
 BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
-GREEDY_FIRST = 2  # pictures allowed, up to which the first visualisation of `repair` is the greedy one
 
 
 def fixed_settings(name: str) -> dict[str, Any]:
@@ -138,5 +136,5 @@ def fixed_settings(name: str) -> dict[str, Any]:
         return {"shares": list(settings.shares), "group": settings.group, "kept": settings.kept,
                 "fill": settings.fill}  # fmt: skip
     if name.startswith("repair"):
-        return {"draws": Repair.draws, "repairs": Repair.repairs}
+        return {"first_text": "greedy", "draws": Repair.draws, "repairs": Repair.repairs}
     return {"draws": Revise.draws} if name.startswith("revise") else {}

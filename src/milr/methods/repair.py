@@ -1,6 +1,7 @@
 """The method `repair`: force the likeliest other token of the best picture, and draw the rest of it again.
 
-    1  draw `draws` pictures, each from a newly sampled visualisation; image temperature from 0.3 up to `temperature`
+    1  draw `draws` pictures, each from a newly sampled visualisation, the very first from the greedy one; image
+       temperature from 0.3 up to `temperature`
     2  `repairs` times:
     3      best <- the picture that the judge likes best; p <- the model's p(token | tokens before) along its tokens
     4      (position, token) <- the likeliest pair that best does not have and that was not tried on it
@@ -40,17 +41,13 @@ WHOLE_PICTURE = 0.7  # temperature of the control that draws the same visualisat
 
 @dataclass(frozen=True)
 class Repair:
-    """The method's settings. `temperature` is that of a picture's tokens after the first `WARMING` pictures.
-
-    `greedy_first` decodes the first visualisation greedily, which is better where one or two pictures are allowed.
-    """
+    """The method's settings. `temperature` is that of a picture's tokens after the first `WARMING` pictures."""
 
     how: How = "forced"
     draws: int = 4
     repairs: int = 18
     temperature: float = 1.0
     guidance_scale: float | None = None
-    greedy_first: bool = False
     visualisation: str | None = None
     quirks: Quirks = Quirks()
 
@@ -122,10 +119,10 @@ def likeliest_alternatives(log_probs: Tensor, ids: tuple[int, ...], count: int) 
 
 
 async def _new_picture(settings: Repair, studio: StudioFace, prompt: Prompt, key: Key, index: int) -> Step:
-    """A picture of a newly sampled visualisation (or of the one that was supplied)."""
+    """A picture of a newly sampled visualisation; the first of the greedy one (or of the one that was supplied)."""
     written: TextTrace | None = None
     if settings.visualisation is None:
-        temperature = 0.0 if settings.greedy_first and index == 0 else 1.0
+        temperature = 0.0 if index == 0 else 1.0
         written = await studio.reason(
             settings.quirks.reason_request(prompt.text, key.at(index), temperature=temperature)
         )
