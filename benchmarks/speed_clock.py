@@ -37,20 +37,21 @@ def timed(device: torch.device, processes: Sequence[int] = ()) -> Iterator[Timed
     found = Timed()
     _forget_peak(device)
     wait(device)
-    began, worked = time.perf_counter(), _cpu_seconds(processes)
+    began, worked = time.perf_counter(), time.process_time() + cpu_seconds_of(processes)
     yield found
     wait(device)
-    found.seconds, found.cpu_seconds = time.perf_counter() - began, _cpu_seconds(processes) - worked
+    found.seconds = time.perf_counter() - began
+    found.cpu_seconds = time.process_time() + cpu_seconds_of(processes) - worked
     found.peak_bytes = _peak(device) + sum(map(private_bytes, processes))
 
 
-def _cpu_seconds(processes: Sequence[int]) -> float:
-    """Of this process and of others, which only Linux has here."""
+def cpu_seconds_of(processes: Sequence[int]) -> float:
+    """That other processes have used so far; only Linux knows, elsewhere 0."""
     ticks = 0
     for process in processes if Path("/proc/self/stat").exists() else ():
         told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ticks += int(told[11]) + int(told[12])
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def wait(device: torch.device) -> None:
