@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
@@ -110,8 +111,8 @@ class Options:
 
     def _check_types(self) -> None:
         """Values from a file or a caller may be of any type; a whole number is a fraction, too."""
-        for name, kinds in get_type_hints(type(self)).items():
-            value, known = getattr(self, name), get_args(kinds) or (kinds,)
+        for name, known in _kinds_of(type(self)).items():
+            value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             if type(value) not in known and not (whole and float in known):
                 wanted = " or ".join(WORDS[kind] for kind in known if kind in WORDS)
@@ -128,6 +129,12 @@ class Options:
         if self.pictures is not None and self.steps is None:
             chosen["steps"] = self.pictures - 1
         return chosen
+
+
+@cache  # reading the annotations takes longer than all checks
+def _kinds_of(options: type) -> dict[str, tuple[type, ...]]:
+    """The types that each option may have."""
+    return {name: get_args(kinds) or (kinds,) for name, kinds in get_type_hints(options).items()}
 
 
 def read_reasoning_prompt(name: str) -> str:

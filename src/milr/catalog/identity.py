@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,5 +121,15 @@ def search_code_hash() -> str:
 
 
 def _hash_files(files: Iterable[str]) -> str:
-    root = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join((root / file).read_bytes() for file in files)).hexdigest()
+    """Of files under src/milr, which are read again when one of them has changed: a server asks for every search."""
+    root = str(Path(__file__).parents[1])
+    paths = [os.path.join(root, file) for file in files]
+    stamps = [os.stat(path) for path in paths]
+    return _hash_contents(tuple((path, stamp.st_mtime_ns, stamp.st_size)
+                                for path, stamp in zip(paths, stamps, strict=True)))  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _hash_contents(files: tuple[tuple[str, int, int], ...]) -> str:
+    """`files`: path, time of the last change, and size of each."""
+    return hashlib.sha256(b"".join(Path(path).read_bytes() for path, _, _ in files)).hexdigest()

@@ -248,9 +248,12 @@ def _send(pipe: BinaryIO, message: Any) -> None:
 
 
 def private_bytes(pid: int) -> int:
-    """The bytes that a process shares with no other, from Linux's /proc; 0 elsewhere."""
+    """The bytes in memory that a process shares with no other and no file, from Linux's /proc; 0 elsewhere.
+
+    `smaps_rollup` would add the pages of files that no other process has, and takes milliseconds.
+    """
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def current_work_period(in_flight: int) -> WorkPeriod:
     return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight)
 
 
+@cache  # a process has loaded its packages once, and a server asks for every search
 def _package_version(package: str) -> str:
     try:
         return metadata.version(package)

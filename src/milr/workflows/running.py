@@ -114,9 +114,10 @@ def stored_outcomes(store: RunStore, prepared: PreparedRun, *, tokens: bool = Tr
 
 
 async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners, *,
-                   finished: Collection[str] = ()) -> RunStore:  # fmt: skip
+                   finished: Collection[str] = (), is_alone: bool = True) -> RunStore:  # fmt: skip
     """Search for every sample that the folder `out` does not hold yet; `finished` as in `runner.run`.
 
+    `is_alone` False: the process has other runs at work, too, so that its memory is not this run's and is not noted.
     Returns the run's store, closed.
     """
     from milr.runs.runner import jobs_of
@@ -132,12 +133,13 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
 
     options = prepared.options
     jobs = jobs_of(prepared.prompts, options.samples)
-    reset_peak()
+    if is_alone:
+        reset_peak()
     with await _opened(RunStore(out), prepared) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                listener=listeners, finished=finished)  # fmt: skip
-        if tally.new:
-            await asyncio.to_thread(store.record_peak_memory, peak_memory(options.device, studio.model))
+        if tally.new and is_alone:
+            await asyncio.to_thread(lambda: store.record_peak_memory(peak_memory(options.device, studio.model)))
     return store
 
 

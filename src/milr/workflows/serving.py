@@ -86,7 +86,7 @@ class ServingSession(Session):
             if watcher.on_partial:
                 shown = StudioWithPartialPictures(cast(StudioWithReward, studio), watcher.on_partial, watcher.parts)
                 studio = cast(Studio, shown)
-            store = await run_into(call.out, call.prepared, studio, call.listeners)
+            store = await run_into(call.out, call.prepared, studio, call.listeners, is_alone=False)
         return await asyncio.to_thread(stored_outcomes, store, call.prepared)
 
     async def _ask(self, picture: Image, question: str, max_new_tokens: int | None) -> Answer:
