@@ -173,6 +173,28 @@ def test_leaving_a_stream_stops_the_search(session: Session) -> None:
     assert len(seen) == count < 50
 
 
+@pytest.mark.filterwarnings("error")  # also what is raised where nobody can catch it
+def test_a_stream_whose_loop_was_closed_ends_its_search_in_silence(session: Session, caplog: pytest.LogCaptureFixture
+                                                                   ) -> None:  # fmt: skip
+    seen: list[int] = []
+
+    async def first_step() -> object:
+        stream = session.stream("a red star", steps=500, listener=lambda event: seen.extend(steps_in(event)))
+        await anext(stream)
+        return stream
+
+    loop = asyncio.new_event_loop()
+    stream = loop.run_until_complete(first_step())
+    loop.close()
+    del stream
+    gc.collect()
+    count = -1
+    while count != len(seen):
+        count = len(seen)
+        time.sleep(0.3)
+    assert count < 500 and not caplog.records
+
+
 def test_a_stream_of_a_finished_run_shows_it_again(session: Session, tmp_path: Path) -> None:
     async def watch() -> list[int]:
         return [step.index async for step in session.stream("a red star", out=tmp_path / "run")]

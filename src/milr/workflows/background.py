@@ -138,12 +138,34 @@ class Work(Generic[Result]):
         try:
             return await asyncio.wrap_future(self._result)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._cancel))
+            await self.given_up()
             raise
 
-    def _cancel(self) -> None:
+    async def given_up(self) -> None:
+        """Cancel the work, in any event loop, and go on when it has ended."""
+        if not self._ended.is_set():
+            await asyncio.shield(asyncio.to_thread(self._cancel))
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call back, on the background loop's thread, when there is a result or an error."""
+        self._result.add_done_callback(lambda _: callback())
+
+    def cancel(self) -> None:
+        """Cancel the work without waiting for its end."""
         self._task.cancel()
+
+    def _cancel(self) -> None:
+        self.cancel()
         self._ended.wait(PATIENCE)
+
+
+def call_in(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> bool:
+    """Call back in another thread's loop, soon; False where that loop is closed."""
+    try:
+        loop.call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
+        return False
+    return True
 
 
 def refuse_own_thread(thread: threading.Thread) -> None:

@@ -24,7 +24,7 @@ from milr.options import Options, OptionsDict
 from milr.report.html import write_report
 from milr.runs.events import Event, Listener, Listeners, StepFinished, all_listeners
 from milr.types import Outcome, Outcomes, Prompt, Step, UsageError
-from milr.workflows.background import BackgroundLoop
+from milr.workflows.background import BackgroundLoop, call_in
 from milr.workflows.notebook import progress_bars
 from milr.workflows.prepare import (
     MODEL_OPTIONS,
@@ -201,23 +201,26 @@ class Session:
         loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
         seen: list[Step] = []
 
+        def tell(step: Step | None) -> None:
+            if not call_in(loop, steps.put_nowait, step):  # nobody is left to read
+                work.cancel()
+
         def listen(event: Event) -> None:
             if isinstance(event, StepFinished):
                 seen.append(event.step)
-                loop.call_soon_threadsafe(steps.put_nowait, event.step)
+                tell(event.step)
 
         keywords = {**options, "listener": (*all_listeners(options.get("listener")), listen)}
         call = await asyncio.to_thread(self._call, prompt, None, keywords)
-        work = asyncio.ensure_future(self._loop.submit(self._run(call)).awaited())
-        work.add_done_callback(lambda _: steps.put_nowait(None))
+        work = self._loop.submit(self._run(call))
+        work.add_done_callback(lambda: tell(None))
         try:
             while (step := await steps.get()) is not None:
                 yield step
-            for step in (await work)[0].steps[len(seen) :]:  # those of a finished sample come from its folder
+            for step in (await work.awaited())[0].steps[len(seen) :]:  # those of a finished sample come from its folder
                 yield step
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await work.given_up()
             self._warn(call.listeners.failures)
 
     def bench(self, benchmark: str, *, split: str | None = None, prompts: Path | str | None = None,
