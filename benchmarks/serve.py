@@ -33,8 +33,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-
 from benchmarks.speed_clock import cpu_seconds_of
+
 from milr.options import Options
 from milr.runs.events import Event, Listeners, StepFinished
 from milr.workflows.prepare import prepare

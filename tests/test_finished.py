@@ -153,6 +153,12 @@ def test_what_decides_how_a_method_searches_is_hashed(tmp_path: Path, monkeypatc
     assert search_code_hash() != before
 
 
+def test_code_that_has_not_changed_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = search_code_hash()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"other")
+    assert search_code_hash() == before
+
+
 def test_a_run_of_the_same_prompts_is_no_run_of_a_benchmark(options: Options, tmp_path: Path) -> None:
     make(options, tmp_path / "run")
     prompts = [Prompt(text) for text in PROMPTS]

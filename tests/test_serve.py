@@ -19,6 +19,7 @@ pytest.importorskip("prometheus_client", reason="milr serve needs the extra: pip
 from starlette.testclient import TestClient  # noqa: E402
 
 import milr  # noqa: E402
+from milr.runs.store import read_run
 from milr.web.app import make_app  # noqa: E402
 from milr.web.limits import Limits, ServerSettings  # noqa: E402
 from milr.workflows.serving import ServingSession  # noqa: E402
@@ -66,6 +67,12 @@ def events(client: TestClient, path: str, body: dict[str, Any]) -> list[tuple[st
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream"), answer.text
     blocks = [block.split("\n") for block in answer.text.strip().split("\n\n")]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+
+
+def test_a_search_does_not_count_the_memory_of_all_others_as_its_own(client: TestClient, out: Path) -> None:
+    run = ask(client, prompt="a star", milr={"pictures": 1})["milr"]["run"]
+    (period,) = read_run(out / run).sittings
+    assert period.peak_memory == 0 and period.versions["torch"]
 
 
 def test_health_models_and_metrics(client: TestClient, session: ServingSession) -> None:

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import pytest
-
 from benchmarks.serve import Side, ratio, take_turns
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
