@@ -50,7 +50,7 @@ def test_the_verdict_says_who_is_ahead_and_what_can_be_told_apart(tmp_path):
     )  # fmt: skip
     ahead, second, third = sentences.verdict(compare_runs([none, some, every]))
     assert ahead.startswith("all scores highest: 1.000 [")
-    assert second.startswith("some cannot be told from plain: +0.250 [") and second.endswith(
+    assert second.startswith("some cannot be told apart from plain: +0.250 [") and second.endswith(
         "better on 2 of 8 samples, worse on 0.")  # fmt: skip
     assert third.startswith("all does better than plain: +1.000") and "p 0.016; better on 8 of 8 samples" in third
     (_, worse, _) = sentences.verdict(compare_runs([none, some, every], against="all"))

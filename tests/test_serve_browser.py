@@ -90,7 +90,7 @@ def test_a_stop_keeps_the_best(page: Any) -> None:
 
 def test_the_threshold_is_drawn_where_the_judge_ends_the_search(page: Any) -> None:
     draw(page, "a photo of four small outlined blue circles", method="latent_reasoning", pictures=4, stop=True)
-    page.locator(".curve .limit").wait_for(timeout=60_000)
+    page.locator(".curve .limit").wait_for(state="attached", timeout=60_000)
     assert page.locator(".strip button").count() == 2 and "The model's plan:" in page.locator(".lane").inner_text()
 
 
