@@ -220,7 +220,8 @@ def test_the_papers_models_are_those_of_the_catalogue_and_bring_no_sentence(mode
     "model", ["nano", "Janus-Pro-7B", "my-Janus-Pro-7B", "deepseek-community/Janus-Pro-7B/", "someone/Janus-Pro-1B"]
 )
 def test_any_other_name_or_folder_is_not_known_to_be_a_model_of_the_paper(model):
-    sentence = "is not known to be one of the paper's models (Janus-Pro-7B, Janus-Pro-1B): do not set its numbers beside theirs."
+    models = "Janus-Pro-7B, Janus-Pro-1B"
+    sentence = f"is not known to be one of the paper's models ({models}): do not set its numbers beside theirs."
     assert other_model(config(model=model)) == f"{model} {sentence}"
     assert other_model(config(model=model, command="score")) == ""
 

@@ -41,4 +41,6 @@ def other_model(config: RunConfig) -> str:
     if config.command == "score" or config.model in PAPER_MODELS:
         return ""
     names = ", ".join(name.rpartition("/")[2] for name in PAPER_MODELS)
-    return f"{config.model} is not known to be one of the paper's models ({names}): do not set its numbers beside theirs."
+    return (
+        f"{config.model} is not known to be one of the paper's models ({names}): do not set its numbers beside theirs."
+    )

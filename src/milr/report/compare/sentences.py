@@ -51,7 +51,9 @@ def verdict(comparison: Comparison) -> list[str]:
     ahead = [f"{names} {verb}: {tables.score(first[0].overall.returned)}."] if first else [
         "Unscored pictures leave it open which row is ahead."]  # fmt: skip
     reference = next(index for index, row in enumerate(rows) if row.title == comparison.against)
-    others = sorted((index for index in range(len(rows)) if index != reference), key=lambda index: -_score_of(rows[index]))
+    others = sorted(
+        (index for index in range(len(rows)) if index != reference), key=lambda index: -_score_of(rows[index])
+    )
     return ahead + [_verdict_on(comparison, index, reference) for index in others]
 
 
