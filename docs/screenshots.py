@@ -54,8 +54,10 @@ def serving(out: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "milr.cli", "serve", "--port", "0", "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[2]
-        process.send_signal(signal.SIGTERM)
+        try:
+            yield process.stdout.readline().split()[2]
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def save(page: Any, name: str) -> None:
@@ -108,7 +110,7 @@ def show_server(browser: Any, address: str) -> None:
         at(page, "#results")
         save(page, "serve-methods")
     with opened(browser, address, (390, 780), "dark") as page:
-        page.locator("#runs button", has_text=PROMPT).last.click()
+        page.locator("#runs button", has_text="1.00latent_reasoning").first.click()
         page.locator("#compare").wait_for()
         at(page, "#results")
         save(page, "serve-phone")
