@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 class Page(HTMLParser):
     """The tags of a page with their attributes, and a check that they nest."""
 
-    VOID = {"meta", "img", "br", "link", "input", "hr"}
+    VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
     def __init__(self, page: str) -> None:
         super().__init__()

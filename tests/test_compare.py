@@ -205,7 +205,7 @@ def test_differences_that_change_no_score_are_notes(two, tmp_path):
     assert "latent_reasoning 8; frozen 16." in notes
     assert (
         "Rows were allowed different numbers of pictures (1, 21)" in notes
-        and "nano is not known to be a model of the paper" in notes
+        and "nano is not known to be one of the paper's models" in notes
     )
     assert "Machines differ" not in notes
     assert not any("Package" in note or "flight" in note for note in compare_runs(two).notes)
@@ -220,7 +220,8 @@ def test_the_papers_models_are_those_of_the_catalogue_and_bring_no_sentence(mode
     "model", ["nano", "Janus-Pro-7B", "my-Janus-Pro-7B", "deepseek-community/Janus-Pro-7B/", "someone/Janus-Pro-1B"]
 )
 def test_any_other_name_or_folder_is_not_known_to_be_a_model_of_the_paper(model):
-    sentence = "is not known to be a model of the paper (Janus-Pro-7B, Janus-Pro-1B), whose figures are of those."
+    models = "Janus-Pro-7B, Janus-Pro-1B"
+    sentence = f"is not known to be one of the paper's models ({models}): do not set its numbers beside theirs."
     assert other_model(config(model=model)) == f"{model} {sentence}"
     assert other_model(config(model=model, command="score")) == ""
 

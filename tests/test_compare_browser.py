@@ -56,7 +56,8 @@ def names(page: Any) -> list[str]:
 
 def test_the_verdict_comes_first_and_differing_prompts_lead(page: Any) -> None:
     assert page.locator(".headline").inner_text().startswith("repair scores highest: 0.667")
-    assert page.locator("header li").count() == 2
+    assert page.locator("header li").count() == 2 and page.locator("h1").inner_text() == "plain, frozen and repair"
+    assert [text.split()[0] for text in page.locator("header li").all_inner_texts()] == ["repair", "frozen"]
     assert shown(page) == ["two moons", "a green square", "a red star", SCRIPT] and "broken" not in page.title()
     assert page.locator(".card script, .card b b").count() == 0
 
@@ -195,6 +196,20 @@ def test_paper_has_the_chosen_prompts_and_no_controls(page: Any) -> None:
     assert page.locator(".card img:visible").count() == 6
     boxes = [page.locator(".card:visible").nth(index).bounding_box() for index in (0, 1)]
     assert boxes[1]["y"] > boxes[0]["y"], "prompts run down the paper"
+
+
+def test_paper_holds_many_samples_and_says_that_they_are_not_all(browser: Any, tmp_path: Path) -> None:
+    comparison = compared(tmp_path)
+    many = tuple(replace(comparison.pictures[n % 4], prompt=f"a red star {n}", position=n) for n in range(70))
+    page = browser.new_page(viewport={"width": 700, "height": 1000})
+    page.goto(write_page(replace(comparison, pictures=many), tmp_path / "compare.html").as_uri())
+    assert len(shown(page)) == 70 and not page.locator(".on-paper").is_visible()
+    page.fill("[type=search]", "red")
+    page.emulate_media(media="print")
+    assert len(shown(page)) == 60 and page.locator(".on-paper").inner_text().startswith("On paper are the first 60")
+    heights = page.locator(".card:visible").evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    assert sum(heights) / 2 < 6.5 * 1000, "two columns of A4 hold ten or more"
+    page.close()
 
 
 def opening(page: Any, path: Path) -> float:

@@ -48,12 +48,12 @@ def test_the_verdict_says_who_is_ahead_and_what_can_be_told_apart(tmp_path):
             Prompt(f"p{n}", f"p{n}", "colors") for n in range(8)], method=name)
         for name, right in (("plain", 0), ("some", 2), ("all", 8))
     )  # fmt: skip
-    ahead, second, third = sentences.verdict(compare_runs([none, some, every]))
+    ahead, third, second = sentences.verdict(compare_runs([none, some, every]))
     assert ahead.startswith("all scores highest: 1.000 [")
-    assert second.startswith("some cannot be told from plain: +0.250 [") and second.endswith(
+    assert second.startswith("some cannot be told apart from plain: +0.250 [") and second.endswith(
         "better on 2 of 8 samples, worse on 0.")  # fmt: skip
     assert third.startswith("all does better than plain: +1.000") and "p 0.016; better on 8 of 8 samples" in third
-    (_, worse, _) = sentences.verdict(compare_runs([none, some, every], against="all"))
+    (_, _, worse) = sentences.verdict(compare_runs([none, some, every], against="all"))
     assert worse.startswith("plain does worse than all: -1.000")
     assert all(sentence in to_markdown(compare_runs([none, some, every])) for sentence in (ahead, third))
 

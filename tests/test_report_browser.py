@@ -104,6 +104,18 @@ def test_a_click_anywhere_on_a_card_opens_it(page: Any) -> None:
     assert card.bounding_box()["width"] > 900, "it takes the whole width"
 
 
+def test_the_page_of_one_search_begins_with_its_pictures_and_says_nothing_twice(browser: Any, tmp_path: Path) -> None:
+    with RunStore(tmp_path).open(config(prompt_count=1)) as store:
+        store.write(outcome(RED, steps=SEARCHED))
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(write_report(tmp_path).as_uri())
+    pair = page.locator(".pair").bounding_box()
+    assert page.locator(".pair img:visible").count() == 2 and pair["y"] + pair["height"] < 844, "on the first screen"
+    assert page.locator(".step:visible").count() == 1 and page.locator("#settings + details[open]").count() == 0
+    assert page.get_by_text(RED.text, exact=True).locator("visible=true").count() == 1
+    page.close()
+
+
 def test_an_address_names_a_card(browser: Any, report: Path) -> None:
     page = browser.new_page()
     page.goto(f"{report.as_uri()}#sample-1")

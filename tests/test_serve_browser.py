@@ -59,6 +59,8 @@ def test_pictures_arrive_and_a_reload_shows_them_again(page: Any, served: tuple[
     page.locator(".strip .returned").wait_for(timeout=60_000)
     assert page.locator(".strip button").count() == 3 and page.locator(".curve circle").count() == 3
     assert page.locator(".parts li").count() >= 2
+    page.locator(".say", has_text="of 1, says held-out").wait_for()
+    assert "detector, which did not guide the search, says" in page.locator(".lane").inner_text()
     score = page.locator(".score").inner_text()
     page.reload()
     page.locator(".strip .returned").wait_for()
@@ -86,6 +88,12 @@ def test_a_stop_keeps_the_best(page: Any) -> None:
     assert page.locator(".strip button").count() < 20 and page.locator(".strip .returned").count() == 1
 
 
+def test_the_threshold_is_drawn_where_the_judge_ends_the_search(page: Any) -> None:
+    draw(page, "a photo of four small outlined blue circles", method="latent_reasoning", pictures=4, stop=True)
+    page.locator(".curve .limit").wait_for(state="attached", timeout=60_000)
+    assert page.locator(".strip button").count() == 2 and "The model's plan:" in page.locator(".lane").inner_text()
+
+
 def test_two_methods_beside_each_other_and_a_slider(page: Any) -> None:
     draw(page, "a red star", method="plain", other="redraw_sampled", pictures=2)
     page.locator(".strip .returned").nth(1).wait_for(timeout=60_000)
@@ -97,6 +105,14 @@ def test_two_methods_beside_each_other_and_a_slider(page: Any) -> None:
     assert page.locator(".pair img").nth(1).evaluate("image => image.style.clipPath") != before
     page.keyboard.press("f")
     assert slider.input_value() == "0"
+    box = page.locator(".pair").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20)
+    page.mouse.down()
+    assert slider.input_value() == "25"
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 5, box["y"] + 20)
+    assert slider.input_value() == "50", "the line follows the pointer while it is pressed"
     options = page.locator("#left option").all_inner_texts()
     assert len(options) == 3 and options[0].startswith("plain, step 0")
 
@@ -106,6 +122,13 @@ def test_a_prompt_with_markup_is_text(page: Any, served: tuple[Path, str]) -> No
     page.locator("#message").wait_for()
     assert page.title() == "milr" and SCRIPT in page.locator(".lane h3").inner_text()
     assert page.locator(".lane script, .lane b").count() == 0
+
+
+def test_a_refused_prompt_has_one_reason_and_no_empty_box(page: Any) -> None:
+    draw(page, "a dragon", method="plain", other="redraw_sampled")
+    page.get_by_text("Nothing was drawn").nth(1).wait_for()
+    assert page.locator("#results").inner_text().count("does not know 'dragon'") == 1
+    assert page.locator(".big:visible, .curve:visible, #compare:visible").count() == 0
 
 
 def test_it_fits_a_phone_and_every_field_has_a_name(browser: Any, served: tuple[Path, str]) -> None:

@@ -92,7 +92,7 @@ def _partial(rule: str, *, looks: bool) -> Callable[..., Method]:
 
 METHODS = {
     # made by name alone, with no model or judge to choose by, it is the method for those of which nothing is known
-    "auto": Part(_redraw("sampled"), "the default: chooses by the model and the judge, see docs/howto/method.md"),
+    "auto": Part(_redraw("sampled"), "chooses one of these by the model and the judge; the default"),
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
     "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),

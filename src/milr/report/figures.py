@@ -59,7 +59,7 @@ def score_curve(record: Record, *, threshold: float | None = None, format: Forma
 def first_against_best(records: Sequence[Record], *, format: Format = "svg") -> bytes:
     """Each sample's first score against its best score; the area of a dot grows with the number of samples there."""
     figure, axes = _new_axes(3.6, 3.4, x="first score", y="best score")
-    pairs = Counter(pair for record in records if (pair := _first_and_best(record)) is not None)
+    pairs = Counter(pair for record in records if (pair := first_and_best(record)) is not None)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="no change")
     areas = [20.0 * count**0.5 for count in pairs.values()]
     firsts, bests = [first for first, _ in pairs], [best for _, best in pairs]
@@ -128,7 +128,7 @@ def inline(svg: bytes, label: str) -> str:
     return text.replace(INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
 
 
-def _first_and_best(record: Record) -> tuple[float, float] | None:
+def first_and_best(record: Record) -> tuple[float, float] | None:
     """First and best score with two decimals, so that equal dots coincide; None when either is unscored."""
     first, best = record.first.score, None if record.best is None else record.steps[record.best].score
     return None if first is None or best is None else (round(first, 2), round(best, 2))

@@ -22,7 +22,7 @@ from milr.report.cards import (
 )
 from milr.report.changes import WordChange, count_free, describe_result, describe_step, moved_latents, word_diff
 from milr.report.failures import failure_marks
-from milr.report.figures import first_against_best, inline, score_curve
+from milr.report.figures import first_against_best, first_and_best, inline, score_curve
 from milr.report.judges import judge_of
 from milr.report.methods import explain_method, other_model
 from milr.report.page_template import render_template
@@ -36,6 +36,7 @@ from milr.types import UsageError
 FULL = 50  # samples shown with every step; the others show their first and returned pictures
 PICTURED = 300  # samples whose first and returned pictures are shown; the cards of the others link to the file
 CURVES = 3  # samples with a curve of their scores, where a run has more than PICTURED; each takes a tenth of a second
+FEW_POINTS = 5  # below this number of different points no figure is drawn
 OPEN = 3  # up to this number of samples, all are unfolded
 OnProgress = Callable[[int, int], None]  # samples done, number of all samples
 OnDamage = Callable[[Sequence[Damage]], None]
@@ -183,8 +184,8 @@ def _display_value(value: Any) -> str:
 
 
 def _overview(records: Sequence[Record]) -> Markup:
-    """The figure of first against best scores; empty where no sample has more than one picture."""
-    if len(records) == 1 or all(len(record.steps) == 1 for record in records):
+    """The figure of first against best scores; empty where few of them differ, as with a judge that says yes or no."""
+    if len(set(map(first_and_best, records))) < FEW_POINTS or all(len(record.steps) == 1 for record in records):
         return Markup("")
     return Markup(inline(first_against_best(records), "First against best score of each sample"))
 
@@ -248,7 +249,7 @@ def _step_view(folder: Path, record: Record, index: int, *, previous: str | None
 
 def _judgement(step: StepRecord) -> list[tuple[str, str]]:
     """The named parts of the score, and the judge's reason."""
-    parts = [(name, words.number(value)) for name, value in step.parts.items()]
+    parts = [(name, words.verdict(value)) for name, value in step.parts.items()]
     return parts + ([("reason", step.reason)] if step.reason else [])
 
 

@@ -45,4 +45,6 @@ def other_model(config: RunConfig) -> str:
     if config.command == "score" or config.model in PAPER_MODELS:
         return ""
     names = ", ".join(name.rpartition("/")[2] for name in PAPER_MODELS)
-    return f"{config.model} is not known to be a model of the paper ({names}), whose figures are of those."
+    return (
+        f"{config.model} is not known to be one of the paper's models ({names}): do not set its numbers beside theirs."
+    )

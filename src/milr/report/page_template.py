@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -17,7 +18,19 @@ def render_template(name: str, **values: Any) -> str:
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     environment.globals["resource"] = lambda file: Markup(_read_resource(file))
     environment.filters["policy_hash"] = _policy_hash
+    environment.filters["unbroken"] = _unbroken
+    environment.filters["breakable"] = _breakable
     return environment.get_template(name).render(**values)
+
+
+def _unbroken(numbers: str) -> str:
+    """A cell whose intervals and p values stay on one line each."""
+    return re.sub(r"\[[^\]]*\]|\bp \S+", lambda part: part.group().replace(" ", "\N{NO-BREAK SPACE}"), numbers)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may break after its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _policy_hash(script: str) -> str:

@@ -20,6 +20,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return "unscored" if value is None else f"{value:.{digits}f}"
 
 
+def verdict(value: float) -> str:
+    """A part of a score with a mark that says which way it points."""
+    return f"{'✓' if value >= 0.5 else '✗'} {number(value)}"
+
+
 def share(value: float | None, bounds: Interval | None = None) -> str:
     """A share in percent, with its 95 % interval in percent; a dash where there is no value."""
     if value is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from milr.report import words
 from milr.report.bundle.groups import ComparedRuns
-from milr.report.compare import sentences
+from milr.report.compare import sentences, tables
 from milr.report.compare.records import MeanScore
 from milr.report.page_template import render_template
 from milr.report.summary import Scores, summarise
@@ -38,6 +38,7 @@ class ComparisonCard:
     """A comparison on the first page: its rows with their scores, and links to its page and its runs' reports."""
 
     title: str
+    verdict: str
     headline: str
     rows: tuple[tuple[str, str], ...]
     page: str
@@ -94,6 +95,7 @@ def comparison_card(compared: ComparedRuns, page: str, names: Sequence[str]) -> 
     rows = [(row.title, _overall(row.overall.returned)) for row in comparison.rows]
     return ComparisonCard(
         title=sentences.title(comparison),
+        verdict=sentences.verdict(comparison)[0],
         headline=sentences.headline(comparison),
         rows=tuple(rows),
         page=page,
@@ -103,5 +105,5 @@ def comparison_card(compared: ComparedRuns, page: str, names: Sequence[str]) -> 
 
 def _overall(mean: MeanScore) -> str:
     """The score with its interval; where pictures are unscored also how many were scored."""
-    score = f"{words.number(mean.score)} {words.interval(mean.interval)}".strip()
+    score = f"{tables.number(mean.score)} {tables.brackets(mean.interval)}".strip()
     return score if mean.scored == mean.n else f"{score}, {mean.scored} scored of {mean.n}"

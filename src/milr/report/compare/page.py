@@ -17,6 +17,8 @@ from milr.report.words import count
 from milr.runs.store import write_atomically
 from milr.types import UsageError
 
+PRINTED = 60  # samples on paper, about ten a page; compare.css has the number, too
+
 
 def write_files(comparison: Comparison, folder: Path | str, *, quoted: bool | None = None) -> Path:
     """Write compare.md, compare.csv, compare.json and compare.html into `folder`; returns the path of the page."""
@@ -66,6 +68,7 @@ def render(comparison: Comparison, folder: Path = Path(), *, quoted: bool | None
         quoted=published,
         quoted_table=published and tables.quoted_table(published),
         count=count,
+        printed=PRINTED,
         grid=picture_grid(comparison, folder) if comparison.pictures else None,
     )
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from milr.report.compare import tables
-from milr.report.compare.records import Comparison
+from milr.report.compare.records import Comparison, RowResult
 from milr.report.compare.scores import ROUNDING
 from milr.report.words import count
 from milr.rules.wise import EDITIONS
 
 SIGNIFICANT = 0.05  # corrected p below which a difference is said to be one
+LONGEST_TITLE = 70  # letters of the rows' names
 UPDATES = ("Shares of the steps at which latents moved (of samples, for reward hacking: the search reward rose while "
-           "the report metric fell). A collapse is marked by its surprise; docs/nano.md says how well that works."
+           "the report metric fell). A collapse is marked by its surprise, which is no proof (docs/nano.md)."
            )  # fmt: skip
 
 
 def title(comparison: Comparison) -> str:
-    """The heading: how many rows are compared, or the name of the only one."""
-    rows = comparison.rows
+    """The heading: the names of the rows, or how many there are where that would be long."""
+    titles = [row.title for row in comparison.rows]
     where = f" on {comparison.benchmark}" if comparison.benchmark else ""
-    return (rows[0].title if len(rows) == 1 else f"Comparison of {len(rows)} rows") + where
+    names = _listed(titles)
+    return (names if len(names) <= LONGEST_TITLE else f"Comparison of {len(titles)} rows") + where
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def headline(comparison: Comparison) -> str:
@@ -32,17 +41,25 @@ def headline(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Who is ahead, and for each row whether it differs from the reference, in a sentence each."""
+    """Who is ahead, and for each row, best first, whether it differs from the reference, in a sentence each."""
     rows = comparison.rows
     if len(rows) == 1:
         return [f"{rows[0].title} scores {tables.score(rows[0].overall.returned)}."]
     first = [row for row in rows if row.rank == 1]
-    names = " and ".join(row.title for row in first)
+    names = _listed([row.title for row in first]) if first else ""
     verb = "scores highest" if len(first) == 1 else "score highest"
     ahead = [f"{names} {verb}: {tables.score(first[0].overall.returned)}."] if first else [
         "Unscored pictures leave it open which row is ahead."]  # fmt: skip
     reference = next(index for index, row in enumerate(rows) if row.title == comparison.against)
-    return ahead + [_verdict_on(comparison, index, reference) for index in range(len(rows)) if index != reference]
+    others = sorted(
+        (index for index in range(len(rows)) if index != reference), key=lambda index: -_score_of(rows[index])
+    )
+    return ahead + [_verdict_on(comparison, index, reference) for index in others]
+
+
+def _score_of(row: RowResult) -> float:
+    score = row.overall.returned.score
+    return -1.0 if score is None else score
 
 
 def _verdict_on(comparison: Comparison, index: int, reference: int) -> str:
@@ -52,7 +69,7 @@ def _verdict_on(comparison: Comparison, index: int, reference: int) -> str:
         return f"{row.title} was not tested against {against}: too few pictures are scored by both."
     numbers = f"{tables.difference(paired)}, p {tables.p_value(paired.holm)}{_wins(comparison, index, reference)}."
     if paired.holm >= SIGNIFICANT:
-        return f"{row.title} cannot be told from {against}: {numbers}"
+        return f"{row.title} cannot be told apart from {against}: {numbers}"
     return f"{row.title} does {'better' if paired.difference > 0 else 'worse'} than {against}: {numbers}"
 
 

@@ -60,8 +60,8 @@ function showWorld({examples = [], ...words}) {
 
 function explain() {
   const words = (id) => menu.methods.find(({name}) => name === byId(id).value);
-  const lines = [words("method"), words("other")].filter(Boolean).map(({name, summary}) => `${name}: ${summary}.`);
-  byId("method-words").textContent = lines.join(" ");
+  byId("method-words").replaceChildren(...[words("method"), words("other")].filter(Boolean)
+    .map(({name, summary}) => h("span", {}, h("b", {}, name), ` – ${summary}.`)));
 }
 
 function request(method) {
@@ -87,6 +87,7 @@ async function draw() {
   const prompt = byId("prompt").value;
   const now = place(methods.map((method) => [prompt, method]));
   const {signal} = giveUp;
+  const problems = new Set();
   byId("results").scrollIntoView({block: "start"});
   await Promise.all(now.map((lane, index) => guarded(async () => {
     lane.onstarted = (run, warnings) => {
@@ -94,7 +95,8 @@ async function draw() {
       if (index === 0) history.replaceState(null, "", `#run=${run}`);
     };
     await lane.follow("/api/searches", request(methods[index]), signal).catch((error) => {
-      lane.say(error.message);
+      lane.fail();
+      error.message = [...problems.add(error.message)].join(" ");
       throw error;
     });
   })));

@@ -40,11 +40,17 @@ function build(box, all, left, right) {
     slider.value = slider.value > 50 ? 0 : 100;
     move();
   };
-  box.replaceChildren(h("h2", {}, "Compare two pictures"),
-    h("div", {class: "row"}, h("div", {}, h("label", {for: "left"}, "Left"), one),
-      h("div", {}, h("label", {for: "right"}, "Right"), two)),
-    h("div", {class: "pair"}, under, over, line),
-    h("label", {for: "slide"}, "How much of the left picture is seen (arrow keys)"), slider,
-    h("button", {type: "button", onclick: flip}, "Flip (F)"));
+  const follow = ({buttons, clientX, currentTarget}) => {
+    if (!buttons) return;
+    const {left: start, width} = currentTarget.getBoundingClientRect();
+    slider.value = 100 * (clientX - start) / width;
+    move();
+  };
+  const pair = h("div", {class: "pair", onpointerdown: follow, onpointermove: follow,
+    ondragstart: (event) => event.preventDefault()}, under, over, line);
+  box.replaceChildren(h("h2", {}, "Compare two pictures"), h("div", {class: "two"}, pair, h("div", {},
+    h("label", {for: "left"}, "Left"), one, h("label", {for: "right"}, "Right"), two,
+    h("label", {for: "slide"}, "How much of the left picture is seen (arrow keys, or drag)"), slider,
+    h("button", {type: "button", onclick: flip}, "Flip (F)"))));
   draw();
 }

@@ -61,6 +61,7 @@ export function parts(pairs) {
 /** A visualisation, with what changed since the one before marked. */
 export function text(step) {
   if (step.visualisation == null) return h("p", {class: "text faint"}, "drawn from the bare prompt");
-  if (!step.words.some(([kind]) => kind !== "same")) return h("p", {class: "text"}, step.visualisation);
-  return h("p", {class: "text"}, ...step.words.map(([kind, words]) => (kind === "same" ? words : h(kind, {}, words))));
+  const label = h("span", {class: "faint small"}, "The model's plan: ");
+  if (!step.words.some(([kind]) => kind !== "same")) return h("p", {class: "text"}, label, step.visualisation);
+  return h("p", {class: "text"}, label, ...step.words.map(([kind, words]) => (kind === "same" ? words : h(kind, {}, words))));
 }

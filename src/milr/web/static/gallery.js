@@ -23,9 +23,9 @@ export async function list(open, more = false) {
 function card(run, open) {
   const thumb = h("span", {class: "thumb"}, run.state);
   if (run.name) show(thumb, run);
-  const words = run.state === "finished" ? `${number(run.score)} · ${run.method}` : `${run.state} · ${run.method}`;
+  const score = run.state === "finished" ? number(run.score) : run.state;
   return h("li", {}, h("button", {type: "button", onclick: () => open(run.run)}, thumb,
-    h("span", {class: "words"}, run.prompt), h("span", {class: "faint small"}, words)));
+    h("span", {class: "words"}, run.prompt), h("span", {class: "about faint small"}, h("b", {}, score), h("span", {}, run.method))));
 }
 
 async function show(thumb, run) {

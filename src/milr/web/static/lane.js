@@ -24,9 +24,10 @@ export class Lane {
     this.downloads = h("span", {class: "row", hidden: true},
       h("button", {type: "button", onclick: () => this.save()}, "Save picture"),
       h("button", {type: "button", onclick: () => this.saveRun()}, "Save run (zip)"));
+    this.big = h("div", {class: "big"}, this.image, this.badge);
     this.element = h("article", {class: "lane card", "aria-label": `${prompt}, ${name}`},
       h("header", {}, h("h3", {}, prompt), h("span", {class: "faint small"}, name)),
-      h("div", {class: "show"}, h("div", {class: "big"}, this.image, this.badge), h("div", {}, this.status, this.about)),
+      h("div", {class: "show"}, this.big, h("div", {}, this.status, this.about)),
       this.strip, h("div", {class: "row actions"}, this.stopButton, this.downloads));
   }
 
@@ -47,7 +48,9 @@ export class Lane {
   on_partial({step, share, picture}) {
     this.badge.hidden = false;
     this.badge.textContent = `drawing ${Math.round(share * 100)} %`;
-    if (this.following) become(this.image, data(picture), `Step ${step}, being drawn`);
+    if (!this.following) return;
+    become(this.image, data(picture), `Step ${step}, being drawn`);
+    if (!this.stopButton.disabled) this.say(step ? `Drawing step ${step}. Below: step ${step - 1}.` : "Drawing the first picture…");
   }
 
   on_step(step) {
@@ -61,6 +64,21 @@ export class Lane {
     this.stopButton.hidden = true;
     this.badge.hidden = true;
     this.finish(samples[0]);
+    this.describe().catch(() => null);
+  }
+
+  /** The threshold and the judges, which the run's folder knows. */
+  async describe(run = null) {
+    const {threshold, reward, metric, oracle} = run ?? await api.get(`/api/runs/${this.run}`);
+    Object.assign(this, {threshold, reward, metric: oracle ? "" : metric});
+    if (this.sample) this.show(this.shown);
+  }
+
+  /** There is no picture to wait for. */
+  fail() {
+    this.big.hidden = this.steps.length === 0;
+    this.stopButton.hidden = this.badge.hidden = true;
+    this.say(this.steps.length ? "The search broke off; the reason is above." : "Nothing was drawn; the reason is above.");
   }
 
   on_error({error}) {
@@ -70,13 +88,16 @@ export class Lane {
   /** What lies on disk. */
   async open(run, sample) {
     this.run = run.run;
-    this.threshold = run.threshold;
+    await this.describe(run);
     for (const step of sample?.steps ?? []) {
       const path = `/api/runs/${run.run}/pictures/${sample.name}/${step.index}`;
       this.add({...step, source: await api.blob(path)});
     }
     if (sample) this.finish(sample);
-    else this.say("Interrupted before its first sample was finished.");
+    else {
+      this.big.hidden = true;
+      this.say("Interrupted before its first sample was finished.");
+    }
   }
 
   finish(sample) {
@@ -119,18 +140,25 @@ export class Lane {
     become(this.image, step.source, `${name} of “${this.prompt}” by ${this.name}, score ${number(step.score)}`);
     for (const [at, button] of [...this.strip.children].entries()) button.setAttribute("aria-pressed", String(at === index));
     this.strip.children[index].scrollIntoView({block: "nearest", inline: "nearest"});
-    this.say(`${name}${isReturned ? ", the result" : ""}: ${step.change}.`);
+    const change = step.change.toLowerCase() === name.toLowerCase() ? "" : `: ${step.change}`;
+    this.say(`${name}${isReturned ? ", the result" : ""}${change}.`);
     const end = this.sample && h("p", {class: "faint small"}, this.ending());
-    this.about.replaceChildren(h("p", {class: "say score"}, number(step.score)),
+    this.about.replaceChildren(this.verdict(step),
       parts(step.parts), step.reason ? h("p", {class: "faint small"}, step.reason) : "", text(step),
-      curve(this.steps, this.threshold, index), end ?? "");
+      this.steps.length > 1 ? curve(this.steps, this.threshold, index) : "", end ?? "");
+  }
+
+  verdict({score}) {
+    const by = this.reward ? `of 1, says ${this.reward}` : score == null ? "" : "of 1";
+    return h("p", {class: "say"}, h("span", {class: "score"}, number(score)), " ", h("span", {class: "faint small"}, by));
   }
 
   ending() {
     const {stopped, cost, judged, seed} = this.sample;
-    const other = judged ? ` The report's judge says ${number(judged.score)}.` : "";
+    const judge = this.metric ? `${this.metric}, which did not guide the search,` : "The judge of the report";
+    const other = judged ? ` ${judge} says ${number(judged.score)}.` : "";
     const seconds = (cost.model_seconds + cost.reward_seconds).toFixed(1);
-    return `Ended: ${stopped}. ${cost.pictures} pictures, ${cost.token_steps} token-steps, ${seconds} s; seed ${seed}.${other}`;
+    return `Ended: ${stopped}. ${cost.pictures} picture${cost.pictures === 1 ? "" : "s"}, ${cost.token_steps} token-steps, ${seconds} s; seed ${seed}.${other}`;
   }
 
   say(words) {
