@@ -1,0 +1,268 @@
+"""A GPU that is the CPU, so that the code for CUDA runs in tests, line by line.
+
+Tensors on it hold their numbers on the CPU and say that they are on cuda:0; they refuse to meet tensors that are not.
+Captured work is recorded operation by operation and run again on the same memory, with the numbers that Python gave it
+at the capture: a number that should have changed is noticed. Every operation that waits for the device is counted, and
+refused while a graph is captured. What it cannot show is speed, kernels and how they round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+CUDA = torch.device("cuda", 0)
+# What reads a value of the device, or needs one to go on.
+WAITING = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__", "numpy", "nonzero", "__contains__", "cpu"}
+FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "randn")
+
+
+class Stream:
+    """A queue of work; here all of it is done at once."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.waited_for: list[Any] = []
+
+    def wait_stream(self, other: Any) -> None:
+        """Work given from now on comes after that of another stream."""
+        self.waited_for.append(other)
+
+
+@dataclass
+class Device:
+    """What was done on the device. `free` is its memory, `capturing` the tape of the capture that runs."""
+
+    waits: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    capture_modes: list[str] = field(default_factory=list)
+    free: int = 2**33
+    num_replays: int = 0
+    num_emptied: int = 0
+    capturing: list[tuple[Any, ...]] | None = None
+    pinned: list[Tensor] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=lambda: [Stream()])
+
+    @property
+    def is_on_default_stream(self) -> bool:
+        """Whether the current stream is the one that was current at first."""
+        return self.streams[-1] is self.streams[0]
+
+    def wait(self, reason: str) -> None:
+        """Count a wait for the device; refused while a graph is captured."""
+        if self.capturing is not None:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {reason}")
+        self.waits.append(reason)
+
+
+_here = Device()
+
+
+class OnCuda(Tensor):
+    """A tensor on the device."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "__get__" and func.__self__ is Tensor.device:
+            return CUDA
+        if name in WAITING:
+            _here.wait(name)
+        _refuse_strangers(name, args)
+        kwargs = {key: None if key == "device" and is_cuda(value) else value for key, value in (kwargs or {}).items()}
+        result = _run(func, args, kwargs)
+        if name == "cpu":
+            return result.as_subclass(Tensor)
+        if _here.capturing is not None and name != "__get__":
+            _here.capturing.append((func, args, kwargs, result))
+        return result
+
+
+def is_cuda(device: Any) -> bool:
+    """Whether a device, in any form, is the GPU."""
+    return str(device).startswith("cuda")
+
+
+def _refuse_strangers(name: str, args: tuple[Any, ...]) -> None:
+    """Tensors on the CPU meet those of the device in copies, as indices, and as single numbers only."""
+    if name in ("copy_", "__getitem__", "__set__", "as_subclass"):
+        return
+    for tensor in _tensors(args[2:] if name == "__setitem__" else args):
+        if not isinstance(tensor, OnCuda) and tensor.ndim:
+            raise RuntimeError(f"{name}: expected all tensors to be on the same device, but found cuda:0 and cpu")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The operation on the CPU, its results on the device."""
+    with torch._C.DisableTorchFunctionSubclass():
+        if func is torch.mm and "out_dtype" in kwargs:  # the CPU has no such product
+            result: Any = func(args[0].to(kwargs["out_dtype"]), args[1].to(kwargs["out_dtype"]))
+        else:
+            result = func(*args, **kwargs)
+        return _on_cuda(result)
+
+
+def _on_cuda(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if isinstance(value, OnCuda) else value.as_subclass(OnCuda)
+    if isinstance(value, (tuple, list)) and any(isinstance(part, Tensor) for part in value):
+        return type(value)([_on_cuda(part) for part in value])
+    return value
+
+
+class Graph:
+    """Operations that are run again on the memory they had."""
+
+    def __init__(self) -> None:
+        self.tape: list[tuple[Any, ...]] = []
+
+    def replay(self) -> None:
+        """Run all of it; where an operation made a tensor, its new numbers go into that tensor."""
+        _here.num_replays += 1
+        for func, args, kwargs, result in self.tape:
+            for old, new in zip(_tensors(result), _tensors(_run(func, args, kwargs)), strict=True):
+                if old.data_ptr() != new.data_ptr():
+                    with torch._C.DisableTorchFunctionSubclass():
+                        old.copy_(new)
+
+    def pool(self) -> object:
+        """The memory that graphs share."""
+        return "the pool"
+
+
+@contextmanager
+def _capture(graph: Graph, *, pool: Any, stream: Any, capture_error_mode: str) -> Iterator[None]:
+    """As `torch.cuda.graph`: a capture that fails leaves its stream current."""
+    _here.streams.append(stream)
+    _here.capture_modes.append(capture_error_mode)
+    _here.capturing = []
+    try:
+        yield
+        graph.tape = _here.capturing
+        _here.streams.pop()
+    finally:
+        _here.capturing = None
+
+
+class _Event:
+    def record(self, stream: Any) -> None:
+        _here.events.append("record")
+
+    def synchronize(self) -> None:
+        _here.events.append("wait")
+
+
+@contextmanager
+def _on_stream(stream: Any) -> Iterator[None]:
+    _here.streams.append(stream)
+    yield
+    _here.streams.pop()
+
+
+@contextmanager
+def _on_device(device: Any) -> Iterator[None]:
+    assert is_cuda(device)
+    yield
+
+
+def _set_stream(stream: Any) -> None:
+    _here.streams[1:] = [] if stream is _here.streams[0] else [stream]
+
+
+def _empty_cache() -> None:
+    _here.wait("empty_cache")
+    _here.num_emptied += 1
+
+
+def _factory(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def make(*args: Any, device: Any = None, pin_memory: bool = False, **settings: Any) -> Tensor:
+        made = original(*args, device=None if is_cuda(device) else device, **settings)
+        if pin_memory:
+            _here.pinned.append(made)
+        if is_cuda(device) and original.__name__ == "tensor":
+            _here.wait("tensor")  # torch copies a list from memory that is not pinned
+        return made.as_subclass(OnCuda) if is_cuda(device) else made
+
+    return make
+
+
+def _to(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def to(self: Tensor, *args: Any, **settings: Any) -> Tensor:
+        target = next((each for each in (*args, settings.get("device")) if isinstance(each, (str, torch.device))), None)
+        rest = [each for each in args if each is not target]
+        settings = {name: value for name, value in settings.items() if name != "device"}
+        if target is None or is_cuda(target) is isinstance(self, OnCuda):
+            return original(self, *rest, **settings) if rest or settings else self
+        if is_cuda(target):
+            if not (settings.get("non_blocking") and _is_pinned(self)):
+                _here.wait("to cuda")
+            return original(self.clone(), *rest, **settings).as_subclass(OnCuda) if rest else self.clone().as_subclass(
+                OnCuda)  # fmt: skip
+        _here.wait("to cpu")
+        return original(self.clone(), *rest, **settings).as_subclass(Tensor) if rest else self.clone().as_subclass(
+            Tensor)  # fmt: skip
+
+    return to
+
+
+def _is_pinned(tensor: Tensor) -> bool:
+    return any(tensor.untyped_storage().data_ptr() == each.untyped_storage().data_ptr() for each in _here.pinned)
+
+
+def _module_to(original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def to(self: nn.Module, *args: Any, **settings: Any) -> nn.Module:
+        device = next((each for each in (*args, settings.get("device")) if isinstance(each, (str, torch.device))), None)
+        return put(self) if device is not None and is_cuda(device) else original(self, *args, **settings)
+
+    return to
+
+
+def put(module: nn.Module) -> nn.Module:
+    """All parameters and buffers of a module on the device."""
+    for inner in module.modules():
+        for name, parameter in inner._parameters.items():
+            if parameter is not None:
+                moved = parameter.data.as_subclass(OnCuda)
+                inner._parameters[name] = nn.Parameter(moved, requires_grad=parameter.requires_grad)
+        for name, buffer in inner._buffers.items():
+            inner._buffers[name] = None if buffer is None else buffer.as_subclass(OnCuda)
+    return module
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Device:
+    """One GPU in place of what torch finds; what is done on it is noted in the `Device`."""
+    global _here
+    _here = Device()
+    functions = {
+        "is_available": lambda: True, "device_count": lambda: 1, "is_initialized": lambda: True,
+        "current_stream": lambda device=None: _here.streams[-1], "set_stream": _set_stream, "stream": _on_stream,
+        "device": _on_device, "Stream": Stream, "Event": _Event, "CUDAGraph": Graph, "graph": _capture,
+        "empty_cache": _empty_cache, "synchronize": lambda device=None: _here.wait("synchronize"),
+        "mem_get_info": lambda device=None: (_here.free, 2**34), "memory_reserved": lambda device=None: 0,
+        "memory_allocated": lambda device=None: 0, "max_memory_allocated": lambda device=None: 2**30,
+        "reset_peak_memory_stats": lambda device=None: None, "get_device_name": lambda device=None: "a stand-in",
+        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=2**34),
+    }  # fmt: skip
+    for name, function in functions.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    for name in FACTORIES:
+        monkeypatch.setattr(torch, name, _factory(getattr(torch, name)))
+    monkeypatch.setattr(Tensor, "to", _to(Tensor.to))
+    monkeypatch.setattr(nn.Module, "to", _module_to(nn.Module.to))
+    return _here
