@@ -17,6 +17,7 @@ from milr.models.decoding.batch import GROWTH
 from milr.models.devices import CACHE_SHARE, choose_device, choose_dtype
 from milr.models.float32_logits import float32_image_logits, float32_logits
 from milr.models.janus import JanusModel
+from milr.models.janus_prompts import JanusPrompts
 from milr.types import DrawRequest, Key, ReasonRequest, UsageError
 
 PROMPTS = ("a red star", "two blue circles left of a square", "a star")
@@ -121,7 +122,9 @@ def test_a_capture_that_waits_for_the_device_fails_and_the_step_runs_eagerly(
 def test_where_memory_is_plenty_a_text_has_all_of_it_from_the_start(
     device: cuda_stand_in.Device, model: JanusModel, tiny: JanusModel, monkeypatch: pytest.MonkeyPatch, plenty: bool
 ) -> None:
-    device.free = 2**33 if plenty else 2**20
+    device.free = 2**33 if plenty else 2**17
+    monkeypatch.setattr(tiny, "_text_head", replace(tiny._text_head, end_token_id=-1))
+    monkeypatch.setattr(JanusPrompts, "max_text_tokens", 3 * GROWTH)
     sizes: list[int] = []
     allocate = model._engine.decoder.allocate_cache
 
@@ -132,7 +135,6 @@ def test_where_memory_is_plenty_a_text_has_all_of_it_from_the_start(
     monkeypatch.setattr(model._engine.decoder, "allocate_cache", noted)
     request = ReasonRequest(PROMPTS[0], Key(0, "p"), max_new_tokens=3 * GROWTH, temperature=1.0)
     ids = endless(model).reason([request])[0].ids
-    monkeypatch.setattr(tiny, "_text_head", replace(tiny._text_head, end_token_id=-1))
     assert len(ids) == 3 * GROWTH and ids == tiny.reason([request])[0].ids
     assert sizes == ([512] if plenty else [256, 384, 512])
 
