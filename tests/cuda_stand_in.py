@@ -8,6 +8,8 @@ refused while a graph is captured. What it cannot show is speed, kernels and how
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 CUDA = torch.device("cuda", 0)
+MEMORY = 2**34
 # What reads a value of the device, or needs one to go on.
 WAITING = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__", "numpy", "nonzero", "__contains__", "cpu"}
-FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "randn")
+FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "randn", "rand")
 
 
 class Stream:
@@ -34,10 +37,16 @@ class Stream:
         """Work given from now on comes after that of another stream."""
         self.waited_for.append(other)
 
+    def synchronize(self) -> None:
+        """Wait for its work; others' graphs are captured meanwhile."""
+
 
 @dataclass
 class Device:
-    """What was done on the device. `free` is its memory, `capturing` the tape of the capture that runs."""
+    """What was done on the device. `free` is its memory, `capturing` the tape of the capture that `thread` runs.
+
+    `largest` is how many bytes one tensor may have, `peak` the most that one had.
+    """
 
     waits: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
@@ -46,19 +55,43 @@ class Device:
     num_replays: int = 0
     num_emptied: int = 0
     capturing: list[tuple[Any, ...]] | None = None
+    thread: int = 0
+    sync_debug_mode: str = "default"
+    largest: float = float("inf")
+    peak: int = 0
     pinned: list[Tensor] = field(default_factory=list)
-    streams: list[Stream] = field(default_factory=lambda: [Stream()])
+    default_stream: Stream = field(default_factory=lambda: Stream())
+    stacks: dict[int, list[Stream]] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams that this thread has entered."""
+        return self.stacks.setdefault(threading.get_ident(), [self.default_stream])
 
     @property
     def is_on_default_stream(self) -> bool:
         """Whether the current stream is the one that was current at first."""
-        return self.streams[-1] is self.streams[0]
+        return self.streams[-1] is self.default_stream
 
     def wait(self, reason: str) -> None:
         """Count a wait for the device; refused while a graph is captured."""
-        if self.capturing is not None:
+        if self.is_capturing():
             raise RuntimeError(f"operation not permitted when stream is capturing: {reason}")
+        if self.sync_debug_mode == "error":
+            raise RuntimeError(f"called a synchronizing CUDA operation: {reason}")
+        if self.sync_debug_mode == "warn":
+            warnings.warn(f"called a synchronizing CUDA operation: {reason}", stacklevel=2)
         self.waits.append(reason)
+
+    def is_capturing(self) -> bool:
+        """Whether this thread captures a graph."""
+        return self.capturing is not None and self.thread == threading.get_ident()
+
+    def allocate(self, size: int) -> None:
+        """Note a large tensor; torch's error where it is too large."""
+        if size > self.largest:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.peak = max(self.peak, size)
 
 
 _here = Device()
@@ -81,7 +114,9 @@ class OnCuda(Tensor):
         result = _run(func, args, kwargs)
         if name == "cpu":
             return result.as_subclass(Tensor)
-        if _here.capturing is not None and name != "__get__":
+        if name == "new_zeros":
+            _here.allocate(result.nbytes)
+        if _here.capturing is not None and _here.is_capturing() and name != "__get__":
             _here.capturing.append((func, args, kwargs, result))
         return result
 
@@ -151,7 +186,7 @@ def _capture(graph: Graph, *, pool: Any, stream: Any, capture_error_mode: str) -
     """As `torch.cuda.graph`: a capture that fails leaves its stream current."""
     _here.streams.append(stream)
     _here.capture_modes.append(capture_error_mode)
-    _here.capturing = []
+    _here.capturing, _here.thread = [], threading.get_ident()
     try:
         yield
         graph.tape = _here.capturing
@@ -182,12 +217,25 @@ def _on_device(device: Any) -> Iterator[None]:
 
 
 def _set_stream(stream: Any) -> None:
-    _here.streams[1:] = [] if stream is _here.streams[0] else [stream]
+    _here.streams[1:] = [] if stream is _here.default_stream else [stream]
 
 
 def _empty_cache() -> None:
-    _here.wait("empty_cache")
+    if _here.is_capturing():
+        raise RuntimeError("operation not permitted when stream is capturing: empty_cache")
     _here.num_emptied += 1
+
+
+def _set_sync_debug_mode(mode: str) -> None:
+    _here.sync_debug_mode = mode
+
+
+def _set_fraction(fraction: float) -> None:
+    _here.largest = fraction * MEMORY
+
+
+def _forget_peak(device: Any = None) -> None:
+    _here.peak = 0
 
 
 def _factory(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -204,21 +252,31 @@ def _factory(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _to(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def to(self: Tensor, *args: Any, **settings: Any) -> Tensor:
-        target = next((each for each in (*args, settings.get("device")) if isinstance(each, (str, torch.device))), None)
-        rest = [each for each in args if each is not target]
-        settings = {name: value for name, value in settings.items() if name != "device"}
-        if target is None or is_cuda(target) is isinstance(self, OnCuda):
-            return original(self, *rest, **settings) if rest or settings else self
-        if is_cuda(target):
-            if not (settings.get("non_blocking") and _is_pinned(self)):
-                _here.wait("to cuda")
-            return original(self.clone(), *rest, **settings).as_subclass(OnCuda) if rest else self.clone().as_subclass(
-                OnCuda)  # fmt: skip
-        _here.wait("to cpu")
-        return original(self.clone(), *rest, **settings).as_subclass(Tensor) if rest else self.clone().as_subclass(
-            Tensor)  # fmt: skip
+        device, others = _split(args, settings)
+        if device is None or is_cuda(device) is isinstance(self, OnCuda):
+            return original(self, **others) if others else self
+        if not (others.get("non_blocking") and _is_pinned(self)):
+            _here.wait("to cuda" if is_cuda(device) else "to cpu")
+        moved = self.clone().as_subclass(OnCuda if is_cuda(device) else Tensor)
+        return original(moved, **others) if others else moved
 
     return to
+
+
+def _split(args: tuple[Any, ...], settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The device that `Tensor.to` was given, and all else by keyword."""
+    others = dict(settings)
+    device = others.pop("device", None)
+    for each in args:
+        if isinstance(each, (str, torch.device)):
+            device = each
+        elif isinstance(each, torch.dtype):
+            others["dtype"] = each
+        elif isinstance(each, bool):
+            others["non_blocking"] = each
+        else:
+            assert each is None, "not known to the stand-in"
+    return device, others
 
 
 def _is_pinned(tensor: Tensor) -> bool:
@@ -227,8 +285,7 @@ def _is_pinned(tensor: Tensor) -> bool:
 
 def _module_to(original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     def to(self: nn.Module, *args: Any, **settings: Any) -> nn.Module:
-        device = next((each for each in (*args, settings.get("device")) if isinstance(each, (str, torch.device))), None)
-        return put(self) if device is not None and is_cuda(device) else original(self, *args, **settings)
+        return put(self) if is_cuda(_split(args, settings)[0]) else original(self, *args, **settings)
 
     return to
 
@@ -254,15 +311,21 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Device:
         "current_stream": lambda device=None: _here.streams[-1], "set_stream": _set_stream, "stream": _on_stream,
         "device": _on_device, "Stream": Stream, "Event": _Event, "CUDAGraph": Graph, "graph": _capture,
         "empty_cache": _empty_cache, "synchronize": lambda device=None: _here.wait("synchronize"),
-        "mem_get_info": lambda device=None: (_here.free, 2**34), "memory_reserved": lambda device=None: 0,
-        "memory_allocated": lambda device=None: 0, "max_memory_allocated": lambda device=None: 2**30,
-        "reset_peak_memory_stats": lambda device=None: None, "get_device_name": lambda device=None: "a stand-in",
-        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=2**34),
+        "mem_get_info": lambda device=None: (_here.free, MEMORY), "memory_reserved": lambda device=None: 0,
+        "memory_allocated": lambda device=None: 0, "max_memory_allocated": lambda device=None: _here.peak,
+        "reset_peak_memory_stats": _forget_peak, "set_per_process_memory_fraction": _set_fraction,
+        "set_sync_debug_mode": _set_sync_debug_mode, "is_current_stream_capturing": lambda: _here.is_capturing(),
+        "is_bf16_supported": lambda: True, "get_device_capability": lambda device=None: (9, 0),
+        "get_device_name": lambda device=None: "a stand-in",
+        "get_device_properties": lambda device=None: SimpleNamespace(
+            name="a stand-in", total_memory=MEMORY, multi_processor_count=1),
     }  # fmt: skip
     for name, function in functions.items():
         monkeypatch.setattr(torch.cuda, name, function)
     for name in FACTORIES:
         monkeypatch.setattr(torch, name, _factory(getattr(torch, name)))
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda device="cpu": generator("cpu" if is_cuda(device) else device))
     monkeypatch.setattr(Tensor, "to", _to(Tensor.to))
     monkeypatch.setattr(nn.Module, "to", _module_to(nn.Module.to))
     return _here

@@ -58,8 +58,10 @@ def company(card: Card) -> Iterator[Finding]:
         model = card.model(dtype)
         alone = draw(model, [0], **settings)
         for size in sizes:
+            model.free_memory()  # what is remembered is company, too
             together = draw(model, range(size), **settings)
             yield compare(f"a picture alone and among {size} in {dtype}", alone, together[:1])
+            model.free_memory()
             again = [trace.ids for trace in draw(model, range(size), **settings)]
             yield Finding(f"{size} pictures twice alike in {dtype}", again == [trace.ids for trace in together])
         half = alone[0].ids[: len(alone[0].ids) // 2]

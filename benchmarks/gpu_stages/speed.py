@@ -20,6 +20,7 @@ from milr.models.janus import JanusModel
 from milr.randomness import NoiseStream, batch_noise
 from milr.types import Key
 
+NOISE = ((32, 16384), (64, 16384), (32, 102400))  # pictures, and texts
 MOST_NOISE = 0.1  # of a picture's time
 EAGER_TOKENS = 96
 MEASURED_TOKENS = {"7b": 192}  # of a picture, where the whole takes too long; others draw all
@@ -29,7 +30,7 @@ GOAL_STREAMING, GOAL_ALONE, GOAL_MANY = 0.7, 4.0, 40.0  # of 7B
 
 def noise(card: Card) -> Iterator[Finding]:
     """Milliseconds a step's noise takes to draw and to copy, and the share of a picture's time that waits for it."""
-    for rows, vocab in ((32, 16384), (64, 16384), (32, 102400)) if card.is_cuda else ((4, 64),):
+    for rows, vocab in NOISE if card.is_cuda else ((4, 64),):
         streams = [NoiseStream(Key(row, "p"), "image", vocab) for row in range(rows)]
         buffers, place = NoiseBuffers(card.device) if card.is_cuda else None, iter(range(100))
 
