@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_GPU = {"graphs", "waits", "memory", "8 GB card", "24 GB card", "captures", "broken capture"}
-NOT_NEEDED = ("pydantic", "typer", "rich", "scipy", "statsmodels", "matplotlib")
+NOT_NEEDED = ("pydantic", "typer", "statsmodels")
 
 
 def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

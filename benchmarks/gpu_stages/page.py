@@ -24,6 +24,7 @@ def page(results: dict[str, Any]) -> str:
     """All stages by number, with what each found."""
     stages = sorted(results["stages"].items(), key=lambda item: item[1]["number"])
     failed = [name for name, result in stages if not result["passed"]]
+    num_skipped = sum("skipped" in result for _, result in stages)
     summary = f'<span class="fail">{len(failed)} failed: {escape(", ".join(failed))}</span>' if failed else (
         '<span class="pass">nothing failed</span>')  # fmt: skip
     return "\n".join([
@@ -31,7 +32,7 @@ def page(results: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>GPU check</title>',
         f"<style>{_STYLE}</style><h1>GPU check</h1>",
         f"<p>{escape(_device(results))}, size {escape(results['size'])}, {len(stages)} stages in "
-        f"{results.get('seconds', 0)} s: {summary}.</p>",
+        f"{results.get('seconds', 0)} s: {summary}, {num_skipped} skipped.</p>",
         *(line for name, result in stages for line in _stage(name, result)), "</html>",
     ])  # fmt: skip
 
