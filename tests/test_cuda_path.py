@@ -13,6 +13,7 @@ import torch
 import cuda_stand_in
 import tiny_janus
 from milr.latent.update import start, update
+from milr.models import float32_logits as float32_logits_module
 from milr.models.decoding.batch import GROWTH
 from milr.models.devices import CACHE_SHARE, choose_device, choose_dtype
 from milr.models.float32_logits import float32_image_logits, float32_logits
@@ -198,6 +199,21 @@ def test_logits_of_trained_heads_of_quantised_ones_and_on_a_cpu_are_those_of_the
     linear = torch.nn.Linear(4, 3, dtype=torch.bfloat16)
     inputs = torch.ones(2, 4, dtype=torch.bfloat16)
     assert torch.equal(float32_logits(linear, inputs), linear(inputs).float())
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError])
+def test_where_torch_has_no_such_product_the_rounded_logits_are_taken(
+    device: cuda_stand_in.Device, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def refuse(*tensors: Any, **settings: Any) -> Any:
+        raise error("out_dtype")
+
+    monkeypatch.setattr(torch, "mm", refuse)
+    float32_logits_module._tried.cache_clear()
+    linear = cuda_stand_in.put(torch.nn.Linear(4, 3, dtype=torch.bfloat16).requires_grad_(False))
+    inputs = torch.ones(2, 4, dtype=torch.bfloat16, device="cuda")
+    assert torch.equal(float32_logits(linear, inputs), linear(inputs).float())
+    float32_logits_module._tried.cache_clear()
 
 
 def test_a_tensor_of_the_cpu_is_refused_on_the_device(device: cuda_stand_in.Device) -> None:

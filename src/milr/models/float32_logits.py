@@ -7,6 +7,7 @@ sum as it is; where torch has none, the rounded logits are converted.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,7 +31,19 @@ def float32_image_logits(head: Any, latents: Tensor) -> Tensor:
 
 def has_float32_products(inputs: Tensor) -> bool:
     """Whether torch multiplies such inputs into float32."""
-    return inputs.device.type == "cuda" and inputs.dtype in (torch.bfloat16, torch.float16)
+    is_short = inputs.dtype in (torch.bfloat16, torch.float16)
+    return inputs.device.type == "cuda" and is_short and _tried(inputs.device, inputs.dtype)
+
+
+@cache
+def _tried(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a small product into float32 works with this torch and device."""
+    ones = torch.ones(16, 16, dtype=dtype, device=device)
+    try:
+        torch.mm(ones, ones, out_dtype=torch.float32)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 class _Float32Product(torch.autograd.Function):
