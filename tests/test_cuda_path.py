@@ -227,6 +227,8 @@ def test_devices_are_named_and_others_refused(device: cuda_stand_in.Device) -> N
     assert choose_device("cuda:0") == "cuda:0"
     with pytest.raises(UsageError, match="there is cpu, cuda:0; use"):
         choose_device("cuda:7")
+    with pytest.raises(UsageError, match="'int4' is unknown; use auto"):
+        choose_dtype("int4", "cuda")
 
 
 def test_of_many_devices_the_first_and_the_last_are_named(
