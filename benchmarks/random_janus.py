@@ -31,7 +31,7 @@ from milr.models.loading import SPECIAL_TOKENS, Checkpoint
 from milr.templates import Templates
 from milr.types import Prompt
 
-MARKS = (":", ".", ",", "?", "User", "Assistant")
+MARKS = (":", ".", ",", "?", "User", "Assistant", "yes", "no")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Size:
 _SIGLIP = (1024, 24, 16)
 _VQ_16 = (128, (1, 1, 2, 2, 4), 2, 256)
 SIZES = {
-    "tiny": Size(64, 96, 2, 4, 160, 64, 4, (32, 1, 4), (32, (1, 1), 1, 32), prompt_tokens=24, prompt_words=6),
+    "tiny": Size(64, 96, 2, 4, 160, 64, 4, (32, 1, 4), (32, (1, 1, 1), 1, 32), prompt_tokens=24, prompt_words=6),
     "w512": Size(512, 1408, 8, 8, 16384, 16384, 14, (64, 2, 4), (32, (1, 1, 2), 1, 64)),
     "1b": Size(2048, 5632, 24, 16, 102400, 16384, 24, _SIGLIP, _VQ_16),
     "7b": Size(4096, 11008, 30, 32, 102400, 16384, 24, _SIGLIP, _VQ_16),
@@ -73,6 +73,14 @@ def make(name: str, *, device: str = "auto", dtype: str = "auto", seed: int = 0)
     network = _network(size, words, place, choose_dtype(dtype, place), seed)
     checkpoint = Checkpoint(f"random-{name}", Path(f"random-{name}"))
     return JanusModel(checkpoint, network, words, templates=templates(size))
+
+
+def save(name: str, folder: Path, *, dtype: str = "auto") -> None:
+    """The same model as a checkpoint's folder, which `JanusModel.load` reads."""
+    size, device = SIZES[name], choose_device("auto")
+    words = tokenizer(size.vocab)
+    _network(size, words, device, choose_dtype(dtype, device), 0).save_pretrained(folder)
+    words.save_pretrained(folder)
 
 
 def prompts(name: str, count: int, seed: int = 0) -> list[Prompt]:

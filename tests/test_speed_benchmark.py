@@ -125,7 +125,7 @@ def test_bf16_weights_are_made_in_bf16() -> None:
     assert {weight.dtype for weight in model.network.parameters()} == {torch.bfloat16}
     assert torch.get_default_dtype() == torch.float32
     (image,) = model.draw([DrawRequest("w1 w2", Key(0, "w1"), 5.0)])
-    assert len(image.ids) == 16 and model.render([image.ids])[0].size == (8, 8)
+    assert len(image.ids) == 16 and model.render([image.ids])[0].size == (16, 16)
 
 
 @pytest.mark.parametrize(("name", "width", "layers", "tokens"), [("1b", 2048, 24, 576), ("7b", 4096, 30, 576)])

@@ -58,8 +58,19 @@ def default_cache_bytes(device: torch.device, least: int) -> int:
     """How many bytes of keys and values to keep for later sequences: on CUDA a tenth of the memory that is free."""
     if device.type != "cuda":
         return least
+    return free_bytes(device) // CACHE_SHARE
+
+
+def free_bytes(device: torch.device) -> int:
+    """How many bytes of a GPU can be allocated: what the driver has, and what torch holds without using it."""
     free, _ = torch.cuda.mem_get_info(device)
-    return free // CACHE_SHARE
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def free_unused(device: torch.device) -> None:
+    """Give a GPU's memory that torch holds without using it back to the driver; nothing on other devices."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def choose_dtype(dtype: str, device: str) -> torch.dtype:

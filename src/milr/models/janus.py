@@ -22,7 +22,8 @@ from milr.models.cpu_threads import num_cores, one_thread
 from milr.models.decoding.column_major import use_column_major
 from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
-from milr.models.devices import choose_device, choose_dtype, default_cache_bytes
+from milr.models.devices import choose_device, choose_dtype, default_cache_bytes, free_unused
+from milr.models.float32_logits import float32_image_logits, float32_logits
 from milr.models.janus_prompts import JanusPrompts
 from milr.models.janus_requests import JanusRequests, kind_of_batch
 from milr.models.janus_traces import image_trace, open_prefix, text_trace
@@ -83,8 +84,9 @@ class JanusModel:
         use_column_major(network)
         if network.device.type == "cpu":
             network.model.vqmodel.to(memory_format=torch.channels_last)  # a sixth faster there
-        self.cache_bytes = default_cache_bytes(network.device, CACHE_BYTES)
-        self._engine = DecodeEngine(network.model.language_model, self.cache_bytes)
+        self._engine = DecodeEngine(network.model.language_model)
+        free_unused(network.device)  # what merging the weights has left over
+        self.set_cache_bytes(default_cache_bytes(network.device, CACHE_BYTES))
         self.set_num_threads(torch.get_num_threads())
         self._text_head = Head(network.get_input_embeddings(), lambda latents, _: self._logits_of_text(latents[:, 0]),
                                self.ids.end, is_text=True, dtype=network.dtype)  # fmt: skip
@@ -187,8 +189,7 @@ class JanusModel:
     def free_memory(self) -> None:
         """Free what only serves speed: cached prefixes, drafts, buffers, graphs."""
         self._engine.free_memory()
-        if self.network.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free_unused(self.network.device)
 
     # Texts and token ids
 
@@ -280,15 +281,15 @@ class JanusModel:
 
     def _logits_of_text(self, latents: Tensor, dtype: LogitsDtype | None = None) -> Tensor:
         """(n, d) -> (n, V)"""
-        logits: Tensor = self.network.lm_head(latents.to(self.network.dtype))
-        return logits if dtype == "model" else logits.float()
+        head, latents = self.network.lm_head, latents.to(self.network.dtype)
+        return head(latents) if dtype == "model" else float32_logits(head, latents)  # type: ignore[no-any-return]
 
     def _guided_logits(
         self, latents: Tensor, guidance_scale: float | Tensor, dtype: LogitsDtype | None = None
     ) -> Tensor:
         """(n, 2, d) -> (n, V), or (n, 1, d) with guidance 1"""
-        logits = self.network.model.generation_head(latents.to(self.network.dtype))
-        logits = logits if dtype == "model" else logits.float()
+        head, latents = self.network.model.generation_head, latents.to(self.network.dtype)
+        logits = head(latents) if dtype == "model" else float32_image_logits(head, latents)
         if logits.shape[1] == 1:
             return logits[:, 0]
         return guided_logits(logits[:, 0], logits[:, 1], guidance_scale)

@@ -26,6 +26,7 @@ from milr.models.decoding.noise_buffers import NoiseBuffers
 from milr.models.decoding.prefix_cache import PrefixCache
 from milr.models.decoding.request import DecodeRequest, DecodeResult, Head
 from milr.models.decoding.request_state import RequestState
+from milr.models.devices import free_bytes
 
 CACHE_BYTES = 2**30  # of cached prefixes, by default
 
@@ -68,9 +69,7 @@ class DecodeEngine:
             self._clear_if_weights_changed()
             pending = self._verify_drafts(head, pending)
         if pending:
-            longest = max(state.request.max_new_tokens for state in pending)
-            max_new_tokens = longest if head.end_token_id is None else min(longest, GROWTH)
-            batch = self._batch(head, pending, max_new_tokens, self._graph_runner)
+            batch = self._batch(head, pending, self._num_allocated(head, pending), self._graph_runner)
             for state in pending:
                 state.cached = ()
             DecodeLoop(head, batch, pending, self._noise_thread, self._noise_buffers).run()
@@ -96,6 +95,18 @@ class DecodeEngine:
                     self._prefix_cache.insert(token_ids, state.cached[0])
             batch.close()
         return [state for state in states if state.needs_forward]
+
+    def _num_allocated(self, head: Head, states: Sequence[RequestState]) -> int:
+        """For how many new tokens a batch's cache has memory: for all, where none ends early or a GPU has plenty."""
+        longest = max(state.request.max_new_tokens for state in states)
+        if head.end_token_id is None:
+            return longest
+        if self._device.type == "cuda":  # a cache that grows there is captured anew, and holds old and new at once
+            num_tokens = sum(embeds.shape[0] * (embeds.shape[1] + longest)
+                             for embeds in (state.request.prompt_embeds for state in states))  # fmt: skip
+            if num_tokens * self.decoder.cache_bytes_per_token < free_bytes(self._device) // 2:
+                return longest
+        return min(longest, GROWTH)
 
     def _batch(self, head: Head, states: Sequence[RequestState], max_new_tokens: int,
                graph_runner: CudaGraphRunner | None = None) -> Batch:  # fmt: skip
