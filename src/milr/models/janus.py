@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ class JanusModel:
         guidance_scale: float = 5.0,
         name: str | None = None,
         **wording: Unpack[TemplateChanges],
-    ) -> JanusModel:
+    ) -> Self:
         """Load from a folder or a hub name; `wording` changes the templates (see `TemplateChanges`).
 
         `quantise` "8bit" or "4bit" (None: as they are) holds the weights of the language model's layers in fewer bits.

@@ -31,15 +31,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = _group_norm(channels), _convolution(channels, out_channels)
         self.norm2, self.conv2 = _group_norm(out_channels), _convolution(out_channels, out_channels)
-        if channels != out_channels:
-            self.nin_shortcut = nn.Conv2d(channels, out_channels, 1)
+        self.nin_shortcut = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, out_channels, H, W)"""
         changed = self.conv1(_swish(self.norm1(states)))
         changed = self.conv2(_swish(self.norm2(changed)))
-        shortcut: Tensor = self.nin_shortcut(states) if hasattr(self, "nin_shortcut") else states
-        return shortcut + changed
+        outputs: Tensor = self.nin_shortcut(states) + changed
+        return outputs
 
 
 class AttentionBlock(nn.Module):
@@ -48,8 +47,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = _group_norm(channels)
-        for name in ("q", "k", "v", "proj_out"):
-            setattr(self, name, nn.Conv2d(channels, channels, 1))
+        self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, c, H, W) -> (B, c, H, W)"""
@@ -57,7 +55,8 @@ class AttentionBlock(nn.Module):
         queries, keys, values = (part(normed).flatten(2) for part in (self.q, self.k, self.v))
         weights = (torch.bmm(queries.transpose(1, 2), keys) * states.shape[1] ** -0.5).softmax(2)
         attended = torch.bmm(values, weights.transpose(1, 2)).view_as(states)
-        return states + self.proj_out(attended)
+        outputs: Tensor = states + self.proj_out(attended)
+        return outputs
 
 
 class MiddleBlock(nn.Module):
@@ -95,8 +94,7 @@ class Level(nn.Module):
         widths = [channels, *[out_channels] * num_blocks]
         self.block = nn.ModuleList(map(ResidualBlock, widths, widths[1:]))
         self.attn = nn.ModuleList(AttentionBlock(out_channels) for _ in range(num_blocks if attends else 0))
-        if not is_last:
-            self.upsample = Upsample(out_channels)
+        self.upsample = nn.Identity() if is_last else Upsample(out_channels)
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, out_channels, 2 H, 2 W), or H, W at the last level"""
@@ -104,7 +102,8 @@ class Level(nn.Module):
             states = block(states)
             if self.attn:
                 states = self.attn[index](states)
-        return self.upsample(states) if hasattr(self, "upsample") else states
+        larger: Tensor = self.upsample(states)
+        return larger
 
 
 class Decoder(nn.Module):
@@ -148,7 +147,7 @@ class VQModel(nn.Module):
 
     def forward(self, image_ids: Tensor) -> Tensor:
         """(B, N) -> (B, 3, H, W)"""
-        codes = normalize(self.quantize.embedding(image_ids), dim=-1).unflatten(1, (self._side, self._side))
+        codes = normalize(self.quantize.embedding(image_ids), dim=-1).view(len(image_ids), self._side, self._side, -1)
         pixels: Tensor = self.decoder(self.post_quant_conv(codes.permute(0, 3, 1, 2).contiguous()))
         return pixels
 

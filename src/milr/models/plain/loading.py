@@ -31,13 +31,12 @@ KNOWN = {
 def is_plain(checkpoint: Checkpoint) -> bool:
     """Whether `PlainJanus` computes what the checkpoint's configuration describes."""
     content = read_json(checkpoint.folder / "config.json", checkpoint.folder, checkpoint.name)
-    parts = {part: content.get(part) for part in KNOWN}
+    parts: dict[str, Any] = {part: content.get(part) for part in KNOWN}
     if not all(isinstance(part, dict) for part in parts.values()):
         return False
     rope = parts["text_config"].get("rope_parameters") or {}
-    return rope.get("rope_type") == "default" and all(
-        key in parts[part] and parts[part][key] == value for part, known in KNOWN.items() for key, value in known.items()
-    )
+    said = [parts[part].get(key) == value for part, known in KNOWN.items() for key, value in known.items()]
+    return rope.get("rope_type") == "default" and all(said)
 
 
 def read_plain(checkpoint: Checkpoint, *, dtype: torch.dtype, device: str) -> tuple[PlainTokenizer, PlainJanus]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -25,7 +26,8 @@ class PlainTokenizer:
         """Every token and its id."""
         return self._tokenizer.get_vocab()
 
-    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool) -> Mapping[str, Sequence]:
+    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool
+                 ) -> Mapping[str, Sequence[Any]]:  # fmt: skip
         """The ids of a text, and where each begins and ends in it."""
         encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return {"input_ids": encoding.ids, "offset_mapping": encoding.offsets}

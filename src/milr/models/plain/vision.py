@@ -29,8 +29,9 @@ class Attention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self._num_heads: int = config.num_attention_heads
-        for name in ("q_proj", "k_proj", "v_proj"):
-            setattr(self, name, nn.Linear(width, width, bias=config.attention_bias))
+        self.q_proj = nn.Linear(width, width, bias=config.attention_bias)
+        self.k_proj = nn.Linear(width, width, bias=config.attention_bias)
+        self.v_proj = nn.Linear(width, width, bias=config.attention_bias)
         self.projection_layer = nn.Linear(width, width)
 
     def forward(self, states: Tensor) -> Tensor:
