@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, baddbmm, bmm, hypot, mm
-from torch.linalg import vector_norm
+from torch import Tensor, baddbmm, bmm, mm
 
 from milr.models.decoding.kv_cache import KVCache
 from milr.models.decoding.llama import LlamaDecoder, LlamaLayer
@@ -83,7 +82,8 @@ class CpuStep:
 
 def can_step(decoder: LlamaDecoder) -> bool:
     """Whether `CpuStep` computes what this decoder does: float32 on a CPU, and plain projections without biases."""
-    is_plain = decoder.norm.dtype == torch.float32 and decoder.norm.device.type == "cpu"
+    is_plain = type(decoder) is LlamaDecoder  # whose forward no subclass has changed
+    is_plain = is_plain and decoder.norm.dtype == torch.float32 and decoder.norm.device.type == "cpu"
     projections = [projection for layer in decoder.layers for projection in
                    (layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj)]  # fmt: skip
     return is_plain and all(getattr(projection, "bias", projection) is None for projection in projections)
