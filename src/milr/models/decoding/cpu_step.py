@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, baddbmm, bmm, mm
 
 from milr.models.decoding.kv_cache import KVCache
-from milr.models.decoding.llama import LlamaDecoder, LlamaLayer
+from milr.models.decoding.llama import LlamaDecoder, LlamaLayer, MergedProjection, Projection
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,21 @@ def can_step(decoder: LlamaDecoder) -> bool:
     is_plain = is_plain and decoder.norm.dtype == torch.float32 and decoder.norm.device.type == "cpu"
     projections = [projection for layer in decoder.layers for projection in
                    (layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj)]  # fmt: skip
-    return is_plain and all(getattr(projection, "bias", projection) is None for projection in projections)
+    return is_plain and all(isinstance(one, MergedProjection) and one.bias is None for one in projections)
 
 
 def _layer_views(layer: LlamaLayer, cache: KVCache, index: int) -> _LayerViews:
-    projections = (layer.qkv_proj, layer.o_proj, layer.gate_up_proj, layer.down_proj)
-    weights = [projection.weight.t() for projection in projections]  # type: ignore[union-attr]
-    return _LayerViews(layer, *weights, cache.keys[index].flatten(0, 1).transpose(1, 2),
-                       cache.values[index].flatten(0, 1))  # fmt: skip
+    return _LayerViews(
+        layer,
+        _transposed(layer.qkv_proj),
+        _transposed(layer.o_proj),
+        _transposed(layer.gate_up_proj),
+        _transposed(layer.down_proj),
+        cache.keys[index].flatten(0, 1).transpose(1, 2),
+        cache.values[index].flatten(0, 1),
+    )
+
+
+def _transposed(projection: Projection) -> Tensor:
+    assert isinstance(projection, MergedProjection)
+    return projection.weight.t()
