@@ -12,6 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+import transformers
 import transformers.utils.chat_template_utils as chat
 from jinja2.exceptions import SecurityError
 from safetensors.torch import load_file, save_file
@@ -387,7 +388,7 @@ def test_too_little_memory_is_called_so(error: Exception, folder: Path, monkeypa
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(loading.JanusForConditionalGeneration, "from_pretrained", fail)
+    monkeypatch.setattr(transformers.JanusForConditionalGeneration, "from_pretrained", fail)
     with pytest.raises(JudgeError, match="memory does not hold the weights of .*smaller model") as caught:
         load(folder)
     assert "fetch" not in str(caught.value)

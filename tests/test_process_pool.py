@@ -202,4 +202,4 @@ def test_a_process_that_loads_nano_again_finds_the_same_model() -> None:
 
     model = load_nano()
     assert model.load_arguments is not None
-    assert JanusModel.load(**model.load_arguments).fingerprint() == model.fingerprint()
+    assert type(model).load(**model.load_arguments).fingerprint() == model.fingerprint()

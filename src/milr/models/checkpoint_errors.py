@@ -1,4 +1,4 @@
-"""Reading checkpoints of any kind with transformers: without its output, and every failure is one sentence."""
+"""Reading checkpoints of any kind: every failure is one sentence, and transformers writes nothing meanwhile."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from transformers.utils import logging
-
 from milr.outside.memory import is_out_of_memory
 from milr.types import JudgeError, MilrError, MissingError
 
@@ -20,14 +18,20 @@ MAX_REASON = 160  # characters of a library's message that are repeated
 
 @contextmanager
 def reading(subject: str, advice: str = "fetch them again") -> Iterator[None]:
-    """Raise MissingError, in one sentence about `subject`, for whatever missing or damaged files raise; `quiet`.
+    """`explained` and `quiet`: for what transformers reads."""
+    with explained(subject, advice), quiet():
+        yield
+
+
+@contextmanager
+def explained(subject: str, advice: str = "fetch them again") -> Iterator[None]:
+    """Raise MissingError, in one sentence about `subject`, for whatever missing or damaged files raise.
 
     JudgeError where memory does not hold what is read. A MilrError of the block is raised as it is, and so is a mistake
     in milr's own code.
     """
     try:
-        with quiet():
-            yield
+        yield
     except MilrError:
         raise
     except BaseException as error:
@@ -55,6 +59,8 @@ def _is_our_mistake(error: BaseException) -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and log messages of transformers inside the block; its settings are restored."""
+    from transformers.utils import logging  # takes longer to load than all that does without it
+
     settings: Any = logging
     verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from milr.models.checkpoint_errors import reading
+from milr.models.checkpoint_errors import explained
 from milr.models.cpu_threads import num_cores, one_thread
 from milr.models.decoding.column_major import use_column_major
 from milr.models.decoding.engine import CACHE_BYTES, DecodeEngine
@@ -108,7 +108,7 @@ class JanusModel:
         guidance_scale: float = 5.0,
         name: str | None = None,
         **wording: Unpack[TemplateChanges],
-    ) -> JanusModel:
+    ) -> Self:
         """Load from a folder or a hub name; `wording` changes the templates (see `TemplateChanges`).
 
         `quantise` "8bit" or "4bit" (None: as they are) holds the weights of the language model's layers in fewer bits.
@@ -122,15 +122,19 @@ class JanusModel:
         quantisation = quantisation_config(quantise, chosen_dtype, chosen_device)
         checkpoint = Checkpoint.find(folder_or_hub_name)
         checkpoint.check_kind()
-        tokenizer = checkpoint.tokenizer()
         with one_thread():
-            network = checkpoint.network(dtype=chosen_dtype, device=chosen_device, quantisation=quantisation)
-        with reading(f"the files of {checkpoint.name}"):
+            tokenizer, network = cls._read(checkpoint, chosen_dtype, chosen_device, quantisation)
+        with explained(f"the files of {checkpoint.name}"):
             check_vocabulary(tokenizer, network.config.text_config.vocab_size, checkpoint.name)
             model = cls(checkpoint, network, tokenizer, templates=templates, guidance_scale=guidance_scale, name=name)
         folder = checkpoint.folder.resolve()
         model.load_arguments = arguments | {"folder_or_hub_name": folder, "name": model.name}
         return model
+
+    @classmethod
+    def _read(cls, checkpoint: Checkpoint, dtype: torch.dtype, device: str, quantisation: Any) -> tuple[Any, Any]:
+        """The tokenizer and the frozen network of a checkpoint."""
+        return checkpoint.tokenizer(), checkpoint.network(dtype=dtype, device=device, quantisation=quantisation)
 
     # Identity, threads and memory
 

@@ -1,4 +1,7 @@
-"""Loading a Janus checkpoint: from a folder or the hub, natively, safetensors only, and every failure one sentence."""
+"""Loading a Janus checkpoint: from a folder or the hub, natively, safetensors only, and every failure one sentence.
+
+transformers is loaded when something is asked of it: a small model does without it (`milr.models.plain`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from transformers import GenerationConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from milr.models.checkpoint_errors import reading
 from milr.models.checkpoint_files import (
@@ -22,12 +24,15 @@ from milr.models.checkpoint_files import (
     weight_files,
     weights_digest,
 )
+from milr.models.config_checks import check_kind
 from milr.models.devices import prepare_cuda
 from milr.models.finite import check_logits, check_weights
 from milr.models.hub_names import is_hub_name, plain_name
-from milr.models.janus_config import check_kind, read_config
 from milr.models.quantised import warm_up_layers
 from milr.types import MissingError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 SPECIAL_TOKENS = {
     "begin": "<｜begin▁of▁sentence｜>",
@@ -103,6 +108,8 @@ class Checkpoint:
         if not (self.folder / "tokenizer.json").exists():
             raise MissingError(f"{self.name} holds no tokenizer.json; copy the one of the Janus checkpoint there.")
         check_settings(self.folder, self.name)
+        from transformers import PreTrainedTokenizerFast
+
         with reading(f"the tokenizer of {self.name}"):
             return PreTrainedTokenizerFast.from_pretrained(
                 self.folder, clean_up_tokenization_spaces=False, local_files_only=True
@@ -115,6 +122,10 @@ class Checkpoint:
         """
         if device.startswith("cuda"):
             prepare_cuda()
+        from transformers import JanusForConditionalGeneration
+
+        from milr.models.janus_config import read_config
+
         config = read_config(self.folder, self.name, tensor_headers(self.weight_files, self.name))
         quantised = {"quantization_config": quantisation, "device_map": device} if quantisation else {}
         with reading(f"the weights of {self.name}"), open_tensors(self.weight_files) as tensors:
@@ -156,6 +167,8 @@ def open_tensors(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 def read_generation_config(folder: Path) -> GenerationConfig:
     """That of the folder; without a file of its own, what its config.json says."""
+    from transformers import GenerationConfig
+
     if (folder / "generation_config.json").exists():
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
     return GenerationConfig.from_pretrained(

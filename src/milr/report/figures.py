@@ -1,4 +1,7 @@
-"""Figures as SVG or PNG bytes, made with matplotlib's object interface: no pyplot, no windows, no global state."""
+"""Figures as SVG or PNG bytes, made with matplotlib's object interface: no pyplot, no windows, no global state.
+
+matplotlib is loaded when there is something to draw: the page of a single picture has no figure.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,14 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, cycle
-from typing import Any, Literal, NamedTuple
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from milr.outside.text import printable
 from milr.runs.store import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Format = Literal["svg", "png"]
 INK = "#010203"  # nearly black; `inline` replaces it by the page's text colour
@@ -38,6 +40,8 @@ class Line(NamedTuple):
 
 def score_curve(record: Record, *, threshold: float | None = None, format: Format = "svg") -> bytes:
     """The score of each step of a sample, the best so far, and the report metric's scores where there are any."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _new_axes(5.2, 2.4, x="step")
     scored = [(index, step.score) for index, step in enumerate(record.steps) if step.score is not None]
     unscored = [index for index, step in enumerate(record.steps) if step.score is None]
@@ -73,6 +77,8 @@ def budget_curves(lines: Sequence[Line], x: str, *, ticks: Sequence[float] = (),
 
     `x` is the label of the axis, `ticks` the positions of its ticks (none: matplotlib's choice). There must be a line.
     """
+    from matplotlib.ticker import FuncFormatter
+
     columns = 1 if max(len(line.name) for line in lines) > 28 else 2
     legend = 0.2 * -(-len(lines) // columns) + 0.15
     figure, axes = _new_axes(5.6, 3.2 + legend, x=x, top=legend)
@@ -143,6 +149,8 @@ def _best_so_far(record: Record) -> list[float]:
 
 
 def _new_axes(width: float, height: float, *, x: str, y: str = "score", top: float = 0.3) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(0.62 / width, 0.5 / height, 1 - 0.1 / width, 1 - top / height)  # margins in inches
     axes = figure.add_subplot()
@@ -164,6 +172,8 @@ def _label(name: str) -> str:
 
 
 def _to_bytes(figure: Figure, axes: Axes, format: Format, *, columns: int = 5) -> bytes:
+    import matplotlib
+
     legend = axes.legend(fontsize=7 if columns == 5 else 9, frameon=False, labelcolor=INK, loc="lower left",
                          bbox_to_anchor=(0, 1), ncols=columns, borderpad=0, handlelength=1.5 if columns == 5 else 3.5,
                          columnspacing=1.2)  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from milr.models.decoding.cpu_step import CpuStep, can_step
 from milr.models.decoding.cuda_graphs import CudaGraphRunner
 from milr.models.decoding.kv_cache import KVCache
 from milr.models.decoding.llama import LlamaDecoder
@@ -77,6 +78,7 @@ class Batch:
         is_cpu = sequences[0].prompt.inputs_embeds.device.type == "cpu"
         # A CPU multiplies fastest with the whole cache, so a small cache has little more capacity than it needs.
         self._contiguous = is_cpu and graph_runner is None and num_bytes < MAX_CONTIGUOUS_BYTES
+        self._steps_on_cpu = self._contiguous and can_step(decoder)
         capacity = self._prompt_len + (min(max_new_tokens, SMALL_GROWTH) if self._contiguous else max_new_tokens)
         capacity = capacity if graph_runner is None else _round_up(capacity, GRAPH_CAPACITY_STEP)
         self._cache = decoder.allocate_cache(self._padded_batch_size(len(sequences)), capacity)
@@ -104,6 +106,7 @@ class Batch:
         self._owners = torch.tensor([*owners, *[0] * num_idle], device=device)
         self._padding = self._prompt_len - torch.tensor([*lengths, *[0] * num_idle], device=device)
         self._bias: Tensor | None = None
+        self._cpu_step: CpuStep | None = None
 
     def prefill(self) -> list[Tensor]:
         """Forward all prompts; for each request the hidden states of its last `num_outputs` inputs, (G, n, d)."""
@@ -155,6 +158,8 @@ class Batch:
         """Feed one input to all sequences of each request. (B, d) -> hidden states (B, G, d)"""
         if self._seq_len == self._cache.capacity:
             self._grow_cache()
+        if self._steps_on_cpu:
+            return self._decode_on_cpu(inputs_embeds)
         if self._bias is None:
             self._bias = self._decode_bias()
         self._bias[..., self._seq_len] = 0.0
@@ -168,6 +173,15 @@ class Batch:
         self._sum = self._sum + hidden_states.sum(dtype=torch.float32)
         return hidden_states[:, 0][self.sequence_indices]
 
+    def _decode_on_cpu(self, inputs_embeds: Tensor) -> Tensor:
+        """(B, d) -> (B, G, d)"""
+        if self._cpu_step is None:
+            self._cpu_step = CpuStep(self._decoder, self._cache, self._padding, self._decode_bias())
+        hidden_states = self._cpu_step(inputs_embeds.index_select(0, self._owners), self._seq_len)
+        self._seq_len += 1
+        self._sum += hidden_states.sum()
+        return hidden_states[self.sequence_indices]
+
     def _decode_bias(self) -> Tensor:
         """0 at the written cache positions of each sequence, -inf at padding and after them. (S, 1, 1, capacity)"""
         columns = torch.arange(self._cache.capacity, device=self._padding.device)
@@ -180,7 +194,7 @@ class Batch:
         cache = self._decoder.allocate_cache(self._cache.batch_size, self._seq_len + growth)
         cache.copy_from(self._cache)
         self._free_cache()
-        self._cache, self._bias = cache, None
+        self._cache, self._bias, self._cpu_step = cache, None, None
 
     def close(self) -> None:
         """Free the cache; nothing is decoded any more."""

@@ -30,7 +30,21 @@ Projection = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Layer:
+class MergedProjection:
+    """Plain projections of the same input as one product: weight (sum of outputs, inputs), and bias if there is one."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """(..., inputs) -> (..., sum of outputs)"""
+        return linear(inputs, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class LlamaLayer:
+    """The weights of one layer."""
+
     input_norm: Tensor
     qkv_proj: Projection
     o_proj: Projection
@@ -52,35 +66,40 @@ class LlamaDecoder:
         self.num_kv_heads: int = config.num_key_value_heads
         self.head_dim: int = transformer.layers[0].self_attn.head_dim
         self._epsilon: float = config.rms_norm_eps
-        self._layers = [_layer(layer) for layer in transformer.layers]
+        self.layers = [_layer(layer) for layer in transformer.layers]
         self._free_buffers: list[Tensor] = []
         self._max_free_buffers = MAX_FREE_BUFFERS if transformer.device.type == "cpu" else 1
         self._lock = Lock()
-        self._norm: Tensor = transformer.norm.weight
-        self._min_length = self._norm.new_tensor((self._epsilon * len(self._norm)) ** 0.5)
+        self.norm: Tensor = transformer.norm.weight
+        self._min_length = self.norm.new_tensor((self._epsilon * len(self.norm)) ** 0.5)
         self._rotary_emb = transformer.rotary_emb
         self._rope_tables = [
-            _rope_table(self._rotary_emb, self._norm, min(config.max_position_embeddings, FIRST_POSITIONS))
+            _rope_table(self._rotary_emb, self.norm, min(config.max_position_embeddings, FIRST_POSITIONS))
         ]
 
     @property
     def cache_bytes_per_token(self) -> int:
         """Bytes that one position of one sequence takes in a cache."""
-        return 2 * len(self._layers) * self.num_kv_heads * self.head_dim * self._norm.element_size()
+        return 2 * len(self.layers) * self.num_kv_heads * self.head_dim * self.norm.element_size()
+
+    @property
+    def rope_tables(self) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines of as many positions as any cache has, (positions, head dim) each."""
+        return self._rope_tables[-1]
 
     def allocate_cache(self, batch_size: int, capacity: int) -> KVCache:
         """A cache whose unwritten values are arbitrary, but finite: attention gives them no weight."""
-        shape = (len(self._layers), batch_size, self.num_kv_heads, capacity, self.head_dim)
+        shape = (len(self.layers), batch_size, self.num_kv_heads, capacity, self.head_dim)
         size = 2 * math.prod(shape)
         with self._lock:
             if capacity > len(self._rope_tables[-1][0]):  # older tables stay: CUDA graphs read them
-                self._rope_tables.append(_rope_table(self._rotary_emb, self._norm, 2 * capacity))
+                self._rope_tables.append(_rope_table(self._rotary_emb, self.norm, 2 * capacity))
             fitting = [buffer for buffer in self._free_buffers if len(buffer) >= size]
             memory = fitting[0] if fitting else None
-            if memory is None and self._norm.device.type != "cpu":
+            if memory is None and self.norm.device.type != "cpu":
                 self._free_buffers = []  # too small: free their memory first
             self._free_buffers = [buffer for buffer in self._free_buffers if buffer is not memory]
-        memory = self._norm.new_zeros(size) if memory is None else memory
+        memory = self.norm.new_zeros(size) if memory is None else memory
         return KVCache.from_memory(memory, shape)
 
     def free_cache(self, cache: KVCache) -> None:
@@ -111,8 +130,8 @@ class LlamaDecoder:
         seq_len = int(cache_position) + length if attention_bias is None else attention_bias.shape[-1]
         attention = _attention(inputs_embeds, attention_bias, self.num_heads)
         hidden_states = inputs_embeds
-        for index, layer in enumerate(self._layers):
-            qkv = layer.qkv_proj(self._normalised(hidden_states, layer.input_norm))
+        for index, layer in enumerate(self.layers):
+            qkv = layer.qkv_proj(self.normalised(hidden_states, layer.input_norm))
             qkv = qkv.view(batch_size, length, num_rotated + self.num_kv_heads, self.head_dim)
             rotated = qkv[:, :, :num_rotated]
             rolled = rotated.roll(self.head_dim // 2, -1)
@@ -123,11 +142,11 @@ class LlamaDecoder:
             attended = attention(queries.transpose(1, 2), *cache.layer(index, seq_len))
             attended = attended.transpose(1, 2).reshape(batch_size, length, attention_dim)
             hidden_states = hidden_states + layer.o_proj(attended)
-            gate, up = layer.gate_up_proj(self._normalised(hidden_states, layer.post_attention_norm)).chunk(2, -1)
+            gate, up = layer.gate_up_proj(self.normalised(hidden_states, layer.post_attention_norm)).chunk(2, -1)
             hidden_states = hidden_states + layer.down_proj(layer.activation(gate).mul_(up))
-        return self._normalised(hidden_states, self._norm)
+        return self.normalised(hidden_states, self.norm)
 
-    def _normalised(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
+    def normalised(self, hidden_states: Tensor, weight: Tensor) -> Tensor:
         """RMS norm."""
         if hidden_states.dtype != torch.float32 or hidden_states.device.type != "cpu":
             return rms_norm(hidden_states, weight.shape, weight, self._epsilon)  # type: ignore[no-any-return]
@@ -166,9 +185,9 @@ def _rope_table(rotary_emb: Any, like: Tensor, num_positions: int) -> tuple[Tens
     return cosines[0], torch.cat([-sines[0, :, :half], sines[0, :, half:]], -1)
 
 
-def _layer(layer: Any) -> _Layer:
+def _layer(layer: Any) -> LlamaLayer:
     attention, mlp = layer.self_attn, layer.mlp
-    return _Layer(
+    return LlamaLayer(
         layer.input_layernorm.weight, _merged(attention.q_proj, attention.k_proj, attention.v_proj),
         _merged(attention.o_proj),
         layer.post_attention_layernorm.weight, _merged(mlp.gate_proj, mlp.up_proj), mlp.act_fn,
@@ -196,4 +215,4 @@ def _merged(*projections: nn.Module) -> Projection:
             merged[name] = tensor
     weight, bias = merged["weight"], merged["bias"]
     assert weight is not None
-    return lambda inputs: linear(inputs, weight, bias)
+    return MergedProjection(weight, bias)

@@ -22,10 +22,10 @@ from milr.models.checkpoint_files import (
     weight_files,
     weights_digest,
 )
+from milr.models.config_checks import Headers, check_values
 from milr.models.devices import choose_device
 from milr.models.finite import check_weights
 from milr.models.hub_names import is_hub_name, plain_name
-from milr.models.janus_config import Headers, check_values
 from milr.models.loading import is_folder, open_tensors, read_generation_config
 from milr.rewards.vision.pinned import CHECKPOINTS
 from milr.types import MissingError
