@@ -22,6 +22,14 @@ GENEVAL = (
     {"tag": "color_attr", "include": [{**BUS, "color": "red"}, {**DOG, "color": "blue"}],
      "prompt": "a picture of a red star and a blue square"},
 )  # fmt: skip
+GENEVAL2 = (
+    {"prompt": "two red star with a square", "atom_count": 4, "skills": ["count", "attribute", "object", "object"],
+     "vqa_list": [["How many stars are in the image?", "two"], ["Are the stars red?", "Yes"],
+                  ["Are there any stars in the image?", "Yes"], ["Is there a square in the image?", "Yes"]]},
+    {"prompt": "a star under a circle", "atom_count": 3, "skills": ["object", "position", "object"],
+     "vqa_list": [["Is there a star in the image?", "Yes"], ["Is the star under the circle?", "Yes"],
+                  ["Is there a circle in the image?", "Yes"]]},
+)  # fmt: skip
 COMPBENCH = {
     "color_val": "a red star and a blue circle.",
     "shape_val": "a big square and a small star",
@@ -68,10 +76,18 @@ def _in_words(number: int) -> str:
     return " ".join(("one", "two")[int(digit)] for digit in f"{number:b}")
 
 
+def geneval2(folder: Path) -> Path:
+    """geneval2_data.jsonl, with prompts of three and four atoms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "geneval2_data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in GENEVAL2))
+    return folder / "geneval2_data.jsonl"
+
+
 def write_all(folder: Path) -> dict[str, Path]:
     """Each official benchmark's name to what its --prompts may be."""
     return {
         "geneval": geneval(folder / "geneval"),
+        "geneval2": geneval2(folder / "geneval2"),
         "t2i-compbench": compbench(folder / "t2i-compbench"),
         "wise": wise(folder / "wise"),
         "wise-verified": wise(folder / "wise-verified", "wise-verified"),

@@ -41,12 +41,20 @@ def _wise_verified(prompts: Path | None = None) -> Benchmark:
     return WiseVerified(prompts)
 
 
+def _geneval2(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.geneval2 import GenEval2
+
+    return GenEval2(prompts)
+
+
 FETCHED = "its prompts, fetched at first use"
 BENCHMARKS = {
     "shapes": Part(_shapes, "nano's world under GenEval's rules: 328 test prompts; --split hard: 300 harder ones",
                    "--model nano", "Apache-2.0"),
     "geneval": Part(_geneval, "553 prompts in six tasks, judged by a detector and CLIP's colours",
                     f"{FETCHED}; the reward geneval", "MIT (prompts)"),
+    "geneval2": Part(_geneval2, "GenEval 2: 800 prompts of three to ten atoms, each atom a question to Qwen3-VL",
+                     f"{FETCHED}; the reward geneval2", "CC BY-NC 4.0 (prompts)"),
     "t2i-compbench": Part(_t2i_compbench, "1800 prompts in six categories, each with a judge of its own",
                           f"{FETCHED}; the reward t2i-compbench", "MIT (prompts)"),
     "wise": Part(_wise, "1000 prompts that need world knowledge (the paper's edition, now called legacy)",

@@ -57,6 +57,9 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS, LOCAL),
     "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
     "unified": UNIFIED,
+    "geneval2": ("rewards/geneval2.py", "rewards/first_token.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py",
+                 CHECKPOINTS, f"{ENDPOINT}/first_token.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py",
+                 "rules/geneval2.py"),
     "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
 }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from milr.catalog.names import one_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
+    from milr.rewards.first_token import FirstTokenJudge
     from milr.rules.calibration import Calibration
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -176,6 +178,24 @@ def _wise(request: RewardRequest) -> Reward:
     return _at_endpoint(WiseReward, request)
 
 
+def _geneval2(request: RewardRequest) -> Reward:
+    from milr.rewards.geneval2 import GenEval2Reward
+
+    return GenEval2Reward(_first_token_judge(request))
+
+
+def _first_token_judge(request: RewardRequest) -> FirstTokenJudge:
+    """At an endpoint that gives log-probabilities where one is named, else Qwen3-VL on this machine."""
+    if request.options.judge_url:
+        from milr.rewards.endpoint.first_token import FIELDS, EndpointFirstToken
+
+        client = _endpoint_client(pinned.QWEN3_VL, request, max_tokens=1, first_token=True, extra=FIELDS)
+        return EndpointFirstToken(client)
+    from milr.rewards.vision.qwen3 import LocalQwen3
+
+    return LocalQwen3.load(request.options.judge_model or pinned.QWEN3_VL, device=request.options.device)
+
+
 def _unified(request: RewardRequest) -> Reward:
     """At an endpoint where one is named, else with the model on this machine."""
     from milr.rewards.unified import UnifiedReward
@@ -199,7 +219,9 @@ def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
     return _with_wording(reward_class, _endpoint_client(reward_class.paper_model, request), request)
 
 
-def _endpoint_client(paper_model: str, request: RewardRequest) -> EndpointClient:
+def _endpoint_client(paper_model: str, request: RewardRequest, *, extra: Mapping[str, Any] = MappingProxyType({}),
+                     **settled: Any) -> EndpointClient:  # fmt: skip
+    """The client of the options; `extra` fields and `settled` settings hold where the user says nothing else."""
     from milr.benchmarks.download import cache_folder
     from milr.rewards.endpoint.client import EndpointClient
     from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
@@ -211,8 +233,8 @@ def _endpoint_client(paper_model: str, request: RewardRequest) -> EndpointClient
     settings = EndpointSettings(
         url, options.judge_model or paper_model, max_calls=options.judge_calls,
         key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
-        cache_folder=cache_folder() / "answers", extra=parse_extra(options.judge_extra),
-        **{name: value for name, value in chosen.items() if value is not None},
+        cache_folder=cache_folder() / "answers", extra={**extra, **parse_extra(options.judge_extra)},
+        **settled | {name: value for name, value in chosen.items() if value is not None},
     )  # fmt: skip
     return EndpointClient(settings)
 
@@ -269,6 +291,9 @@ REWARDS = {
                           (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
     "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {NEEDS_ENDPOINT}",
                  "that of the judge asked", 0.5, packages=ENDPOINT_PACKAGES),
+    "geneval2": Part(_geneval2, "GenEval 2's Soft-TIFA (GM), with AM, TIFA and VQAScore; for GenEval 2 an oracle",
+                     "GenEval 2's prompts; 18 GB of weights, or an endpoint that gives log-probabilities",
+                     "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
     "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),

@@ -18,7 +18,7 @@ from typing import Any
 from milr.inputs.files import MEBIBYTE, read_file
 from milr.inputs.json_text import JsonError, parse_json
 from milr.inputs.pictures import SUFFIXES
-from milr.runs.layouts import LAYOUTS, Slot
+from milr.runs.layouts import GENEVAL2_INDEX, LAYOUTS, Slot
 from milr.types import Prompt, UsageError
 
 PICTURE = r"\.(?:png|jpe?g|webp|gif|bmp|tiff?)"  # any ending of a picture, in any case
@@ -253,5 +253,25 @@ def _wise(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictu
         yield OfficialPicture(by_id[path.stem], 0, path)
 
 
+# --- GenEval 2: image_paths.json, an object of prompts with the paths of their pictures
+
+
+def _geneval2(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
+    by_text = {prompt.text: prompt for prompt in prompts}
+    index = folder / GENEVAL2_INDEX
+    try:
+        paths = parse_json(read_file(index, MAX_METADATA_BYTES))
+    except (JsonError, UnicodeDecodeError):
+        paths = None
+    if not isinstance(paths, dict) or not all(isinstance(path, str) and path for path in paths.values()):
+        raise UsageError(f"{index} is no JSON object of prompts with the paths of their pictures: mend it.")
+    for text, path in paths.items():
+        if text.strip() not in by_text:
+            raise UsageError(f"{index} has the prompt {text!r}, which is none of the benchmark's: {REMEDY}.")
+        if (folder / path).is_file():
+            yield OfficialPicture(by_text[text.strip()], 0, folder / path)
+
+
 Reader = Callable[[Path, Sequence[Prompt], int | None], Pictures]
-READERS: Mapping[str, Reader] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise}
+READERS: Mapping[str, Reader] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise,
+                                 "geneval2": _geneval2}  # fmt: skip

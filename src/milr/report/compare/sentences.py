@@ -13,6 +13,10 @@ UPDATES = ("Shares of the steps at which latents moved (of samples, for reward h
            "the report metric fell). A collapse is marked by its surprise; docs/nano.md says how well that works."
            )  # fmt: skip
 
+OFFICIAL = (
+    "Computed from the judge's answers by the rules of the official tool, times 100; unscored pictures are left out."
+)
+
 
 def title(comparison: Comparison) -> str:
     """The heading: how many rows are compared, or the name of the only one."""

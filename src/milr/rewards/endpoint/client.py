@@ -135,7 +135,8 @@ class EndpointClient:
         except (OpenAIError, TimeoutError, ValueError, RecursionError, EndpointFailure) as error:
             raise failure_of(error, timeout=self.settings.timeout, secret=self._key()) from None
         body, headers = response.http_response.content, response.http_response.headers
-        return read_completion(body, headers, max_tokens=self.settings.max_tokens, secret=self._key())
+        return read_completion(body, headers, max_tokens=self.settings.max_tokens, secret=self._key(),
+                               first_token=self.settings.first_token)  # fmt: skip
 
     def _count_call(self) -> None:
         limit = self.settings.max_calls
