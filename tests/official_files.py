@@ -30,6 +30,16 @@ GENEVAL2 = (
      "vqa_list": [["Is there a star in the image?", "Yes"], ["Is the star under the circle?", "Yes"],
                   ["Is there a circle in the image?", "Yes"]]},
 )  # fmt: skip
+DPG_BENCH = (
+    "1,a big red star,,1,0,entity,whole,entity - whole (star),Is there a star?",
+    '1,a big red star,,2,1,attribute,color,"attribute - color (star, red)",Is the star red?',
+    '1,a big red star,,3,0,attribute,size,"attribute - size (star, big)",Is the star big?',
+    'coco7,"a square and a circle over a star",,1,0,entity,whole,entity - whole (square),Is there a square?',
+    'coco7,"a square and a circle over a star",,2,0,entity,whole,entity - whole (circle),Is there a circle?',
+    'coco7,"a square and a circle over a star",,3,"1, 2",relation,spatial,"relation - spatial (circle, square, on)",'
+    "Is the circle on the square?",
+    'coco7,"a square and a circle over a star",,4,3,global,,global (photo),Is this a photo?',
+)
 COMPBENCH = {
     "color_val": "a red star and a blue circle.",
     "shape_val": "a big square and a small star",
@@ -83,10 +93,20 @@ def geneval2(folder: Path) -> Path:
     return folder / "geneval2_data.jsonl"
 
 
+def dpg_bench(folder: Path) -> Path:
+    """dpg_bench.csv with two prompts; its first row is skipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+             "question_natural_language", *DPG_BENCH]  # fmt: skip
+    (folder / "dpg_bench.csv").write_text("\r\n".join(lines) + "\r\n")
+    return folder / "dpg_bench.csv"
+
+
 def write_all(folder: Path) -> dict[str, Path]:
     """Each official benchmark's name to what its --prompts may be."""
     return {
         "geneval": geneval(folder / "geneval"),
+        "dpg-bench": dpg_bench(folder / "dpg-bench"),
         "geneval2": geneval2(folder / "geneval2"),
         "t2i-compbench": compbench(folder / "t2i-compbench"),
         "wise": wise(folder / "wise"),

@@ -157,6 +157,8 @@ STAR = to_prompt("a photo of a red star")
 BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
              {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
+SQUARE = Prompt("a square", "1", "dense", {"questions": [
+    {"number": 1, "parents": [0], "category": "entity - whole", "text": "Is there a square?"}]})  # fmt: skip
 STARS2 = Prompt("two stars", "geneval2-000", "3 atoms", official_files.GENEVAL2[0])
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
@@ -164,13 +166,14 @@ JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
-    "geneval2": STARS2,
+    "wise-verified": SALT, "geneval2": STARS2, "dpg-bench": SQUARE,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
     "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
-ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"  # for all judges
+# of all judges
+ANSWER = "No.\n-1\nScore: 1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"
 CANNOT_WRITE = {"self:json": "cut off at its limit", "checklist": "wrote no yes or no questions"}  # a random model
 
 

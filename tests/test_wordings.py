@@ -37,6 +37,15 @@ def test_our_wordings_show_the_form_that_is_read() -> None:
         assert line in Wording.load("wise").text.splitlines()
 
 
+def test_a_system_turn_stands_above_a_line(tmp_path: Path) -> None:
+    system, wording = Wording("You judge.\n---\n{prompt}\n---\nsecond", "mine").with_system()
+    assert (system, wording.text, wording.label) == ("You judge.", "{prompt}\n---\nsecond", "mine")
+    assert Wording("{prompt} --- yes").with_system() == ("", Wording("{prompt} --- yes"))
+    assert Wording.load("wise-verified").with_system()[0].startswith("You check")
+    with pytest.raises(UsageError, match=r"has \{prompt\} above the line ---"):
+        Wording("About {prompt}.\n---\n{explanation}").with_system()
+
+
 def test_braces_and_backslashes_in_a_prompt_stay() -> None:
     wording = Wording('{"Score": 0} {prompt} / {explanation} {other}')
     filled = wording.fill(prompt=r"{explanation} \1 {0}", explanation="{prompt}")

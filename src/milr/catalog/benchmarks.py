@@ -47,6 +47,12 @@ def _geneval2(prompts: Path | None = None) -> Benchmark:
     return GenEval2(prompts)
 
 
+def _dpg_bench(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.dpg_bench import DpgBench
+
+    return DpgBench(prompts)
+
+
 FETCHED = "its prompts, fetched at first use"
 BENCHMARKS = {
     "shapes": Part(_shapes, "nano's world under GenEval's rules: 328 test prompts; --split hard: 300 harder ones",
@@ -57,8 +63,10 @@ BENCHMARKS = {
                      f"{FETCHED}; the reward geneval2", "CC BY-NC 4.0 (prompts)"),
     "t2i-compbench": Part(_t2i_compbench, "1800 prompts in six categories, each with a judge of its own",
                           f"{FETCHED}; the reward t2i-compbench", "MIT (prompts)"),
+    "dpg-bench": Part(_dpg_bench, "DPG-Bench: 1065 long prompts with questions that depend on each other",
+                      f"{FETCHED}; the reward dpg-bench", "Apache-2.0 (prompts)"),
     "wise": Part(_wise, "1000 prompts that need world knowledge (the paper's edition, now called legacy)",
                  f"{FETCHED}; the reward wise", "see its repository (none stated)"),
-    "wise-verified": Part(_wise_verified, "WISE's edition of April 2026, other prompts", f"{FETCHED}; the reward wise",
-                          "see its repository (none stated)"),
+    "wise-verified": Part(_wise_verified, "WISE's edition of April 2026: 1000 other prompts, marked 0 or 1",
+                          f"{FETCHED}; the reward wise-verified", "see its repository (none stated)"),
 }  # fmt: skip

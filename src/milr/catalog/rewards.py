@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
     from milr.rewards.endpoint.wording import Wording
     from milr.rewards.first_token import FirstTokenJudge
+    from milr.rewards.vision.qwen3 import LocalQwen3
     from milr.rules.calibration import Calibration
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -178,10 +179,28 @@ def _wise(request: RewardRequest) -> Reward:
     return _at_endpoint(WiseReward, request)
 
 
+def _wise_verified(request: RewardRequest) -> Reward:
+    """Its wording may have a system turn, and its judge is told not to think."""
+    from milr.rewards.wise_verified import NO_THINKING, WiseVerifiedReward
+
+    system, wording = _wording(WiseVerifiedReward.name, request).with_system()
+    client = _endpoint_client(WiseVerifiedReward.paper_model, request, extra=NO_THINKING, system=system)
+    return WiseVerifiedReward(client, wording)
+
+
 def _geneval2(request: RewardRequest) -> Reward:
     from milr.rewards.geneval2 import GenEval2Reward
 
     return GenEval2Reward(_first_token_judge(request))
+
+
+def _dpg_bench(request: RewardRequest) -> Reward:
+    """At an endpoint where one is named, else with Qwen3-VL on this machine."""
+    from milr.rewards.dpg_bench import DpgBenchReward
+
+    if request.options.judge_url:
+        return DpgBenchReward(_endpoint_client(pinned.QWEN3_VL, request))
+    return DpgBenchReward(_local_qwen3(request))
 
 
 def _first_token_judge(request: RewardRequest) -> FirstTokenJudge:
@@ -191,6 +210,10 @@ def _first_token_judge(request: RewardRequest) -> FirstTokenJudge:
 
         client = _endpoint_client(pinned.QWEN3_VL, request, max_tokens=1, first_token=True, extra=FIELDS)
         return EndpointFirstToken(client)
+    return _local_qwen3(request)
+
+
+def _local_qwen3(request: RewardRequest) -> LocalQwen3:
     from milr.rewards.vision.qwen3 import LocalQwen3
 
     return LocalQwen3.load(request.options.judge_model or pinned.QWEN3_VL, device=request.options.device)
@@ -291,9 +314,15 @@ REWARDS = {
                           (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
     "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {NEEDS_ENDPOINT}",
                  "that of the judge asked", 0.5, packages=ENDPOINT_PACKAGES),
+    "wise-verified": Part(_wise_verified, "WISE_Verified's judge, who says 0 or 1; for WISE_Verified an oracle",
+                          f"WISE's prompts; {NEEDS_ENDPOINT}", "that of the judge asked", 0.9,
+                          packages=ENDPOINT_PACKAGES),
     "geneval2": Part(_geneval2, "GenEval 2's Soft-TIFA (GM), with AM, TIFA and VQAScore; for GenEval 2 an oracle",
                      "GenEval 2's prompts; 18 GB of weights, or an endpoint that gives log-probabilities",
                      "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
+    "dpg-bench": Part(_dpg_bench, "the share of DPG-Bench's dependent questions answered yes; for DPG-Bench an oracle",
+                      "DPG-Bench's prompts; 18 GB of weights, or an endpoint",
+                      "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
     "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),

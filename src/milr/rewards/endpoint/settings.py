@@ -36,6 +36,7 @@ class EndpointSettings:
     each time, and at most `longest_wait`, also where the server asks for more; a server that is busy (HTTP 429) gets
     `patience` seconds of waiting in all. `max_calls` caps the requests of this process (None: no cap). `cache_folder`
     stores answers (None: no). `first_token`: what is read of an answer is what its first token could have been.
+    `system` is a turn before each question ("": none).
     """
 
     base_url: str
@@ -55,6 +56,7 @@ class EndpointSettings:
     longest_wait: float = 600.0
     patience: float = 600.0
     first_token: bool = False
+    system: str = ""
 
     def __post_init__(self) -> None:
         _check_address(self.base_url)
