@@ -145,7 +145,7 @@ def test_a_model_that_reasons_before_it_answers_is_read(
         judge = catalog.make_reward(name, None, Options(judge_url=server.url, judge_model="thinker"))
         (score,) = scores(judge)
         assert len(server.requests) == 1
-    assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "unified": 0.9}[name])
+    assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "wise-verified": 1.0, "unified": 0.9}[name])
     assert score.reason == f"the judge answered {READABLE[name]!r}"
 
 
