@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,6 +41,10 @@ DPG_BENCH = (
     "Is the circle on the square?",
     'coco7,"a square and a circle over a star",,4,3,global,,global (photo),Is this a photo?',
 )
+UNIGENBENCH = {
+    "a big red star": {"Attribute - Color": "red", "Attribute - Size": "big"},
+    "a star under a circle": {"Entity Layout - Two-Dimensional Space": "under", "Style": "a picture"},
+}
 COMPBENCH = {
     "color_val": "a red star and a blue circle.",
     "shape_val": "a big square and a small star",
@@ -102,11 +107,24 @@ def dpg_bench(folder: Path) -> Path:
     return folder / "dpg_bench.csv"
 
 
+def unigenbench(folder: Path) -> Path:
+    """test_prompts_en.csv with two prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "test_prompts_en.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["index", "prompt_en", "sub_dims_en"])
+        for index, (text, points) in enumerate(UNIGENBENCH.items()):
+            dimensions = {"Testpoints": list(points), "Testpoint Description": list(points.values())}
+            table.writerow([index, text, json.dumps(dimensions)])
+    return folder / "test_prompts_en.csv"
+
+
 def write_all(folder: Path) -> dict[str, Path]:
     """Each official benchmark's name to what its --prompts may be."""
     return {
         "geneval": geneval(folder / "geneval"),
         "dpg-bench": dpg_bench(folder / "dpg-bench"),
+        "unigenbench": unigenbench(folder / "unigenbench"),
         "geneval2": geneval2(folder / "geneval2"),
         "t2i-compbench": compbench(folder / "t2i-compbench"),
         "wise": wise(folder / "wise"),

@@ -159,6 +159,7 @@ BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
 SQUARE = Prompt("a square", "1", "dense", {"questions": [
     {"number": 1, "parents": [0], "category": "entity - whole", "text": "Is there a square?"}]})  # fmt: skip
+POINTS = Prompt("a red square", "1", "en", {"testpoints": ["Style", "Style"], "descriptions": ["red", "square"]})
 STARS2 = Prompt("two stars", "geneval2-000", "3 atoms", official_files.GENEVAL2[0])
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
@@ -167,6 +168,7 @@ JUDGED = {
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "wise-verified": SALT, "geneval2": STARS2, "dpg-bench": SQUARE,
+    "unigenbench": POINTS,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
     "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
@@ -174,6 +176,7 @@ ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
 # of all judges
 ANSWER = "No.\n-1\nScore: 1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"
+ANSWER += '\n<analysis>["a", "b"]</analysis><score>[1, 0]</score>'
 CANNOT_WRITE = {"self:json": "cut off at its limit", "checklist": "wrote no yes or no questions"}  # a random model
 
 
@@ -403,6 +406,12 @@ def test_every_line_of_the_menu_says_what_it_is(kind: str) -> None:
     assert parts and all(part.summary and callable(part.make) for part in parts.values())
     if kind != "methods":
         assert all(part.licence for part in parts.values())
+
+
+def test_every_benchmark_says_what_a_run_costs() -> None:
+    for name, part in catalog.BENCHMARKS.items():
+        assert part.prompts and part.judge and part.judge_calls and part.licence, name
+    assert catalog.BENCHMARKS["geneval"].prompts == 553 and "6,812" in catalog.BENCHMARKS["geneval2"].judge_calls
 
 
 def test_a_part_that_a_package_offers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from milr.benchmarks.dpg_bench import DpgBench
 from milr.benchmarks.geneval import COUNTS, GenEval
 from milr.benchmarks.geneval2 import GenEval2
 from milr.benchmarks.t2i_compbench import CATEGORIES, LISTS, CompBench
+from milr.benchmarks.unigenbench import UniGenBench
 from milr.benchmarks.wise import STEMS, Wise, WiseVerified
 from milr.types import UsageError
 
@@ -247,7 +248,7 @@ def test_wise_files_that_cannot_be(tmp_path, content, says):
 # --- all of them
 
 
-@pytest.mark.parametrize("make", [GenEval, GenEval2, DpgBench, CompBench, Wise, WiseVerified])
+@pytest.mark.parametrize("make", [GenEval, GenEval2, DpgBench, UniGenBench, CompBench, Wise, WiseVerified])
 def test_each_is_a_benchmark_whose_sources_are_pinned(make: Callable[[], Benchmark]):
     benchmark = make()
     assert isinstance(benchmark, Benchmark) and benchmark.deviations

@@ -443,7 +443,7 @@ def test_the_doctor_says_which_key_a_judge_wants_and_that_an_endpoint_may_serve(
     elsewhere = "name an endpoint with --judge-url (its key, if it wants one, in JUDGE_API_KEY)"
     code, out, _ = milr("doctor")
     assert code == 0 and {name for name, line in told(out).items() if not line.startswith("ok")} == {
-        "judge", "wise", "wise-verified"
+        "judge", "wise", "wise-verified", "unigenbench"
     }  # fmt: skip
     key = "needs a key: put it into the environment variable OPENAI_API_KEY, or"
     assert all(told(out)[name].endswith(f"{key} {elsewhere}") for name in ("judge", "wise"))

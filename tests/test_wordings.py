@@ -19,7 +19,7 @@ def test_our_own_wordings_ask_for_everything_and_are_labelled(name: str) -> None
     wording = Wording.load(name)
     assert wording.label == OWN_LABEL and "not comparable" in OWN_LABEL
     assert set(re.findall(r"\{(\w+)\}", wording.text)) == set(PLACEHOLDERS[name])
-    filled = wording.fill(prompt="a red ball", explanation="round")
+    filled = wording.fill(prompt="a red ball", explanation="round", testpoints="1. Style: red")
     assert "a red ball" in filled and not re.search(r"\{\w+\}", filled)
 
 

@@ -21,7 +21,8 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     layout: Annotated[
-        str, typer.Option(help="geneval, geneval2, t2i-compbench, wise, dpg-bench, imagefolder or parquet.")
+        str,
+        typer.Option(help="geneval, geneval2, t2i-compbench, wise, dpg-bench, unigenbench, imagefolder or parquet."),
     ],
     to: Annotated[Path, typer.Option(help="Where the pictures go: a new folder.")],
     picture: Annotated[str, typer.Option(help="returned, first or last.")] = "returned",

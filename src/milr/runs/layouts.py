@@ -126,6 +126,10 @@ def _dpg_bench(slot: Slot) -> Target:
     return Target(f"{_plain_id(slot.prompt, 'dpg-bench')}.png")
 
 
+def _unigenbench(slot: Slot) -> Target:
+    return Target(f"{_plain_id(slot.prompt, 'unigenbench')}_{slot.sample}.png")
+
+
 def _plain_id(prompt: Prompt, layout: str) -> str:
     """The prompt's id, which names a file; UsageError where it cannot."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", prompt.id):
@@ -142,7 +146,8 @@ def _geneval2_index(targets: Sequence[tuple[Slot, Target]]) -> dict[str, bytes]:
 
 GENEVAL2_INDEX = "image_paths.json"
 LAYOUTS: Mapping[str, Layout] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise,
-                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench}  # fmt: skip
+                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench,
+                                 "unigenbench": _unigenbench}  # fmt: skip
 # What stands once in a folder, made of all pictures that are in it.
 INDEXES: Mapping[str, Callable[[Sequence[tuple[Slot, Target]]], dict[str, bytes]]] = {"geneval2": _geneval2_index}
 PICTURES: Mapping[str, Callable[[Record], StepRecord]] = {

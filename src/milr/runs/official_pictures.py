@@ -303,7 +303,20 @@ def _dpg_bench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> 
             yield OfficialPicture(by_id[path.stem], tile or 0, path, tile)
 
 
+# --- UniGenBench++: <index>_<k>.png
+
+
+def _unigenbench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
+    by_id = {prompt.id: prompt for prompt in prompts}
+    for path in _picture_files(folder):
+        index, _, sample = path.stem.rpartition("_")
+        if index not in by_id or not re.fullmatch("[0-9]+", sample):
+            raise _not_of_benchmark(path, "<index>_0.png, <index>_1.png, ...")
+        yield OfficialPicture(by_id[index], _number(sample, path), path)
+
+
 GRID = 4
 Reader = Callable[[Path, Sequence[Prompt], int | None], Pictures]
 READERS: Mapping[str, Reader] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise,
-                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench}  # fmt: skip
+                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench,
+                                 "unigenbench": _unigenbench}  # fmt: skip

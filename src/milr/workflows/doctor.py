@@ -9,7 +9,8 @@ from importlib.metadata import version
 
 from milr import catalog
 from milr.catalog import REWARDS
-from milr.catalog.rewards import ENDPOINT_PACKAGES, OPENAI_URL
+from milr.catalog.judge_clients import OPENAI_URL
+from milr.catalog.rewards import ENDPOINT_PACKAGES
 from milr.options import Options
 from milr.rewards.vision.pinned import SPACY_MODEL, UNIFIED
 from milr.types import MilrError, MissingError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from milr.rules import dpg_bench, geneval2
+from milr.rules import dpg_bench, geneval2, unigenbench
 from milr.rules.official_scores import JudgedPicture, OfficialScore
 from milr.runs.config import RunConfig
 from milr.runs.records import Record
@@ -13,6 +13,7 @@ from milr.runs.records import Record
 RULES: Mapping[tuple[str, str], Callable[[Sequence[JudgedPicture]], list[OfficialScore]]] = {
     ("geneval2", "geneval2"): geneval2.official_scores,
     ("dpg-bench", "dpg-bench"): dpg_bench.official_scores,
+    ("unigenbench", "unigenbench"): unigenbench.official_scores,
 }
 
 

@@ -12,7 +12,7 @@ from milr.types import UsageError
 
 OWN_LABEL = "own wording (not comparable with published numbers)"
 PLACEHOLDERS = {"judge": ("prompt",), "wise": ("prompt", "explanation"), "wise-verified": ("prompt", "explanation"),
-                "unified": ("prompt",), "self": ("prompt",)}  # fmt: skip
+                "unigenbench": ("prompt", "testpoints"), "unified": ("prompt",), "self": ("prompt",)}  # fmt: skip
 SEPARATOR = "\n---\n"  # between a system turn and the question
 _FOLDER = Path(__file__).with_name("wordings")
 
