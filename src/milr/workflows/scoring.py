@@ -29,13 +29,13 @@ from milr.runs.store import RunStore, name_of
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 from milr.workflows.picture_list import read_picture_list
 from milr.workflows.prepare import refuse_comparison
+from milr.workflows.prompt_list import LIST
 from milr.workflows.prompts import complete
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHOD, MODEL = "pictures", "folder"
-LIST = "list"  # what stands as the benchmark of pictures from a list
 READERS = 4  # threads that decode pictures while the folder is checked
 OnChecked = Callable[[int, int], None]  # pictures read, of how many
 
