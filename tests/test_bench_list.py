@@ -11,7 +11,7 @@ import pytest
 Bench = Callable[..., tuple[int, str, str]]
 REWARD = """
 def score(picture, prompt):
-    return 1.0 if "red" in prompt else 0.5
+    return 1.0 if "red" in prompt.text else 0.5
 """
 
 
