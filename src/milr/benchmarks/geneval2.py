@@ -15,6 +15,7 @@ from milr.inputs.json_text import parse_json
 from milr.rules.geneval2 import ATOMS, PROMPTS_EACH, QUESTIONS, SKILLS, variants
 from milr.types import Prompt, UsageError
 
+MAX_ATOMS = 1000  # of a prompt in a file of one's own
 SOURCE = Source("facebookresearch/GenEval2", "a6e82d2", "geneval2_data.jsonl")
 
 
@@ -48,7 +49,7 @@ def _prompt(index: int, number: int, line: str, *, name: str) -> Prompt:
         record: dict[str, Any] = parse_json(line)
         text, atoms, asked, skills = (record[key] for key in ("prompt", "atom_count", "vqa_list", "skills"))
         questions = [(question, answer) for question, answer in asked if variants(question, answer)]
-        valid = isinstance(text, str) and bool(text.strip()) and type(atoms) is int and atoms > 0
+        valid = isinstance(text, str) and bool(text.strip()) and type(atoms) is int and 0 < atoms <= MAX_ATOMS
         valid = valid and len(questions) == len(skills) > 0 and all(skill in SKILLS for skill in skills)
     except (ValueError, KeyError, TypeError, AttributeError):
         valid = False

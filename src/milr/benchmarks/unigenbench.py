@@ -75,7 +75,8 @@ def _prompt(row: Mapping[str, Any], columns: list[str], *, number: int, name: st
         index, text, dimensions = (row[column] for column in columns)
         record = parse_json(dimensions)
         points, descriptions = record["Testpoints"], record["Testpoint Description"]
-        valid = len(points) == len(descriptions) > 0 and all(isinstance(each, str) for each in (*points, *descriptions))
+        valid = isinstance(points, list) and isinstance(descriptions, list) and len(points) == len(descriptions) > 0
+        valid = valid and all(isinstance(each, str) for each in (*points, *descriptions))
         valid = valid and bool(text.strip()) and int(index) >= 0
     except (ValueError, TypeError, KeyError, AttributeError):
         valid = False

@@ -6,6 +6,7 @@ import ast
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from milr.rules.official_scores import JudgedPicture, OfficialScore, means_by
 
@@ -27,7 +28,7 @@ def parse_marks(answer: str, count: int) -> list[int] | None:
     return [int(mark) for mark in marks] if all(type(mark) is int and mark in (0, 1) for mark in marks) else None
 
 
-def _list_in(pattern: re.Pattern[str], answer: str) -> list[object] | None:
+def _list_in(pattern: re.Pattern[str], answer: str) -> list[Any] | None:
     found = pattern.search(answer)
     try:
         with warnings.catch_warnings(action="ignore"):  # about a backslash in a string

@@ -52,7 +52,7 @@ def score_of(answer: str, variants: Sequence[str]) -> Score | None:
     try:
         tokens = {token: math.exp(log_probability) for token, log_probability in json.loads(answer)}
         greedy = max(tokens, key=tokens.__getitem__)
-    except (ValueError, TypeError, OverflowError):  # no such JSON, no tokens, no numbers
+    except (ValueError, TypeError, OverflowError, RecursionError):  # no such JSON, no tokens, no numbers
         return None
     if not all(0 <= probability <= 1 for probability in tokens.values()):
         return None
