@@ -20,6 +20,7 @@ from milr.options import Options
 from milr.rewards.endpoint.wording import Wording
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
 from milr.rewards.t2i_compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
+from milr.rewards.vision import pinned
 from milr.runs.store import Record, RunStore
 from milr.workflows.experiments import read_experiment
 from milr.workflows.prepare import prepare
@@ -454,6 +455,8 @@ def test_the_doctor_says_which_key_a_judge_wants_and_that_an_endpoint_may_serve(
     assert code == 0 and lines["judge"].startswith("ok") and lines["wise"].startswith("ok") and "sk-a" not in out
     for name in ("unified", "mixed"):
         assert lines[name].endswith(f"{UNIFIED}; milr doctor --fetch {name}, or for {UNIFIED} {elsewhere}")
+    for name in ("geneval2", "dpg-bench"):
+        assert lines[name].endswith(f"milr doctor --fetch {name}, or for {pinned.QWEN3_VL} {elsewhere}")
     assert "--judge-url" not in lines["geneval"]
 
 
