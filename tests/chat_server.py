@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,15 @@ def says(text: str | None, after: float = 0) -> Reply:
     message = {"role": "assistant", "content": text}
     choices = [{"index": 0, "finish_reason": "stop", "message": message}]
     return Reply({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}, after=after)
+
+
+def could_say(tokens: dict[str, float]) -> Reply:
+    """A completion of one token, the likeliest of `tokens`, with the log-probability of each."""
+    top = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in tokens.items()]
+    first = max(top, key=lambda token: token["logprob"])
+    choices = [{"index": 0, "finish_reason": "length", "logprobs": {"content": [{**first, "top_logprobs": top}]},
+                "message": {"role": "assistant", "content": first["token"]}}]  # fmt: skip
+    return Reply({"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices})
 
 
 def fails(status: int, message: str = "no", **headers: str) -> Reply:

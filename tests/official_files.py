@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,28 @@ GENEVAL = (
     {"tag": "color_attr", "include": [{**BUS, "color": "red"}, {**DOG, "color": "blue"}],
      "prompt": "a picture of a red star and a blue square"},
 )  # fmt: skip
+GENEVAL2 = (
+    {"prompt": "two red star with a square", "atom_count": 4, "skills": ["count", "attribute", "object", "object"],
+     "vqa_list": [["How many stars are in the image?", "two"], ["Are the stars red?", "Yes"],
+                  ["Are there any stars in the image?", "Yes"], ["Is there a square in the image?", "Yes"]]},
+    {"prompt": "a star under a circle", "atom_count": 3, "skills": ["object", "position", "object"],
+     "vqa_list": [["Is there a star in the image?", "Yes"], ["Is the star under the circle?", "Yes"],
+                  ["Is there a circle in the image?", "Yes"]]},
+)  # fmt: skip
+DPG_BENCH = (
+    "1,a big red star,,1,0,entity,whole,entity - whole (star),Is there a star?",
+    '1,a big red star,,2,1,attribute,color,"attribute - color (star, red)",Is the star red?',
+    '1,a big red star,,3,0,attribute,size,"attribute - size (star, big)",Is the star big?',
+    'coco7,"a square and a circle over a star",,1,0,entity,whole,entity - whole (square),Is there a square?',
+    'coco7,"a square and a circle over a star",,2,0,entity,whole,entity - whole (circle),Is there a circle?',
+    'coco7,"a square and a circle over a star",,3,"1, 2",relation,spatial,"relation - spatial (circle, square, on)",'
+    "Is the circle on the square?",
+    'coco7,"a square and a circle over a star",,4,3,global,,global (photo),Is this a photo?',
+)
+UNIGENBENCH = {
+    "a big red star": {"Attribute - Color": "red", "Attribute - Size": "big"},
+    "a star under a circle": {"Entity Layout - Two-Dimensional Space": "under", "Style": "a picture"},
+}
 COMPBENCH = {
     "color_val": "a red star and a blue circle.",
     "shape_val": "a big square and a small star",
@@ -68,10 +91,41 @@ def _in_words(number: int) -> str:
     return " ".join(("one", "two")[int(digit)] for digit in f"{number:b}")
 
 
+def geneval2(folder: Path) -> Path:
+    """geneval2_data.jsonl, with prompts of three and four atoms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "geneval2_data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in GENEVAL2))
+    return folder / "geneval2_data.jsonl"
+
+
+def dpg_bench(folder: Path) -> Path:
+    """dpg_bench.csv with two prompts; its first row is skipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
+             "question_natural_language", *DPG_BENCH]  # fmt: skip
+    (folder / "dpg_bench.csv").write_text("\r\n".join(lines) + "\r\n")
+    return folder / "dpg_bench.csv"
+
+
+def unigenbench(folder: Path) -> Path:
+    """test_prompts_en.csv with two prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "test_prompts_en.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["index", "prompt_en", "sub_dims_en"])
+        for index, (text, points) in enumerate(UNIGENBENCH.items()):
+            dimensions = {"Testpoints": list(points), "Testpoint Description": list(points.values())}
+            table.writerow([index, text, json.dumps(dimensions)])
+    return folder / "test_prompts_en.csv"
+
+
 def write_all(folder: Path) -> dict[str, Path]:
     """Each official benchmark's name to what its --prompts may be."""
     return {
         "geneval": geneval(folder / "geneval"),
+        "dpg-bench": dpg_bench(folder / "dpg-bench"),
+        "unigenbench": unigenbench(folder / "unigenbench"),
+        "geneval2": geneval2(folder / "geneval2"),
         "t2i-compbench": compbench(folder / "t2i-compbench"),
         "wise": wise(folder / "wise"),
         "wise-verified": wise(folder / "wise-verified", "wise-verified"),

@@ -488,6 +488,9 @@ def test_quoted_rows_name_their_table():
 def test_quoted_rows_are_shown_where_they_belong(two):
     assert quotation("geneval") is not None and quotation("geneval", False) is None
     assert quotation("shapes") is None and quotation("mine", True) is None
+    verified = quotation("wise-verified")
+    assert verified is not None and [row.overall for row in verified.rows] == [0.334, 0.265, 0.352, 0.628]
+    assert "leaderboard" in verified.heading and quotation("wise-verified", False) is None
     shown = quotation("shapes", True)
     assert shown is not None and any("photographs, another world" in sentence for sentence in shown.sentences)
     comparison = compare_runs(two)

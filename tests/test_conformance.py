@@ -157,18 +157,26 @@ STAR = to_prompt("a photo of a red star")
 BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
              {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
+SQUARE = Prompt("a square", "1", "dense", {"questions": [
+    {"number": 1, "parents": [0], "category": "entity - whole", "text": "Is there a square?"}]})  # fmt: skip
+POINTS = Prompt("a red square", "1", "en", {"testpoints": ["Style", "Style"], "descriptions": ["red", "square"]})
+STARS2 = Prompt("two stars", "geneval2-000", "3 atoms", official_files.GENEVAL2[0])
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
+    "wise-verified": SALT, "geneval2": STARS2, "dpg-bench": SQUARE,
+    "unigenbench": POINTS,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
     "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
 ENDPOINT = " at an endpoint"
 REWARDS = [*JUDGED, f"unified{ENDPOINT}", f"mixed{ENDPOINT}"]
-ANSWER = "-1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"  # for all judges
+# of all judges
+ANSWER = "No.\n-1\nScore: 1\nConsistency: 2\nRealism: 1\nAesthetic Quality: 0\nIs there salt?\nFinal Score: 4.6"
+ANSWER += '\n<analysis>["a", "b"]</analysis><score>[1, 0]</score>'
 CANNOT_WRITE = {"self:json": "cut off at its limit", "checklist": "wrote no yes or no questions"}  # a random model
 
 
@@ -181,7 +189,7 @@ def options(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         over_http = Options(judge_url=server.url, judge_model="some-judge")
 
         def of(name: str) -> Options:
-            here = name.startswith(("unified", "mixed")) and not name.endswith(ENDPOINT)
+            here = name.startswith(("unified", "mixed", "geneval2")) and not name.endswith(ENDPOINT)
             return Options() if here else over_http
 
         yield of
@@ -398,6 +406,12 @@ def test_every_line_of_the_menu_says_what_it_is(kind: str) -> None:
     assert parts and all(part.summary and callable(part.make) for part in parts.values())
     if kind != "methods":
         assert all(part.licence for part in parts.values())
+
+
+def test_every_benchmark_says_what_a_run_costs() -> None:
+    for name, part in catalog.BENCHMARKS.items():
+        assert part.prompts and part.judge and part.judge_calls and part.licence, name
+    assert catalog.BENCHMARKS["geneval"].prompts == 553 and "6,812" in catalog.BENCHMARKS["geneval2"].judge_calls
 
 
 def test_a_part_that_a_package_offers(monkeypatch: pytest.MonkeyPatch) -> None:

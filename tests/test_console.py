@@ -54,6 +54,13 @@ def test_a_list_in_a_pipe_has_a_line_for_each_part() -> None:
     assert all(part.summary in line and part.licence in line for line, part in zip(lines, parts.values(), strict=True))
 
 
+def test_a_benchmark_says_prompts_judge_and_calls() -> None:
+    part = Part(lambda: None, "short", licence="MIT", prompts=1800, judge="a detector", judge_calls="3,600")
+    _, *lines = format_parts("benchmarks", {"mine": part}, 500)
+    assert lines == ["mine        short. Prompts: 1,800. Judge: a detector. Judge calls for one picture of each "
+                     "prompt: 3,600. Licence: MIT."]  # fmt: skip
+
+
 def test_a_part_without_needs_or_explanation_is_listed() -> None:
     parts = {"bare": Part(lambda: None, ""), "a/very-long-name": Part(lambda: None, "short", threshold=0.25)}
     heading, *lines = format_parts("rewards", parts, 10)

@@ -26,13 +26,16 @@ from milr.rewards.self_json import SelfJsonReward
 from milr.rewards.unified import UnifiedReward
 from milr.rewards.vision.qwen import LocalQwen
 from milr.rewards.wise import WiseReward
+from milr.rewards.wise_verified import WiseVerifiedReward
 from milr.types import Answer, MissingError, Prompt, Score, UsageError
 
 RED = Image.new("RGB", (4, 4), "red")
 BALL = Prompt("a {red} ball", metadata={"explanation": "it is round"})
-KINDS: dict[str, type[QuestionReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward}
+KINDS: dict[str, type[QuestionReward]] = {"judge": JudgeReward, "wise": WiseReward, "unified": UnifiedReward,
+                                          "wise-verified": WiseVerifiedReward}  # fmt: skip
 READABLE = {
     "judge": "-1",
+    "wise-verified": "Score: 1",
     "wise": "Consistency: 2\nRealism: 1\nAesthetic Quality: 0",
     "unified": "ball (object): 1\nFinal Score: 4.6",
 }
@@ -59,7 +62,12 @@ def scored(name: str, *script: Reply, count: int = 1) -> Score:
 
 @pytest.mark.parametrize(
     ("name", "threshold", "needs"),
-    [("judge", 0.9, ("judge",)), ("wise", 0.5, ("metadata", "judge")), ("unified", 0.75, ("judge",))],
+    [
+        ("judge", 0.9, ("judge",)),
+        ("wise", 0.5, ("metadata", "judge")),
+        ("wise-verified", 0.9, ("metadata", "judge")),
+        ("unified", 0.75, ("judge",)),
+    ],
 )
 def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> None:
     with serving(says("")) as server:
@@ -71,7 +79,12 @@ def test_they_are_rewards(name: str, threshold: float, needs: Sequence[str]) -> 
 
 @pytest.mark.parametrize(
     ("name", "value", "parts"),
-    [("judge", 0.0, {}), ("wise", 0.8, {"consistency": 1.0, "realism": 0.5, "aesthetic": 0.0}), ("unified", 0.9, {})],
+    [
+        ("judge", 0.0, {}),
+        ("wise-verified", 1.0, {}),
+        ("wise", 0.8, {"consistency": 1.0, "realism": 0.5, "aesthetic": 0.0}),
+        ("unified", 0.9, {}),
+    ],
 )
 def test_an_answer_becomes_a_score(name: str, value: float, parts: dict[str, float]) -> None:
     with serving(says(READABLE[name])) as server:
@@ -132,7 +145,7 @@ def test_a_model_that_reasons_before_it_answers_is_read(
         judge = catalog.make_reward(name, None, Options(judge_url=server.url, judge_model="thinker"))
         (score,) = scores(judge)
         assert len(server.requests) == 1
-    assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "unified": 0.9}[name])
+    assert score.value == pytest.approx({"judge": 0.0, "wise": 0.8, "wise-verified": 1.0, "unified": 0.9}[name])
     assert score.reason == f"the judge answered {READABLE[name]!r}"
 
 

@@ -215,7 +215,8 @@ def test_which_picture(tmp_path, to, which, place):
 @pytest.mark.parametrize(
     ("layout", "message"), [("geneva", "no layout is called 'geneva'; did you mean 'geneval'?"),
                          ("t2icompbench", "no layout is called 't2icompbench'; did you mean 't2i-compbench'?"),
-                         ("xyz", "no layout is called 'xyz'; there are geneval, t2i-compbench, wise.")]
+                         ("xyz", "no layout is called 'xyz'; there are geneval, t2i-compbench, wise, geneval2, "
+                              "dpg-bench, unigenbench.")]
 )  # fmt: skip
 def test_an_unknown_layout_is_refused_with_the_nearest(tmp_path, to, layout, message):
     with pytest.raises(UsageError) as refusal:

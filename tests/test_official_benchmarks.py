@@ -11,8 +11,11 @@ import pytest
 from milr.base import Benchmark
 from milr.benchmarks import geneval as geneval_file
 from milr.benchmarks.download import Fetch, Source, sha256
+from milr.benchmarks.dpg_bench import DpgBench
 from milr.benchmarks.geneval import COUNTS, GenEval
+from milr.benchmarks.geneval2 import GenEval2
 from milr.benchmarks.t2i_compbench import CATEGORIES, LISTS, CompBench
+from milr.benchmarks.unigenbench import UniGenBench
 from milr.benchmarks.wise import STEMS, Wise, WiseVerified
 from milr.types import UsageError
 
@@ -213,6 +216,16 @@ def test_the_editions_differ_in_ranges():
     assert {source.path for source in legacy.source}.isdisjoint(source.path for source in verified.source)
 
 
+def test_the_files_of_both_editions_are_known_by_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for benchmark in (Wise(), WiseVerified()):
+        assert all(len(source.sha256) == 64 for source in benchmark.source)
+    files = wise_files(VERIFIED_IDS, "_verified")
+    assert not WiseVerified(written(tmp_path, files)).official, "another file than the official one"
+    sources = tuple(Source("a/b", "c" * 40, name, sha256(content)) for name, content in files.items())
+    monkeypatch.setattr(WiseVerified, "source", sources)
+    assert WiseVerified(tmp_path).official, "a local copy of the official files is official"
+
+
 def test_wise_fetched_with_a_hole_is_refused():
     with pytest.raises(UsageError, match="without the prompt 1000 and 0 others"):
         Wise(fetch=by_name(wise_files([range(1, 401), range(401, 701), range(701, 1000)]))).prompts()
@@ -235,7 +248,7 @@ def test_wise_files_that_cannot_be(tmp_path, content, says):
 # --- all of them
 
 
-@pytest.mark.parametrize("make", [GenEval, CompBench, Wise, WiseVerified])
+@pytest.mark.parametrize("make", [GenEval, GenEval2, DpgBench, UniGenBench, CompBench, Wise, WiseVerified])
 def test_each_is_a_benchmark_whose_sources_are_pinned(make: Callable[[], Benchmark]):
     benchmark = make()
     assert isinstance(benchmark, Benchmark) and benchmark.deviations

@@ -20,6 +20,7 @@ from milr.options import Options
 from milr.rewards.endpoint.wording import Wording
 from milr.rewards.geneval import DEVIATIONS as GENEVAL_DEVIATIONS
 from milr.rewards.t2i_compbench import DEVIATIONS as COMPBENCH_DEVIATIONS
+from milr.rewards.vision import pinned
 from milr.runs.store import Record, RunStore
 from milr.workflows.experiments import read_experiment
 from milr.workflows.prepare import prepare
@@ -199,14 +200,31 @@ def test_wise_with_a_judge_on_loopback_and_from_its_own_pictures(
         assert {path.name for path in Path("official").iterdir()} == {f"{name}.png" for name in scores("run")}
 
 
+def test_wise_verified_by_its_own_judge(runs: Runs) -> None:
+    """The marks 1 and 0 of two prompts; a system turn, no thinking, and the leaderboard's rows under the table."""
+    with serving(says("Score: 1"), says("0")) as server:
+        command = ("--reward", "wise-verified", "--steps", 0, "--limit", 2, "--in-flight", 1, "--out", "run")
+        code, out, err = runs.of("wise-verified", *command, *asked_at(server))
+    assert code == 0, err
+    assert "(oracle)" in out and sorted(scores("run").values()) == [0.0, 1.0] and "998 of wise-verified's 1000" in out
+    for request in server.requests:
+        system, user = request["messages"]
+        assert (system["role"], user["role"]) == ("system", "user") and "one mark" in system["content"]
+        assert "---" not in user["content"][1]["text"] and "what is red in picture" in user["content"][1]["text"]
+        assert request["chat_template_kwargs"] == {"enable_thinking": False} and request["temperature"] == 0
+    page = Path("run/compare.md").read_text()
+    assert "Quoted from the leaderboard of PKU-YuanGroup/WISE" in page and "BAGEL with its reasoning" in page
+
+
 def test_wise_verified_and_another_wording(runs: Runs, tmp_path: Path) -> None:
     template = tmp_path / "official.txt"
     template.write_text("{prompt} ({explanation})? Three lines.")
     with serving(says("2\n2\n2")) as server:
-        command = ("--method", "plain", "--reward", "wise", "--judge-template", f"wise={template}", "--limit", 2)
+        judge = ("--reward", "wise", "--metric", "wise", "--judge-template", f"wise={template}")
+        command = ("--method", "plain", *judge, "--limit", 2)
         code, out, _ = runs.of("wise-verified", *command, "--out", "run", *asked_at(server))
     assert code == 0 and "(oracle)" in out and f"Wording of wise: template {template}." in out
-    assert "WISE_Verified's own judge" in out and "998 of wise-verified's 1000" in out
+    assert "of the judge Qwen3.5-35B-A3B" in out and "998 of wise-verified's 1000" in out
     assert {asked["messages"][0]["content"][1]["text"] for asked in server.requests} == {
         f"{record.prompt.text} ({record.prompt.metadata['explanation']})? Three lines."
         for record in records("run").values()
@@ -425,7 +443,9 @@ def test_the_doctor_says_which_key_a_judge_wants_and_that_an_endpoint_may_serve(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     elsewhere = "name an endpoint with --judge-url (its key, if it wants one, in JUDGE_API_KEY)"
     code, out, _ = milr("doctor")
-    assert code == 0 and {name for name, line in told(out).items() if not line.startswith("ok")} == {"judge", "wise"}
+    assert code == 0 and {name for name, line in told(out).items() if not line.startswith("ok")} == {
+        "judge", "wise", "wise-verified", "unigenbench"
+    }  # fmt: skip
     key = "needs a key: put it into the environment variable OPENAI_API_KEY, or"
     assert all(told(out)[name].endswith(f"{key} {elsewhere}") for name in ("judge", "wise"))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret")
@@ -435,6 +455,8 @@ def test_the_doctor_says_which_key_a_judge_wants_and_that_an_endpoint_may_serve(
     assert code == 0 and lines["judge"].startswith("ok") and lines["wise"].startswith("ok") and "sk-a" not in out
     for name in ("unified", "mixed"):
         assert lines[name].endswith(f"{UNIFIED}; milr doctor --fetch {name}, or for {UNIFIED} {elsewhere}")
+    for name in ("geneval2", "dpg-bench"):
+        assert lines[name].endswith(f"milr doctor --fetch {name}, or for {pinned.QWEN3_VL} {elsewhere}")
     assert "--judge-url" not in lines["geneval"]
 
 

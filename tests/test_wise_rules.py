@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from milr.rules.wise import LEGACY, VERIFIED, Marks, category_of, missing, parse_marks
+from milr.rules.wise import LEGACY, VERIFIED, Marks, category_of, missing, parse_marks, parse_verdict
 from milr.types import UsageError
 
 THREE = "Consistency: 2\nRealism: 1\nAesthetic Quality: 0"
@@ -63,6 +63,28 @@ def test_any_digit_is_read_but_not_possible() -> None:
 )
 def test_bare_digits_count_only_where_no_criterion_was_read(answer: str, marks: Marks | None) -> None:
     assert parse_marks(answer) == marks
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("Score: 1", 1),
+        ("Score: 0", 0),
+        ("I see salt.\nScore: 1\n", 1),
+        ("Score: 2\nScore: 1", 1),
+        ("Score: 1, not Score: 0", 1),
+        ("Score:0", 0),
+        ("1", 1),
+        ("It is there.\n 0 \n", 0),
+        ("0\nScore: 1", 1),
+        ("score: 1", None),
+        ("The score is 1", None),
+        ("10", None),
+        ("", None),
+    ],
+)
+def test_the_one_mark_of_wise_verified(answer: str, verdict: int | None) -> None:
+    assert parse_verdict(answer) == verdict
 
 
 @pytest.mark.parametrize(

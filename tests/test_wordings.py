@@ -19,7 +19,7 @@ def test_our_own_wordings_ask_for_everything_and_are_labelled(name: str) -> None
     wording = Wording.load(name)
     assert wording.label == OWN_LABEL and "not comparable" in OWN_LABEL
     assert set(re.findall(r"\{(\w+)\}", wording.text)) == set(PLACEHOLDERS[name])
-    filled = wording.fill(prompt="a red ball", explanation="round")
+    filled = wording.fill(prompt="a red ball", explanation="round", testpoints="1. Style: red")
     assert "a red ball" in filled and not re.search(r"\{\w+\}", filled)
 
 
@@ -35,6 +35,15 @@ def test_our_wordings_show_the_form_that_is_read() -> None:
     assert [zero_or_minus_one(answer) for answer in last[:-1].split(": ")[1].split(" or ")] == [1.0, 0.0]
     for line in ("Consistency: n", "Realism: n", "Aesthetic Quality: n"):
         assert line in Wording.load("wise").text.splitlines()
+
+
+def test_a_system_turn_stands_above_a_line(tmp_path: Path) -> None:
+    system, wording = Wording("You judge.\n---\n{prompt}\n---\nsecond", "mine").with_system()
+    assert (system, wording.text, wording.label) == ("You judge.", "{prompt}\n---\nsecond", "mine")
+    assert Wording("{prompt} --- yes").with_system() == ("", Wording("{prompt} --- yes"))
+    assert Wording.load("wise-verified").with_system()[0].startswith("You check")
+    with pytest.raises(UsageError, match=r"has \{prompt\} above the line ---"):
+        Wording("About {prompt}.\n---\n{explanation}").with_system()
 
 
 def test_braces_and_backslashes_in_a_prompt_stay() -> None:

@@ -46,6 +46,7 @@ def save(cache: Path) -> Path:
         pinned.GIT: lambda to: tiny_judges.saved(
             to, tiny_judges.git(), tiny_judges.tokenizer(), tiny_judges.git_processor()),
         pinned.UNIFIED: _save_qwen,
+        pinned.QWEN3_VL: tiny_qwen.save_qwen3,
     }  # fmt: skip
     assert set(save_as) == set(CHECKPOINTS), "a checkpoint has no small stand-in"
     for name, make in save_as.items():

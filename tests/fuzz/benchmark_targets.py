@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from milr.benchmarks.dpg_bench import DpgBench
 from milr.benchmarks.geneval import GenEval
+from milr.benchmarks.geneval2 import GenEval2
 from milr.benchmarks.t2i_compbench import CompBench
+from milr.benchmarks.unigenbench import UniGenBench
 from milr.benchmarks.wise import Wise
 from milr.rewards import geneval
+from milr.rules.dpg_bench import picture_score, questions_of
+from milr.rules.geneval2 import variants
 from milr.runs.official_pictures import find_pictures
 from milr.types import MilrError, Prompt
 
@@ -43,6 +48,35 @@ def compbench_prompts(content: bytes, folder: Path) -> None:
     assert CompBench(folder).prompts()
 
 
+def geneval2_prompts(content: bytes, folder: Path) -> None:
+    """GenEval 2's lines; whatever is read can be asked about."""
+    path = folder / "geneval2_data.jsonl"
+    path.write_bytes(content)
+    assert all(variants(*pair) for prompt in GenEval2(path).prompts() for pair in (prompt.metadata or {})["vqa_list"])
+
+
+def dpg_bench_prompts(content: bytes, folder: Path) -> None:
+    """DPG-Bench's table."""
+    path = folder / "dpg_bench.csv"
+    path.write_bytes(content)
+    for prompt in DpgBench(path).prompts():
+        assert picture_score(questions := questions_of(prompt.metadata or {}), [1.0] * len(questions)) == 1.0
+
+
+def unigenbench_prompts(content: bytes, folder: Path) -> None:
+    """UniGenBench++'s table."""
+    path = folder / "test_prompts_en.csv"
+    path.write_bytes(content)
+    assert all((prompt.metadata or {})["testpoints"] and int(prompt.id) >= 0 for prompt in UniGenBench(path).prompts())
+
+
+def geneval2_index(content: bytes, folder: Path) -> None:
+    """image_paths.json beside pictures in GenEval 2's layout."""
+    (folder / "0.png").write_bytes(b"")
+    (folder / "image_paths.json").write_bytes(content)
+    assert len(find_pictures(folder, [PROMPT], "geneval2")) <= 1
+
+
 def official_metadata(content: bytes, folder: Path) -> None:
     """metadata.jsonl beside pictures in GenEval's layout."""
     samples = folder / "00000" / "samples"
@@ -52,11 +86,22 @@ def official_metadata(content: bytes, folder: Path) -> None:
     assert len(find_pictures(folder, [PROMPT], "geneval")) == 1
 
 
+_GENEVAL2 = {"prompt": "two cats", "atom_count": 3, "vqa_list": [["How many cats?", "two"]], "skills": ["count"]}
+_DPG = (
+    b"item_id,text,proposition_id,dependency,tuple,question_natural_language\n1,a,1,0,entity (a),Is it?\n"
+    b'1,a,2,0,entity (a),Is it?\n1,a,3,"2, 1",entity (a),Is it?\n'
+)
+_UNIGENBENCH = (b'index,prompt_en,sub_dims_en\n0,a star,"{""Testpoints"": [""Style""], '
+                b'""Testpoint Description"": [""red""]}"\n')  # fmt: skip
 _WISE = [{"Prompt": "a leaf", "Explanation": "green", "Subcategory": "plants", "prompt_id": 7}]
 TARGETS = (
     (geneval_prompts, (json.dumps(_LINE).encode(),), True),
     (wise_prompts, (json.dumps(_WISE).encode(),), True),
     (compbench_prompts, (b"a red car\n\0a round cup\0\0a soft hat", b"\0".join(b"a %d" % index for index in range(9))),
      False),
+    (geneval2_prompts, (json.dumps(_GENEVAL2).encode(),), True),
+    (dpg_bench_prompts, (_DPG,), False),
+    (unigenbench_prompts, (_UNIGENBENCH,), False),
+    (geneval2_index, (b'{"a red dog": "0.png"}',), True),
     (official_metadata, (json.dumps(_LINE).encode(), json.dumps(_LINE | {"exclude": []}).encode()), True),
 )  # fmt: skip

@@ -10,10 +10,13 @@ from milr.outside.text import clean
 from milr.rewards.endpoint.answer_cache import AnswerCache
 from milr.rewards.endpoint.completion import read_completion
 from milr.rewards.endpoint.failures import EndpointFailure, failure_in
+from milr.rewards.endpoint.first_token import score_of
 from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
 from milr.rewards.endpoint.waiting import requested_wait
+from milr.rules import dpg_bench, unigenbench
+from milr.rules.geneval2 import YES
 from milr.rules.judgements import final_score, json_verdict, without_reasoning, zero_or_minus_one
-from milr.rules.wise import parse_marks
+from milr.rules.wise import parse_marks, parse_verdict
 
 SECRET = "q" + "a1b2c3d4" * 8
 MAX_SECONDS = 2.0  # that a long answer may take; whatever grows with the square of its length takes minutes
@@ -22,12 +25,14 @@ LONG = 200_000  # characters
 
 def completion(content: bytes, folder: Path) -> None:
     """The body of a chat completion: an answer or a failure, either of which can be told."""
-    try:
-        answer = read_completion(content, {}, max_tokens=9, secret=SECRET)
-    except EndpointFailure as failure:
-        _tell(failure)
-    else:
-        (answer.text + answer.problem).encode()
+    for first_token in (False, True):
+        try:
+            answer = read_completion(content, {}, max_tokens=9, secret=SECRET, first_token=first_token)
+        except EndpointFailure as failure:
+            _tell(failure)
+        else:
+            (answer.text + answer.problem).encode()
+            score_of(answer.text, YES)
 
 
 def server_error(content: bytes, folder: Path) -> None:
@@ -73,6 +78,9 @@ def _parse(text: str) -> None:
     for parse in (json_verdict, zero_or_minus_one, final_score):
         value = parse(text)
         assert value is None or 0 <= value <= 1
+    assert parse_verdict(text) in (None, 0, 1) and dpg_bench.parse_yes_no(text) in (None, 0.0, 1.0)
+    assert unigenbench.parse_marks(text, 2) in (None, [0, 0], [0, 1], [1, 0], [1, 1])
+    assert (score := score_of(text, YES)) is None or 0 <= (score.value or 0.0) <= 1
     marks = parse_marks(text)
     assert marks is None or not marks.in_range or 0 <= marks.wiscore <= 1
 
@@ -98,6 +106,8 @@ _MESSAGES = (
 _BODIES = tuple(
     json.dumps({"choices": [{"finish_reason": finish, "message": message}]}).encode() for finish, message in _MESSAGES
 )
+_TOKENS = json.dumps({"choices": [{"message": {"content": "Y"}, "logprobs": {"content": [{"top_logprobs": [
+    {"token": "Yes", "logprob": -0.1}, {"token": "No", "logprob": -2}]}]}}]}).encode()  # fmt: skip
 _ERRORS = tuple(json.dumps(error).encode() for error in (
     {"headers": {"retry-after": "3", "x-ratelimit-reset-requests": "6m0s"}, "error": {"message": "busy", "code": 429}},
     {"headers": {"retry-after-ms": "20"}, "error": {"error": {"message": "context length", "type": "x", "param": "p"}}},
@@ -105,11 +115,13 @@ _ERRORS = tuple(json.dumps(error).encode() for error in (
     {"error": {"details": [{"retryDelay": "37s"}], "status": "RESOURCE_EXHAUSTED", "detail": "no"}}))  # fmt: skip
 _ANSWERS = (b'{"Thought": "a", "Score": 0}', b"```json\n{\"Score\": \"-1.0\"}\n```", b"**Score:** -1", b"0",
             b"Final Score: 4.5/5", b"4 / 5\n", b"**Consistency:** 2\nRealism: 1\n*Aesthetic Quality* 2", b"2\n1\n0\n",
-            b"<think>0</think>\nmy verdict is -1.")  # fmt: skip
+            b"<think>0</think>\nmy verdict is -1.", b"Score: 1", b"Yes, it is", b'[["Yes", -0.5], ["No", -1]]',
+            b"<analysis>['a', \"b\"]</analysis><score>[1, 0]</score>")  # fmt: skip
 _LONG = (b"consistency\0 \0x", b"score\0()\0x", b"\0{\"a\":\0", b"final\0 \0", b"\0-1.\0x", b"\0score: \0",
-         b"\0eyJ-\0", b"\0\x1b]\0", b"0\0*\0x", b"\0final score: 5\0x", b"\0Bearer \0")  # fmt: skip
+         b"\0eyJ-\0", b"\0\x1b]\0", b"0\0*\0x", b"\0final score: 5\0x", b"\0<score>\0", b"\0Score:\0",
+         b"\0Bearer \0")  # fmt: skip
 TARGETS = (
-    (completion, (*_BODIES, b'{"error": {"code": 502, "message": "busy"}}', b'{"choices": []}'), True),
+    (completion, (*_BODIES, _TOKENS, b'{"error": {"code": 502, "message": "busy"}}', b'{"choices": []}'), True),
     (server_error, _ERRORS, True),
     (answer, _ANSWERS, False),
     (long_answer, _LONG, False),

@@ -12,7 +12,9 @@ from milr import catalog
 from milr.inputs.text import shows_something
 from milr.report.pictures import embed
 from milr.rewards.endpoint.wording import PLACEHOLDERS, Wording
+from milr.runs.official_pictures import OfficialPicture
 from milr.templates import JANUS
+from milr.types import Prompt
 from milr.workflows.experiments import experiment_runs, read_experiment
 from milr.workflows.picture_list import read_picture_list
 from milr.workflows.prompts import MAX_LETTERS, read_prompts
@@ -65,7 +67,7 @@ def picture(content: bytes, folder: Path) -> None:
     path = folder / "x.png"
     path.write_bytes(content)
     embed(path, 176)
-    assert _reopen(path).mode == "RGB"
+    assert _reopen(OfficialPicture(Prompt("a star"), 0, path)).mode == "RGB"
 
 
 def part_name(content: bytes, folder: Path) -> None:

@@ -17,7 +17,19 @@ TARGETS = {
     **dict.fromkeys(
         ("completion", "server_error", "answer", "long_answer", "judge_settings", "cached_answer"), "judge"
     ),
-    **dict.fromkeys(("geneval_prompts", "wise_prompts", "compbench_prompts", "official_metadata"), "benchmark"),
+    **dict.fromkeys(
+        (
+            "geneval_prompts",
+            "wise_prompts",
+            "compbench_prompts",
+            "official_metadata",
+            "geneval2_prompts",
+            "dpg_bench_prompts",
+            "unigenbench_prompts",
+            "geneval2_index",
+        ),
+        "benchmark",
+    ),
     **dict.fromkeys(("weight_index", "weight_header", "settings_json"), "checkpoint"),
 }
 """The name of every target to the module that has it, without its ending `_targets`."""

@@ -1,13 +1,11 @@
 """The benchmarks `wise` and `wise-verified`: WISE's 1000 prompts in both editions (arXiv 2503.07265).
 
-The hashes of the six files were not available when this was written, so none is given: the commit is pinned, and the
-first download records the hash of what it got (see `download`). The commit's full name is not known either; the address
-takes the short one. That the legacy files are in WISE_legacy/data is read from the repository's README.
+The repository states no licence, so its files do not ship with the package: they are fetched, and checked by hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from milr.benchmarks.download import Files, Source, read_local
@@ -16,26 +14,37 @@ from milr.inputs.json_text import JsonError, parse_json
 from milr.rules.wise import LEGACY, VERIFIED, Edition, category_of, missing
 from milr.types import Prompt, UsageError
 
+COMMIT = "eb51174483a5de2e34e8614cf9dfb3319ee7fcd0"
 STEMS = ("cultural_common_sense", "spatio-temporal_reasoning", "natural_science")
+LEGACY_HASHES = (
+    "7a59216c768698280cea37caa574b52f3faf054d73b398b9bb6b3161baf8e3aa",
+    "e27d797885ad86e64d857d0cc93d33e04be572a8dcae95692a2c7e7876233f9a",
+    "b262fae58e413c7a4bd3c3d5a089f8c6529feac227e4b6606be261a949035544",
+)
+VERIFIED_HASHES = (
+    "23482925266e2784b2ba24b75239fdc6691bf85ae253d2c4aa38b71b45fefa89",
+    "42c0b9d829365e392c2d4af283850dc76b1f922ab0c79198366de4f306eaf2b6",
+    "6f346c336f16f611e5c73e0fcacdccb336c200d534cf111526b22d50ea912555",
+)
 
 
-def _sources(pattern: str) -> tuple[Source, ...]:
-    return tuple(Source("PKU-YuanGroup/WISE", "eb51174", pattern.format(stem)) for stem in STEMS)
+def _sources(pattern: str, hashes: Sequence[str]) -> tuple[Source, ...]:
+    return tuple(Source("PKU-YuanGroup/WISE", COMMIT, pattern.format(stem), sha256)
+                 for stem, sha256 in zip(STEMS, hashes, strict=True))  # fmt: skip
 
 
 class Wise(OfficialPrompts):
     """The prompts of the paper (PKU-YuanGroup/WISE), which the repository now calls legacy.
 
     `prompts` names a local folder with the three files, or one file with some or all prompts; without it they are
-    fetched. `official` is False for local
-    files, because there is no hash to check them against; they need not hold all 1000 prompts.
+    fetched. Local files may hold other prompts, and need not hold all 1000: then `official` is False.
     """
 
     name = "wise"
     metric = "wise"
     layout = "wise"
     edition: Edition = LEGACY
-    source: tuple[Source, ...] = _sources("WISE_legacy/data/{}.json")
+    source: tuple[Source, ...] = _sources("WISE_legacy/data/{}.json", LEGACY_HASHES)
     deviations: tuple[str, ...] = (
         "Published numbers are of the judge gpt-4o-2024-05-13 in the official wording; another judge or wording gives "
         "other scores.",
@@ -72,14 +81,15 @@ class Wise(OfficialPrompts):
 
 
 class WiseVerified(Wise):
-    """The repository's default since April 2026: other prompts, ranges and weights."""
+    """The repository's default since April 2026: other prompts, ranges and weights, and one mark of 0 or 1."""
 
     name = "wise-verified"
+    metric = "wise-verified"
     edition = VERIFIED
-    source = _sources("data_verified/{}_verified.json")
+    source = _sources("data_verified/{}_verified.json", VERIFIED_HASHES)
     deviations = (
-        "WISE_Verified's own judge (Qwen3.5-35B-A3B) gives one mark of 0 or 1; the metric here is legacy WISE's "
-        "WiScore, so scores are not comparable with its leaderboard.",
+        "The leaderboard's numbers are of the judge Qwen3.5-35B-A3B in the official wording, without thinking; another "
+        "judge or wording gives other scores.",
     )
 
 

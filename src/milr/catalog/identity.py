@@ -59,6 +59,13 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS, LOCAL),
     "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
     "unified": UNIFIED,
+    "dpg-bench": ("rewards/dpg_bench.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD,
+                  "rules/dpg_bench.py"),
+    "unigenbench": ("rewards/unigenbench.py", *QUESTION_REWARD, "rules/unigenbench.py"),
+    "wise-verified": ("rewards/wise_verified.py", "rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
+    "geneval2": ("rewards/geneval2.py", "rewards/first_token.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py",
+                 CHECKPOINTS, f"{ENDPOINT}/first_token.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py",
+                 "rules/geneval2.py"),
     "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
 }  # fmt: skip
 

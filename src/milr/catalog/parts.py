@@ -16,7 +16,9 @@ class Part:
     """One line of the menu: how to make it, and what `milr list` says about it.
 
     `checkpoints` are the hub repositories and `packages` the extra packages without which it does not run here;
-    `threshold` is a reward's own, on its score; `seeded`: it draws at random by the run's seed.
+    `threshold` is a reward's own, on its score; `seeded`: it draws at random by the run's seed. A benchmark says how
+    many `prompts` it has (None: it does not say), who is its `judge`, and how many `judge_calls` it takes to judge one
+    picture for each prompt.
     """
 
     make: Callable[..., Any]
@@ -27,6 +29,9 @@ class Part:
     checkpoints: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     seeded: bool = False
+    prompts: int | None = None
+    judge: str = ""
+    judge_calls: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from milr.catalog.names import one_of
+from milr.catalog.judge_clients import (
+    at_endpoint,
+    endpoint_client,
+    first_token_judge,
+    local_qwen3,
+    require_endpoint,
+    with_wording,
+    wording,
+)
 from milr.catalog.parts import Part, RewardRequest
 from milr.rewards.vision import pinned
 from milr.types import UsageError
 
 if TYPE_CHECKING:
     from milr.base import Reward, UnifiedModel
-    from milr.rewards.endpoint.client import EndpointClient
-    from milr.rewards.endpoint.question_reward import JudgeClient, QuestionReward
-    from milr.rewards.endpoint.wording import Wording
     from milr.rules.calibration import Calibration
 
-OPENAI_URL = "https://api.openai.com/v1"
 ENDPOINT_PACKAGES = ("openai", "tenacity")
 NEEDS_ENDPOINT = "an endpoint: --judge-url, --judge-model"
 
@@ -39,7 +43,7 @@ def _self(request: RewardRequest) -> Reward:
     if request.argument == "json":
         from milr.rewards.self_json import SelfJsonReward
 
-        return SelfJsonReward(_wording("self", request))
+        return SelfJsonReward(wording("self", request))
     if request.argument:
         raise UsageError(f"there is no self:{request.argument}; write self, or self:json.")
     from milr.rewards.self import SelfReward
@@ -86,7 +90,7 @@ def _checklist(request: RewardRequest) -> Reward:
     model = _generating_model("checklist", request)
     if not request.argument:
         return ChecklistReward(writer_of(model))
-    return ChecklistReward(EndpointWriter(_endpoint_client(JudgeReward.paper_model, request)), at_endpoint=True)
+    return ChecklistReward(EndpointWriter(endpoint_client(JudgeReward.paper_model, request)), at_endpoint=True)
 
 
 def _generating_model(name: str, request: RewardRequest) -> UnifiedModel:
@@ -167,13 +171,45 @@ def _pickscore(request: RewardRequest) -> Reward:
 def _judge(request: RewardRequest) -> Reward:
     from milr.rewards.judge import JudgeReward
 
-    return _at_endpoint(JudgeReward, request)
+    return at_endpoint(JudgeReward, request)
 
 
 def _wise(request: RewardRequest) -> Reward:
     from milr.rewards.wise import WiseReward
 
-    return _at_endpoint(WiseReward, request)
+    return at_endpoint(WiseReward, request)
+
+
+def _wise_verified(request: RewardRequest) -> Reward:
+    """Its wording may have a system turn, and its judge is told not to think."""
+    from milr.rewards.wise_verified import NO_THINKING, WiseVerifiedReward
+
+    require_endpoint(WiseVerifiedReward.name, WiseVerifiedReward.paper_model, request)
+    system, question = wording(WiseVerifiedReward.name, request).with_system()
+    client = endpoint_client(WiseVerifiedReward.paper_model, request, extra=NO_THINKING, system=system)
+    return WiseVerifiedReward(client, question)
+
+
+def _unigenbench(request: RewardRequest) -> Reward:
+    from milr.rewards.unigenbench import UniGenBenchReward
+
+    require_endpoint(UniGenBenchReward.name, UniGenBenchReward.paper_model, request)
+    return at_endpoint(UniGenBenchReward, request)
+
+
+def _geneval2(request: RewardRequest) -> Reward:
+    from milr.rewards.geneval2 import GenEval2Reward
+
+    return GenEval2Reward(first_token_judge(request))
+
+
+def _dpg_bench(request: RewardRequest) -> Reward:
+    """At an endpoint where one is named, else with Qwen3-VL on this machine."""
+    from milr.rewards.dpg_bench import DpgBenchReward
+
+    if request.options.judge_url:
+        return DpgBenchReward(endpoint_client(pinned.QWEN3_VL, request))
+    return DpgBenchReward(local_qwen3(request))
 
 
 def _unified(request: RewardRequest) -> Reward:
@@ -181,55 +217,17 @@ def _unified(request: RewardRequest) -> Reward:
     from milr.rewards.unified import UnifiedReward
 
     if request.options.judge_url:
-        return _at_endpoint(UnifiedReward, request)
+        return at_endpoint(UnifiedReward, request)
     from milr.rewards.vision.qwen import LocalQwen
 
     name = request.options.judge_model or UnifiedReward.paper_model
-    return _with_wording(UnifiedReward, LocalQwen.load(name, device=request.options.device), request)
+    return with_wording(UnifiedReward, LocalQwen.load(name, device=request.options.device), request)
 
 
 def _mixed(request: RewardRequest) -> Reward:
     from milr.rewards.mixed import MixedReward
 
     return MixedReward.load(_unified(request), device=request.options.device)
-
-
-def _at_endpoint(reward_class: Any, request: RewardRequest) -> QuestionReward:
-    """A reward that asks the endpoint and the model of the options, by default the paper's model at OpenAI."""
-    return _with_wording(reward_class, _endpoint_client(reward_class.paper_model, request), request)
-
-
-def _endpoint_client(paper_model: str, request: RewardRequest) -> EndpointClient:
-    from milr.benchmarks.download import cache_folder
-    from milr.rewards.endpoint.client import EndpointClient
-    from milr.rewards.endpoint.settings import EndpointSettings, parse_extra
-
-    options, url = request.options, request.options.judge_url or OPENAI_URL
-    chosen: dict[str, Any] = {"max_tokens": options.judge_tokens, "temperature": options.judge_temperature,
-                              "tokens_field": options.judge_tokens_field,
-                              "concurrency": options.judge_concurrency}  # fmt: skip
-    settings = EndpointSettings(
-        url, options.judge_model or paper_model, max_calls=options.judge_calls,
-        key_variable="OPENAI_API_KEY" if url.startswith(OPENAI_URL) else "JUDGE_API_KEY",  # no key to a stranger
-        cache_folder=cache_folder() / "answers", extra=parse_extra(options.judge_extra),
-        **{name: value for name, value in chosen.items() if value is not None},
-    )  # fmt: skip
-    return EndpointClient(settings)
-
-
-def _with_wording(reward_class: Any, client: JudgeClient, request: RewardRequest) -> QuestionReward:
-    reward: QuestionReward = reward_class(client, _wording(reward_class.name, request))
-    return reward
-
-
-def _wording(name: str, request: RewardRequest) -> Wording:
-    """Our own wording, or the user's template for this judge; UsageError for a template of an unknown judge."""
-    from milr.rewards.endpoint.wording import PLACEHOLDERS, Wording
-
-    templates = request.options.templates()
-    for judge in filter(None, templates):
-        one_of("judge with a template", judge, list(PLACEHOLDERS))
-    return Wording.load(name, templates.get(name) or templates.get(""))
 
 
 MIXTURES = ("weighted:", "rank:")
@@ -269,6 +267,18 @@ REWARDS = {
                           (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
     "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {NEEDS_ENDPOINT}",
                  "that of the judge asked", 0.5, packages=ENDPOINT_PACKAGES),
+    "wise-verified": Part(_wise_verified, "WISE_Verified's judge, who says 0 or 1; for WISE_Verified an oracle",
+                          f"WISE's prompts; {NEEDS_ENDPOINT}", "that of the judge asked", 0.9,
+                          packages=ENDPOINT_PACKAGES),
+    "geneval2": Part(_geneval2, "GenEval 2's Soft-TIFA (GM), with AM, TIFA and VQAScore; for GenEval 2 an oracle",
+                     "GenEval 2's prompts; 18 GB of weights, or an endpoint that gives log-probabilities",
+                     "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
+    "dpg-bench": Part(_dpg_bench, "the share of DPG-Bench's dependent questions answered yes; for DPG-Bench an oracle",
+                      "DPG-Bench's prompts; 18 GB of weights, or an endpoint",
+                      "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
+    "unigenbench": Part(_unigenbench, "the share of a prompt's test points that UniGenBench++'s judge passes; for "
+                        "UniGenBench++ an oracle", f"UniGenBench++'s prompts; {NEEDS_ENDPOINT}",
+                        "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),

@@ -12,7 +12,7 @@ from rich.console import Console
 from milr import catalog
 from milr.cli.compare import print_comparison
 from milr.cli.console import FINISHED, open_console, track_finished
-from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, Track, with_flags
+from milr.cli.flags import Json, Out, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
 from milr.types import JudgeError, Prompt, UsageError
@@ -47,15 +47,21 @@ class ScoreFlags:
 
 @with_flags("visualisation")
 def bench(
-    benchmark: BenchmarkName,
+    benchmark: Annotated[str, typer.Argument(help="A name from `milr list benchmarks`, or `list`.")],
     choice: PromptFlags,
+    file: Annotated[
+        Path | None, typer.Argument(help="With `list`: your own prompts, as for generate --prompts.")
+    ] = None,
     track: Track = None,
     out: Out = None,
     as_json: Json = False,
     *,
     options: Options,
 ) -> None:
-    """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
+    """Run a method on a benchmark, or on a list of prompts with a reward, and print its scores with intervals.
+
+    The same command resumes.
+    """
     from milr.cli.experiment import execute_runs
     from milr.workflows.experiments import ExperimentRun
     from milr.workflows.finished import finished_run
@@ -65,7 +71,8 @@ def bench(
 
     console = open_console(stderr=as_json)
     check_tracker(track)
-    part, prompts = _select_prompts(benchmark, choice)
+    listed = _prompt_list(benchmark, file, choice, options)
+    part, prompts = _select_prompts(benchmark, choice, listed)
     options = dataclasses.replace(options, metric=options.metric or part.metric)
     if options.samples == 1:  # a file in which each line stands so often means as many samples
         options = dataclasses.replace(options, samples=getattr(part, "repeats", 1))
@@ -100,7 +107,8 @@ def score(
     from milr.cli.progress import folder_progress
     from milr.report.html import write_report
     from milr.runs.events import Listeners
-    from milr.workflows.scoring import LIST, FolderJudge, Selection, score_folder, score_list
+    from milr.workflows.prompt_list import LIST
+    from milr.workflows.scoring import FolderJudge, Selection, score_folder, score_list
 
     console, is_list = open_console(stderr=as_json), benchmark == LIST
     run_folder = out or Path("runs") / f"score-{folder.resolve().stem if is_list else folder.resolve().name}"
@@ -127,11 +135,25 @@ def score(
     _report_unscored(console, run_folder, comparison)
 
 
-def _select_prompts(name: str, choice: PromptFlags) -> tuple[Benchmark, list[Prompt]]:
-    """The benchmark, and those of its prompts that the flags choose."""
+def _prompt_list(name: str, file: Path | None, choice: PromptFlags, options: Options) -> Benchmark | None:
+    """The user's own prompts where `name` says so; UsageError where file and flags do not fit to it."""
+    from milr.workflows.prompt_list import LIST, PromptList
+
+    if name != LIST:
+        if file is not None:
+            raise UsageError(f"the benchmark {name} has prompts of its own: leave {file} out, or name it --prompts.")
+        return None
+    if file is None or choice.benchmark_settings():
+        raise UsageError("a list of prompts is one file: milr bench list FILE, without --prompts and --split.")
+    return PromptList(file, options.metric or options.reward)
+
+
+def _select_prompts(name: str, choice: PromptFlags, listed: Benchmark | None = None
+                    ) -> tuple[Benchmark, list[Prompt]]:  # fmt: skip
+    """The benchmark (`listed` where it is the user's own), and those of its prompts that the flags choose."""
     from milr.benchmarks.selection import select_prompts
 
-    benchmark = catalog.make_benchmark(name, **choice.benchmark_settings())
+    benchmark = listed or catalog.make_benchmark(name, **choice.benchmark_settings())
     return benchmark, select_prompts(benchmark.prompts(), choice.category_names(), choice.limit)
 
 

@@ -44,7 +44,7 @@ def print_comparison(console: Console, runs: list[Path], out: Path, *, against: 
     from milr.report.compare.page import write_files
     from milr.report.compare.rows import load_rows
     from milr.report.compare.sentences import headline
-    from milr.report.compare.tables import terminal_rows
+    from milr.report.compare.tables import official_table, terminal_rows
 
     with console.status("reading runs"):
         rows = load_rows(runs, stored=stored)
@@ -52,6 +52,8 @@ def print_comparison(console: Console, runs: list[Path], out: Path, *, against: 
         page = write_files(comparison, out, quoted=quoted)
     print_damage({loaded.folder: len(loaded.damage) for row in rows for loaded in row.runs})
     print_table(console, *terminal_rows(comparison))
+    if (official := official_table(comparison)).rows:
+        print_table(console, *official)
     for line in (headline(comparison), *comparison.notes, f"page     {page}"):
         console.print(line, soft_wrap=True)
     if as_json:

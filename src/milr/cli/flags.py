@@ -18,7 +18,6 @@ Out = Annotated[Path | None, typer.Option(help="Run folder. Default: runs/WORDS-
 Track = Annotated[
     str | None, typer.Option(help="Write for a tracker, too, below the run's folder: tensorboard or trackio.")
 ]
-BenchmarkName = Annotated[str, typer.Argument(help="A name from `milr list benchmarks`.")]
 
 
 @dataclasses.dataclass(frozen=True)

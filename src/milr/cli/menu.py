@@ -76,7 +76,10 @@ def format_words(width: int) -> Iterator[str]:
 def _explain(part: Part) -> str:
     needs = f" Needs {part.needs}." if part.needs not in ("", "nothing") else ""
     licence = f" Licence: {part.licence}." if part.licence else ""
-    return f"{part.summary}.{needs}{licence}"
+    prompts = "" if part.prompts is None else f" Prompts: {part.prompts:,}."
+    judge = f" Judge: {part.judge}." if part.judge else ""
+    calls = f" Judge calls for one picture of each prompt: {part.judge_calls}." if part.judge_calls else ""
+    return f"{part.summary}.{needs}{prompts}{judge}{calls}{licence}"
 
 
 def doctor(

@@ -20,7 +20,10 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    layout: Annotated[str, typer.Option(help="geneval, t2i-compbench, wise, imagefolder or parquet.")],
+    layout: Annotated[
+        str,
+        typer.Option(help="geneval, geneval2, t2i-compbench, wise, dpg-bench, unigenbench, imagefolder or parquet."),
+    ],
     to: Annotated[Path, typer.Option(help="Where the pictures go: a new folder.")],
     picture: Annotated[str, typer.Option(help="returned, first or last.")] = "returned",
     keep_stop: Annotated[bool, typer.Option(help="Keep a prompt's final full stop in t2i-compbench names.")] = True,

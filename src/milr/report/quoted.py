@@ -1,9 +1,10 @@
-"""Published results, quoted from MILR (arXiv 2509.22761), Tables 1, 2, 3, 6 and 7. None of them was run here."""
+"""Published results, quoted from MILR (arXiv 2509.22761), Tables 1, 2, 3, 6 and 7, and from WISE_Verified's
+leaderboard. None of them was run here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -36,6 +37,14 @@ TABLES: Mapping[str, tuple[tuple[int, str, str, str, str], ...]] = {
         (3, "table3_ablations", ABLATION, "-", "wise"),
     ),
 }
+# Rows of benchmarks that the paper has no table of; the source, then system, kind and overall score of each row.
+LEADERBOARDS: Mapping[str, tuple[str, tuple[tuple[str, str, float], ...]]] = {
+    "wise-verified": (
+        "PKU-YuanGroup/WISE, eb51174",
+        (("Janus-Pro-7B", "unified model", 0.334), ("Janus-Pro-1B", "unified model", 0.265),
+         ("BAGEL", "unified model", 0.352), ("BAGEL with its reasoning", "unified model", 0.628)),
+    ),
+}  # fmt: skip
 CATEGORIES = {"geneval": GENEVAL, "t2i-compbench": COMPBENCH, "wise": ()}
 DOUBTS = {(7, "UnifiedReward"): "published as 0.4651; its six entries average 0.4768"}
 
@@ -77,11 +86,18 @@ def quotation(benchmark: str, quoted: bool | None = None) -> Quotation | None:
 
     `quoted` None shows rows where the benchmark is the paper's, True also under shapes, False never.
     """
+    if benchmark in LEADERBOARDS and quoted is not False:
+        return _leaderboard(*LEADERBOARDS[benchmark])
     rows = quoted_rows(benchmark)
     if quoted is False or not rows or (quoted is None and benchmark not in PUBLISHED):
         return None
     sentences = (CAVEAT,) if benchmark in PUBLISHED else (CAVEAT, SHAPES_CAVEAT)
     return Quotation(HEADING, sentences, CATEGORIES[_published_benchmark(benchmark)], tuple(rows))
+
+
+def _leaderboard(source: str, rows: Sequence[tuple[str, str, float]]) -> Quotation:
+    quoted = tuple(QuotedRow(system, kind, f"quoted, {source}", overall, {}) for system, kind, overall in rows)
+    return Quotation(f"Quoted from the leaderboard of {source}, not run here", (CAVEAT,), (), quoted)
 
 
 def _rows(benchmark: str, table: int, key: str, group: str, prefix: str, overall: str) -> list[QuotedRow]:

@@ -27,8 +27,8 @@ class WiseReward(QuestionReward):
         explanation = (prompt.metadata or {}).get("explanation")
         if not isinstance(explanation, str) or not explanation:
             raise UsageError(
-                f"the reward wise needs WISE's explanation of the prompt {prompt.text!r} in its metadata; "
-                "take the prompts of the benchmark wise, or another reward."
+                f"the reward {self.name} needs WISE's explanation of the prompt {prompt.text!r} in its metadata; "
+                f"take the prompts of the benchmark {self.name}, or another reward."
             )
         return self.wording.fill(prompt=prompt.text, explanation=explanation)
 

@@ -1,4 +1,5 @@
-"""WISE's rules (arXiv 2503.07265; PKU-YuanGroup/WISE eb51174), pure: the judge's marks, WiScore, and the editions."""
+"""WISE's rules (arXiv 2503.07265; PKU-YuanGroup/WISE eb51174), pure: the judge's marks, WiScore, WISE_Verified's
+verdict, and the editions."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 
 from milr.types import UsageError
 
+_VERDICT = re.compile(r"Score:\s*([01])")
+_VERDICT_ALONE = re.compile(r"^[^\S\n]*([01])[^\S\n]*$", re.MULTILINE)
 CRITERIA = ("consistency", "realism", "aesthetic quality")
 _LINE = re.compile(r"\*{0,2}(consistency|realism|aesthetic quality)\*{0,2}\s*+(?::\s*+)?(\d)", re.IGNORECASE)
 _DIGIT_ALONE = re.compile(r"^[^\S\n]*([012])[^\S\n]*$", re.MULTILINE)
@@ -70,6 +73,15 @@ def parse_marks(answer: str) -> Marks | None:
     if not marks:
         marks = dict(zip(CRITERIA, map(int, _DIGIT_ALONE.findall(answer)), strict=False))
     return Marks(*(marks[name] for name in CRITERIA)) if len(marks) == len(CRITERIA) else None
+
+
+def parse_verdict(answer: str) -> int | None:
+    """WISE_Verified's one mark in a judge's answer; None where there is none.
+
+    That is the digit 0 or 1 after the first "Score:" that has one, else the first line that is nothing but 0 or 1.
+    """
+    found = _VERDICT.search(answer) or _VERDICT_ALONE.search(answer)
+    return int(found[1]) if found else None
 
 
 def category_of(number: int, edition: Edition) -> str:

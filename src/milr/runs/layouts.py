@@ -112,7 +112,44 @@ def _wise(slot: Slot) -> Target:
     return Target(f"{slot.prompt.id}.png")
 
 
-LAYOUTS: Mapping[str, Layout] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise}
+def _geneval2(slot: Slot) -> Target:
+    if slot.samples != 1:
+        raise UsageError(f"layout geneval2 has one picture for each prompt and this run has {slot.samples} samples: "
+                         "make a run with --samples 1.")  # fmt: skip
+    return Target(f"{_plain_id(slot.prompt, 'geneval2')}.png")
+
+
+def _dpg_bench(slot: Slot) -> Target:
+    if slot.samples != 1:
+        raise UsageError(f"layout dpg-bench has one picture for each prompt and this run has {slot.samples} samples: "
+                         "make a run with --samples 1.")  # fmt: skip
+    return Target(f"{_plain_id(slot.prompt, 'dpg-bench')}.png")
+
+
+def _unigenbench(slot: Slot) -> Target:
+    return Target(f"{_plain_id(slot.prompt, 'unigenbench')}_{slot.sample}.png")
+
+
+def _plain_id(prompt: Prompt, layout: str) -> str:
+    """The prompt's id, which names a file; UsageError where it cannot."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}", prompt.id):
+        raise UsageError(f"the prompt '{prompt.text}' has the id {prompt.id!r}, and layout {layout} names pictures by "
+                         "ids of letters, digits, _, . and -: make the run from the benchmark's prompts.")  # fmt: skip
+    return prompt.id
+
+
+def _geneval2_index(targets: Sequence[tuple[Slot, Target]]) -> dict[str, bytes]:
+    """The file that says which picture is whose; the official tool reads it, from the folder in which it stands."""
+    paths = {slot.prompt.text: target.picture for slot, target in targets}
+    return {GENEVAL2_INDEX: json.dumps(paths, indent=1).encode()}
+
+
+GENEVAL2_INDEX = "image_paths.json"
+LAYOUTS: Mapping[str, Layout] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise,
+                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench,
+                                 "unigenbench": _unigenbench}  # fmt: skip
+# What stands once in a folder, made of all pictures that are in it.
+INDEXES: Mapping[str, Callable[[Sequence[tuple[Slot, Target]]], dict[str, bytes]]] = {"geneval2": _geneval2_index}
 PICTURES: Mapping[str, Callable[[Record], StepRecord]] = {
     "returned": lambda record: record.result,
     "first": lambda record: record.first,
@@ -135,9 +172,11 @@ def export(folder: Path, prompts: Sequence[Prompt], records: Sequence[Record], *
     targets = _targets(prompts, RunStore(folder).run().config.samples, layout, keep_stop=keep_stop)
     pictures = finished_pictures(folder, records, choose)
     plan: dict[str, Path | bytes] = {}
-    for slot, target in targets:
-        if path := pictures.get(name_of(slot.prompt, slot.sample)):
-            plan |= {**target.metadata, target.picture: path}
+    present = [(slot, target) for slot, target in targets if name_of(slot.prompt, slot.sample) in pictures]
+    for slot, target in present:
+        plan |= {**target.metadata, target.picture: pictures[name_of(slot.prompt, slot.sample)]}
+    if layout in INDEXES:
+        plan |= INDEXES[layout](present)
     write_plan(plan, to, on_progress or (lambda done, total: None))
     count = sum(isinstance(content, Path) for content in plan.values())
     return ExportTally(count, len(targets) - count, to)

@@ -13,13 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from milr.inputs.files import MEBIBYTE, read_file
 from milr.inputs.json_text import JsonError, parse_json
 from milr.inputs.pictures import SUFFIXES
-from milr.runs.layouts import LAYOUTS, Slot
+from milr.runs.layouts import GENEVAL2_INDEX, LAYOUTS, Slot
 from milr.types import Prompt, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURE = r"\.(?:png|jpe?g|webp|gif|bmp|tiff?)"  # any ending of a picture, in any case
 MAX_DIGITS = 9  # of a number in the name of a file or folder
@@ -32,11 +35,23 @@ REMEDY = "mend it, or name the --prompts with which the pictures were made"
 
 @dataclass(frozen=True)
 class OfficialPicture:
-    """One picture of a folder, with its prompt and the number of its sample."""
+    """One picture of a folder, with its prompt and the number of its sample.
+
+    `tile`: it is that part of a grid of 2 x 2 (0 left-top, 1 right-top, 2 left-bottom, 3 right-bottom; None: no grid).
+    """
 
     prompt: Prompt
     sample: int
     path: Path
+    tile: int | None = None
+
+    def cut(self, picture: Image) -> Image:
+        """The part of the whole picture that this one is."""
+        if self.tile is None:
+            return picture
+        width, height = picture.width // 2, picture.height // 2
+        left, top = (self.tile % 2) * width, (self.tile // 2) * height
+        return picture.crop((left, top, left + width, top + height))
 
 
 Pictures = Iterator[OfficialPicture]
@@ -253,5 +268,55 @@ def _wise(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictu
         yield OfficialPicture(by_id[path.stem], 0, path)
 
 
+# --- GenEval 2: image_paths.json, an object of prompts with the paths of their pictures
+
+
+def _geneval2(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
+    by_text = {prompt.text: prompt for prompt in prompts}
+    index = folder / GENEVAL2_INDEX
+    try:
+        paths = parse_json(read_file(index, MAX_METADATA_BYTES))
+    except (JsonError, UnicodeDecodeError):
+        paths = None
+    if not isinstance(paths, dict) or not all(isinstance(path, str) and path for path in paths.values()):
+        raise UsageError(f"{index} is no JSON object of prompts with the paths of their pictures: mend it.")
+    for text, path in paths.items():
+        if text.strip() not in by_text:
+            raise UsageError(f"{index} has the prompt {text!r}, which is none of the benchmark's: {REMEDY}.")
+        if (folder / path).is_file():
+            yield OfficialPicture(by_text[text.strip()], 0, folder / path)
+
+
+# --- DPG-Bench: <item_id>.png, one picture or a grid of four
+
+
+def _dpg_bench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
+    if samples not in (None, 1, GRID):
+        raise UsageError(
+            f"DPG-Bench has one picture for each prompt or a grid of {GRID}: ask for --samples 1 or {GRID}."
+        )
+    by_id = {prompt.id: prompt for prompt in prompts}
+    for path in _picture_files(folder):
+        if path.stem not in by_id:
+            raise _not_of_benchmark(path, "<item_id>.png")
+        for tile in range(GRID) if samples == GRID else (None,):
+            yield OfficialPicture(by_id[path.stem], tile or 0, path, tile)
+
+
+# --- UniGenBench++: <index>_<k>.png
+
+
+def _unigenbench(folder: Path, prompts: Sequence[Prompt], samples: int | None) -> Pictures:
+    by_id = {prompt.id: prompt for prompt in prompts}
+    for path in _picture_files(folder):
+        index, _, sample = path.stem.rpartition("_")
+        if index not in by_id or not re.fullmatch("[0-9]+", sample):
+            raise _not_of_benchmark(path, "<index>_0.png, <index>_1.png, ...")
+        yield OfficialPicture(by_id[index], _number(sample, path), path)
+
+
+GRID = 4
 Reader = Callable[[Path, Sequence[Prompt], int | None], Pictures]
-READERS: Mapping[str, Reader] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise}
+READERS: Mapping[str, Reader] = {"geneval": _geneval, "t2i-compbench": _compbench, "wise": _wise,
+                                 "geneval2": _geneval2, "dpg-bench": _dpg_bench,
+                                 "unigenbench": _unigenbench}  # fmt: skip

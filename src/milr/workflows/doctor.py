@@ -9,9 +9,10 @@ from importlib.metadata import version
 
 from milr import catalog
 from milr.catalog import REWARDS
-from milr.catalog.rewards import ENDPOINT_PACKAGES, OPENAI_URL
+from milr.catalog.judge_clients import OPENAI_URL
+from milr.catalog.rewards import ENDPOINT_PACKAGES
 from milr.options import Options
-from milr.rewards.vision.pinned import SPACY_MODEL, UNIFIED
+from milr.rewards.vision.pinned import QWEN3_VL, SPACY_MODEL, UNIFIED
 from milr.types import MilrError, MissingError
 
 
@@ -75,7 +76,8 @@ def _reward(name: str) -> Finding:
     lacking = [*packages, *(checkpoint for checkpoint in part.checkpoints if not is_here(checkpoint))]
     needs = f" (needs {part.needs})" if part.needs not in ("", "nothing") else ""
     if lacking:
-        instead = f", or for {UNIFIED} {ELSEWHERE}" if UNIFIED in lacking else ""
+        served = next((model for model in (UNIFIED, QWEN3_VL) if model in lacking), "")
+        instead = f", or for {served} {ELSEWHERE}" if served else ""
         what = f"reward {name}: lacks {', '.join(lacking)}; milr doctor --fetch {name}{instead}"
         return Finding(what, False, needed=False)
     if part.packages == ENDPOINT_PACKAGES and (why := _no_endpoint()):

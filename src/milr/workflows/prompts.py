@@ -19,23 +19,26 @@ if TYPE_CHECKING:
     from milr.options import Options
 
 COLUMNS = ("prompt", "text", "caption")  # under one of which a table or JSON has the prompt, in this order
+CATEGORY = "category"
 MAX_LETTERS = 20_000  # of a prompt
 EMPTY = "is empty"
 
 
-def read_prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path, *, categories: bool = False) -> list[Prompt]:
     """Prompts from a file of plain lines, JSON lines, a JSON array (of objects or strings), or a table with a header.
 
     What it is, its content says (`inputs.rows`). Objects and tables have the prompt in a column of `COLUMNS`. Lines
-    that show nothing are skipped. Objects in GenEval's format keep their metadata and the line itself. UsageError,
-    telling all lines that cannot be read.
+    that show nothing are skipped. Objects in GenEval's format keep their metadata and the line itself. With
+    `categories` a field or column "category" is the prompt's. UsageError, telling all lines that cannot be read.
     """
     rows = read_rows(path, COLUMNS)
     column = find_column(rows, COLUMNS)
     prompts, problems = [], []
     for row in rows:
         try:
-            prompts.append(prompt_of_row(row, column))
+            prompt = prompt_of_row(row, column)
+            named = row.value.get(CATEGORY) if categories and isinstance(row.value, dict) else None
+            prompts.append(replace(prompt, category=trim(named)) if isinstance(named, str) else prompt)
         except ValueError as error:
             problems.append((row.label, str(error)))
     refuse(path, problems)

@@ -29,13 +29,13 @@ from milr.runs.store import RunStore, name_of
 from milr.types import Cost, ImageTrace, Key, Outcome, Prompt, Rollout, Score, Step, UsageError
 from milr.workflows.picture_list import read_picture_list
 from milr.workflows.prepare import refuse_comparison
+from milr.workflows.prompt_list import LIST
 from milr.workflows.prompts import complete
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHOD, MODEL = "pictures", "folder"
-LIST = "list"  # what stands as the benchmark of pictures from a list
 READERS = 4  # threads that decode pictures while the folder is checked
 OnChecked = Callable[[int, int], None]  # pictures read, of how many
 
@@ -86,7 +86,7 @@ class CheckedFolder:
 
     prompts: tuple[Prompt, ...]
     samples: int
-    pictures: Mapping[str, Path]
+    pictures: Mapping[str, OfficialPicture]
     jobs: tuple[Job, ...]
     missing: int
     digest: str
@@ -152,8 +152,7 @@ async def _score(checked: CheckedFolder, judge: FolderJudge, config: RunConfig, 
     studio = Studio(cast(UnifiedModel, model), judge.reward)
 
     async def judge_picture(prompt: Prompt, sample: int) -> Outcome:
-        path = checked.pictures[name_of(prompt, sample)]
-        picture = await asyncio.to_thread(_reopen, path)
+        picture = await asyncio.to_thread(_reopen, checked.pictures[name_of(prompt, sample)])
         score = await studio.score(picture, prompt)
         if model.was_asked:
             raise UsageError(f"the metric {judge.name} asks the model that drew, and a folder of pictures has none: "
@@ -205,9 +204,9 @@ def _checked(source: Path, prompts: tuple[Prompt, ...], pictures: Sequence[Offic
     """The `expected` samples of a folder or a list whose `pictures` are read."""
     digests = dict(_digests(pictures, partial, on_checked or (lambda done, total: None)))
     jobs = _readable(source, expected, digests, partial=partial)
-    paths = {name_of(picture.prompt, picture.sample): picture.path for picture in pictures}
+    by_name = {name_of(picture.prompt, picture.sample): picture for picture in pictures}
     samples = 1 + max(job.sample for job in expected)
-    return CheckedFolder(prompts, samples, paths, tuple(jobs), len(expected) - len(jobs),
+    return CheckedFolder(prompts, samples, by_name, tuple(jobs), len(expected) - len(jobs),
                          digest_of(sorted(digests.items())))  # fmt: skip
 
 
@@ -272,12 +271,12 @@ def _digest(picture: OfficialPicture) -> str | Exception:
     return hashlib.sha256(content).hexdigest()
 
 
-def _reopen(path: Path) -> Image:
+def _reopen(picture: OfficialPicture) -> Image:
     try:
-        return decode_picture(read_picture_file(path), str(path))
+        return picture.cut(decode_picture(read_picture_file(picture.path), str(picture.path)))
     except Exception as error:  # it could be read a moment ago
-        raise UsageError(f"{path} changed while the folder was judged: restore it, and the same command goes on."
-                         ) from error  # fmt: skip
+        raise UsageError(f"{picture.path} changed while the folder was judged: restore it, and the same command goes "
+                         "on.") from error  # fmt: skip
 
 
 def _config(benchmark: str, checked: CheckedFolder, judge: FolderJudge, label: str, seed: int) -> RunConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from milr.report.compare.rows import Row, metric_name
+from milr.report.compare.official import metric_name
+from milr.report.compare.rows import Row
 from milr.runs.config import RunConfig, digest_of
 from milr.types import UsageError
 

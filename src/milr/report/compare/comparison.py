@@ -15,6 +15,7 @@ from pathlib import Path
 
 from milr.report.compare.comparable import check_comparable
 from milr.report.compare.notes import notes_of
+from milr.report.compare.official import metric_name, official_scores
 from milr.report.compare.pictures import compared_samples
 from milr.report.compare.records import (
     Comparison,
@@ -25,7 +26,7 @@ from milr.report.compare.records import (
     RowResult,
     ScopeScores,
 )
-from milr.report.compare.rows import OnProgress, Row, Sample, ScoredPicture, load_rows, metric_name, picture_budget
+from milr.report.compare.rows import OnProgress, Row, Sample, ScoredPicture, load_rows, picture_budget
 from milr.report.compare.scores import (
     OVERALL,
     AlignedSamples,
@@ -115,6 +116,7 @@ def _row_result(row: Row, samples: Sequence[Sample], *, scores: Mapping[str, Sco
         spent=_mean_cost([sample.cost for sample in samples]),
         moved=add_counts(sample.updates for sample in samples),
         curve=curve,
+        official=official_scores(row.config, (sample.judged for sample in samples)),
     )
 
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from milr.outside.text import printable
 from milr.report.compare.records import Comparison
-from milr.report.compare.sentences import UPDATES, headline, how_made, title, verdict
+from milr.report.compare.sentences import OFFICIAL, UPDATES, headline, how_made, title, verdict
 from milr.report.compare.tables import (
     Table,
     category_table,
     curve_table,
     main_table,
+    official_table,
     quoted_table,
     spending_table,
     updates_table,
@@ -29,6 +30,8 @@ def to_markdown(comparison: Comparison, *, quoted: bool | None = None) -> str:
              _table(main_table(comparison)), _bullets(comparison.notes)]  # fmt: skip
     if comparison.categories:
         parts += ["## By category", _table(category_table(comparison))]
+    if (official := official_table(comparison)).rows:
+        parts += ["## The benchmark's own numbers", _escape(OFFICIAL), _table(official)]
     if comparison.searched:
         parts += ["## After so many pictures", _table(curve_table(comparison)), _table(spending_table(comparison))]
     updates = updates_table(comparison)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from milr.report.compare.rows import Row, SampleKey, metric_name, picture_budget
+from milr.report.compare.official import metric_name
+from milr.report.compare.rows import Row, SampleKey, picture_budget
 from milr.report.compare.scores import missing_prompts
 from milr.report.methods import explain_method, other_model
 from milr.report.words import count

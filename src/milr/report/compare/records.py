@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from milr.report.compare.updates import UpdateCounts
 from milr.report.statistics import Interval
+from milr.rules.official_scores import OfficialScore
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class RowResult:
     """One row. `title` is its name with the oracle label, `budget` the number of pictures it was allowed.
 
     `in_flight` lists how many samples were in progress at once (empty: not known), `peak_memory` is in bytes (0: not
-    known). `rank` None: not ranked, because unscored pictures could change the rank.
+    known). `rank` None: not ranked, because unscored pictures could change the rank. `official` are the numbers that
+    the benchmark's own tool makes of the returned pictures' parts (empty: none but the scores).
     """
 
     name: str
@@ -107,6 +109,7 @@ class RowResult:
     spent: MeanCost
     moved: UpdateCounts
     curve: tuple[CurvePoint, ...]
+    official: tuple[OfficialScore, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from milr.report.changes import describe_result
+from milr.report.compare.official import judged_picture, metric_name
 from milr.report.compare.row_names import row_names, title_of
 from milr.report.compare.updates import UpdateCounts, count_updates
 from milr.report.judges import judge_of
+from milr.rules.official_scores import JudgedPicture
 from milr.runs.config import RunConfig, digest_of
 from milr.runs.store import Damage, Record, RunFile, RunStore, StepRecord, StoredRecords, WorkPeriod
 from milr.types import Cost, UsageError
@@ -51,7 +53,8 @@ class ScoredPicture(NamedTuple):
 class Sample:
     """What is compared of one sample. `returned` is a position in `pictures`.
 
-    `change` says what the updates changed. `judge` is the judge of the prompt where the metric is one of two.
+    `change` says what the updates changed. `judge` is the judge of the prompt where the metric is one of two. `judged`
+    is the returned picture for the benchmark's own numbers (None: it is unscored, or there are none).
     """
 
     key: SampleKey
@@ -62,6 +65,7 @@ class Sample:
     updates: UpdateCounts = UpdateCounts()
     change: str = ""
     judge: str = ""
+    judged: JudgedPicture | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def to_sample(folder: Path, config: RunConfig, record: Record) -> Sample:
         updates=count_updates(record),
         change="" if config.command == "score" else describe_result(record.steps, record.returned),
         judge=judge_of(metric_name(config), prompt),
+        judged=judged_picture(config, record),
     )
 
 
@@ -223,8 +228,3 @@ def picture_budget(row: Row) -> int:
         return pictures
     drawn = max((sample.cost.pictures for sample in row.samples), default=1)
     return max(drawn, steps + 1) if isinstance(steps, int) and drawn > 1 else drawn
-
-
-def metric_name(config: RunConfig) -> str:
-    """The name of what scores a run in a comparison: its report metric, else its search reward."""
-    return config.report_metric or config.reward

@@ -16,6 +16,10 @@ UPDATES = ("Shares of the steps at which latents moved (of samples, for reward h
            "the report metric fell). A collapse is marked by its surprise, which is no proof (docs/nano.md)."
            )  # fmt: skip
 
+OFFICIAL = (
+    "Computed from the judge's answers by the rules of the official tool, times 100; unscored pictures are left out."
+)
+
 
 def title(comparison: Comparison) -> str:
     """The heading: the names of the rows, or how many there are where that would be long."""

@@ -154,6 +154,14 @@ def _tested(scores: ScopeScores | CurvePoint) -> str:
     return score(scores.returned) + (f"; {_signed(paired.difference)}, p {_holm(paired)}" if paired else "")
 
 
+def official_table(comparison: Comparison) -> Table:
+    """The numbers of the benchmark's own tool, a line for each; no rows where it has none."""
+    columns = [{score.name: f"{score.value:.2f}" for score in row.official} for row in comparison.rows]
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [[name, *(column.get(name, NONE) for column in columns)] for name in names]
+    return Table([f"official numbers of {comparison.benchmark}", *(row.title for row in comparison.rows)], rows)
+
+
 def curve_table(comparison: Comparison) -> Table:
     """Score after so many pictures, with the test at equal pictures; a dash beyond a row's own budget."""
     return _by_budget(comparison, _tested)

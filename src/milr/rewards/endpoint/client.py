@@ -58,7 +58,8 @@ class EndpointClient:
         names = ("model", "base_url", "max_tokens", "temperature")
         identity = {name: getattr(self.settings, name) for name in names}
         extra = json.dumps(self.settings.extra, sort_keys=True)
-        return identity | ({"extra": extra} if self.settings.extra else {})
+        system = {"system": self.settings.system} if self.settings.system else {}
+        return identity | ({"extra": extra} if self.settings.extra else {}) | system
 
     async def judge(self, picture: Image, question: str, parse: ParseAnswer) -> Score:
         """The score that `parse` makes of the answer, asking again while it makes none of it.
@@ -128,14 +129,16 @@ class EndpointClient:
 
         self._count_call()
         create = client.chat.completions.with_raw_response.create  # loads most of the client: not the endpoint's time
-        message: Any = {"role": "user", "content": content}
+        system = [{"role": "system", "content": self.settings.system}] if self.settings.system else []
+        messages: Any = [*system, {"role": "user", "content": content}]
         try:
             async with asyncio.timeout(self.settings.timeout):
-                response = await create(model=self.settings.model, messages=[message], extra_body=fields)
+                response = await create(model=self.settings.model, messages=messages, extra_body=fields)
         except (OpenAIError, TimeoutError, ValueError, RecursionError, EndpointFailure) as error:
             raise failure_of(error, timeout=self.settings.timeout, secret=self._key()) from None
         body, headers = response.http_response.content, response.http_response.headers
-        return read_completion(body, headers, max_tokens=self.settings.max_tokens, secret=self._key())
+        return read_completion(body, headers, max_tokens=self.settings.max_tokens, secret=self._key(),
+                               first_token=self.settings.first_token)  # fmt: skip
 
     def _count_call(self) -> None:
         limit = self.settings.max_calls
@@ -196,7 +199,8 @@ class EndpointClient:
         settings = self.settings
         request = [question, settings.base_url, settings.model, settings.max_tokens, settings.temperature]
         extra = [json.dumps(settings.extra, sort_keys=True)] if settings.extra else []
-        return AnswerCache.key(picture, *map(str, request + extra))
+        system = [settings.system] if settings.system else []
+        return AnswerCache.key(picture, *map(str, request + extra + system))
 
     def _error_message(self, failure: EndpointFailure) -> str:
         """What went wrong and what to do, in one sentence without the key."""

@@ -30,8 +30,12 @@ class ChatAnswer:
     problem: str = ""
 
 
-def read_completion(body: bytes, headers: Mapping[str, str], *, max_tokens: int, secret: str) -> ChatAnswer:
-    """The answer in the body of a response of status 200; EndpointFailure where it is an error or no completion."""
+def read_completion(body: bytes, headers: Mapping[str, str], *, max_tokens: int, secret: str,
+                    first_token: bool = False) -> ChatAnswer:  # fmt: skip
+    """The answer in the body of a response of status 200; EndpointFailure where it is an error or no completion.
+
+    With `first_token` the answer is `first_tokens` in place of the text.
+    """
     try:
         completion = parse_json(body)
     except JsonError:
@@ -46,9 +50,28 @@ def read_completion(body: bytes, headers: Mapping[str, str], *, max_tokens: int,
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict) or "content" not in message and not _says_otherwise(message):
         raise _no_completion()
+    if first_token and isinstance(choice, dict):
+        answer = first_tokens(choice)
+        return ChatAnswer(clean(answer.text, MAX_ANSWER, secrets=(secret,)), answer.problem)
     finish = choice.get("finish_reason") if isinstance(choice, dict) else ""
     answer = _read_message(message, str(finish or ""), max_tokens)
     return ChatAnswer(clean(answer.text, MAX_ANSWER, secrets=(secret,)), answer.problem)
+
+
+def first_tokens(choice: dict[str, Any]) -> ChatAnswer:
+    """The tokens that the answer could have begun with, as a JSON array of [text, log-probability].
+
+    A single token is always cut, so that how the answer ended does not matter here.
+    """
+    try:
+        top = choice["logprobs"]["content"][0]["top_logprobs"]
+        tokens = [[token["token"], token["logprob"]] for token in top]
+    except (KeyError, IndexError, TypeError):
+        tokens = []
+    known = [pair for pair in tokens if isinstance(pair[0], str) and isinstance(pair[1], int | float) and pair[1] <= 0]
+    if not known or len(known) < len(tokens):
+        return ChatAnswer("", "it gives no log-probabilities: name an endpoint that does, such as vLLM's")
+    return ChatAnswer(json.dumps(known))
 
 
 def _read_message(message: dict[str, Any], finish: str, max_tokens: int) -> ChatAnswer:

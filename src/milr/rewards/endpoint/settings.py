@@ -35,7 +35,8 @@ class EndpointSettings:
     read. `timeout` is in seconds for one request. Between attempts we wait `first_wait` seconds, then twice as long
     each time, and at most `longest_wait`, also where the server asks for more; a server that is busy (HTTP 429) gets
     `patience` seconds of waiting in all. `max_calls` caps the requests of this process (None: no cap). `cache_folder`
-    stores answers (None: no).
+    stores answers (None: no). `first_token`: what is read of an answer is what its first token could have been.
+    `system` is a turn before each question ("": none).
     """
 
     base_url: str
@@ -54,6 +55,8 @@ class EndpointSettings:
     first_wait: float = 1.0
     longest_wait: float = 600.0
     patience: float = 600.0
+    first_token: bool = False
+    system: str = ""
 
     def __post_init__(self) -> None:
         _check_address(self.base_url)

@@ -11,7 +11,9 @@ from milr.inputs.text import read_template
 from milr.types import UsageError
 
 OWN_LABEL = "own wording (not comparable with published numbers)"
-PLACEHOLDERS = {"judge": ("prompt",), "wise": ("prompt", "explanation"), "unified": ("prompt",), "self": ("prompt",)}
+PLACEHOLDERS = {"judge": ("prompt",), "wise": ("prompt", "explanation"), "wise-verified": ("prompt", "explanation"),
+                "unigenbench": ("prompt", "testpoints"), "unified": ("prompt",), "self": ("prompt",)}  # fmt: skip
+SEPARATOR = "\n---\n"  # between a system turn and the question
 _FOLDER = Path(__file__).with_name("wordings")
 
 
@@ -38,6 +40,20 @@ class Wording:
         if missing:
             raise UsageError(f"the judge template {file} lacks {' and '.join(missing)}; write it where that belongs.")
         return Wording(text, f"template {file}")
+
+    def with_system(self) -> tuple[str, Wording]:
+        """The system turn above a line `---` ("": there is none), and the wording without it.
+
+        UsageError where a placeholder stands above the line: that part is the same for all questions.
+        """
+        above, separator, below = self.text.partition(SEPARATOR)
+        if not separator:
+            return "", self
+        if found := re.search(r"\{(prompt|explanation)\}", above):
+            raise UsageError(
+                f"the judge template has {found[0]} above the line ---, in the system turn: write it below."
+            )
+        return above.strip(), Wording(below.strip(), self.label)
 
     @property
     def sha256(self) -> str:

@@ -11,6 +11,7 @@ BLIP = "Salesforce/blip-vqa-capfilt-large"
 GROUNDING_DINO = "IDEA-Research/grounding-dino-tiny"
 GIT = "microsoft/git-large-vqav2"
 UNIFIED = "CodeGoat24/UnifiedReward-qwen-7b"
+QWEN3_VL = "Qwen/Qwen3-VL-8B-Instruct"
 PICKSCORE = "yuvalkirstain/PickScore_v1"
 PICKSCORE_INPUTS = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 SPACY_MODEL = "en_core_web_sm"  # a Python package, not a repository of the hub
@@ -44,6 +45,7 @@ CHECKPOINTS = {
         "a2bb814dd30d776dcf7e30523b00659f4f141c71", "Apache-2.0", "0.7 GB", "boxes of named objects"),
     GIT: PinnedCheckpoint("main", "MIT", "1.6 GB", "yes/no questions of MixedReward"),
     UNIFIED: PinnedCheckpoint("main", "MIT", "17 GB", "UnifiedReward"),
+    QWEN3_VL: PinnedCheckpoint("main", "Apache-2.0", "18 GB", "questions of GenEval 2 and DPG-Bench"),
     PICKSCORE: PinnedCheckpoint("a4e4367c6dfa7288a00c550414478f865b875800", "not stated", "3.9 GB", "PickScore"),
     PICKSCORE_INPUTS: PinnedCheckpoint(
         "1c2b8495b28150b8a4922ee1c8edee224c284c0c", "MIT", "5 MB", "PickScore's inputs", weights=False),

@@ -6,7 +6,7 @@ join, image processor and tokenizer, are joined here: the turn is written as Qwe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -17,15 +17,15 @@ from milr.types import Score
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_CHAT_TEMPLATE = (
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "<|im_start|>user\n<|vision_start|>{image_pads}<|vision_end|>{question}<|im_end|>\n<|im_start|>assistant\n"
-)
+USER_TURN = "<|im_start|>user\n<|vision_start|>{image_pads}<|vision_end|>{question}<|im_end|>\n<|im_start|>assistant\n"
 _IMAGE_PAD = "<|image_pad|>"
 
 
 class LocalQwen:
     """A `JudgeClient` that answers greedily with `network`, one question at a time, on a thread of its own."""
+
+    chat_template = f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{USER_TURN}"
+    network_class = "Qwen2_5_VLForConditionalGeneration"  # of transformers
 
     def __init__(self, network: Any, processor: Any, tokenizer: Any, *, name: str, max_tokens: int = 512) -> None:
         self.network, self.processor, self.tokenizer = network, processor, tokenizer
@@ -33,16 +33,16 @@ class LocalQwen:
         self._thread = JudgeThread(f"the judge {name}")
 
     @classmethod
-    def load(cls, name: str, *, max_tokens: int = 512, device: str = "auto") -> LocalQwen:
+    def load(cls, name: str, *, max_tokens: int = 512, device: str = "auto") -> Self:
         """Load a folder or hub repository, such as CodeGoat24/UnifiedReward-qwen-7b, in its own dtype.
 
         MissingError where it is not here.
         """
-        from transformers import Qwen2_5_VLForConditionalGeneration
+        import transformers
 
         from milr.rewards.vision.checkpoints import load_image_processor, load_network, load_tokenizer
 
-        network = load_network(Qwen2_5_VLForConditionalGeneration, name, dtype="auto", device=device)
+        network = load_network(getattr(transformers, cls.network_class), name, dtype="auto", device=device)
         return cls(network, load_image_processor(name), load_tokenizer(name), name=name, max_tokens=max_tokens)
 
     def identity(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class LocalQwen:
         device, pad_id = self.network.device, self.network.config.image_token_id
         image = self.processor([picture.convert("RGB")], return_tensors="pt").to(device)
         num_pads = int(image["image_grid_thw"].prod()) // self.processor.merge_size**2
-        turn = _CHAT_TEMPLATE.replace("{image_pads}", _IMAGE_PAD * num_pads).replace("{question}", question)
+        turn = self.chat_template.replace("{image_pads}", _IMAGE_PAD * num_pads).replace("{question}", question)
         ids = self.tokenizer([turn], return_tensors="pt")["input_ids"].to(device)
         return {
             "input_ids": ids,
