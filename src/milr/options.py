@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
+from milr.inputs.shard import Shard
 from milr.inputs.text import read_template
 from milr.types import UsageError
 
@@ -66,6 +67,8 @@ class Options:
     seed: int = _option(0, "The same seed gives the same pictures (see --dtype).")
     samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _option(16, "Searches at the same time; changes speed only.")
+    shard: str | None = _option(None, "i/n: only the i-th of n parts of the samples, as in a Slurm array; into one "
+                                "shared folder, or into folders that milr merge joins.")  # fmt: skip
     reward_seconds: float | None = _option(None, "Most seconds for a reward function's judgement; one that takes "
                                            "longer is unscored. Default: no limit.")  # fmt: skip
     judge_url: str | None = _option(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
@@ -93,6 +96,8 @@ class Options:
             object.__setattr__(self, "reasoning_prompt", read_reasoning_prompt(self.reasoning_prompt))
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens",
                      "judge_concurrency", *LIMITS):  # fmt: skip
             value = getattr(self, name)
@@ -170,6 +175,7 @@ class OptionsDict(TypedDict, total=False):
     cache_bytes: int | None
     seed: int
     in_flight: int
+    shard: str | None
     reward_seconds: float | None
     judge_url: str | None
     judge_model: str | None

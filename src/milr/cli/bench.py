@@ -11,7 +11,7 @@ from rich.console import Console
 
 from milr import catalog
 from milr.cli.compare import print_comparison
-from milr.cli.console import FINISHED, open_console, track_finished
+from milr.cli.console import FINISHED, open_console, print_shard, track_finished
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
@@ -79,6 +79,8 @@ def bench(
             prepared = prepare(prompts, options, benchmark=part)
         folder = out or default_folder(prepared)
         execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
+    if print_shard(console, folder, shard=options.shard):
+        return
     _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json, stored=stored))
 
 

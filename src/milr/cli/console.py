@@ -95,6 +95,19 @@ def track_finished(console: Console, folder: Path, track: str | None) -> None:
         tell_of_finished(folder, Listeners(make_tracker(track), on_failure=partial(print_warning, console)))
 
 
+def print_shard(console: Console, *folders: Path, shard: str | None) -> bool:
+    """Say how far the runs are of which a shard was made; whether samples of other shards are still missing."""
+    from milr.workflows.stored import count_records
+
+    if shard is None:
+        return False
+    counts = [count_records(folder) for folder in folders]
+    finished, total = (sum(numbers) for numbers in zip(*counts, strict=True))
+    where = str(folders[0]) if len(folders) == 1 else f"{len(folders)} folders"
+    console.print(f"shard    {shard} is finished; {where} has {finished} of {total} samples", soft_wrap=True)
+    return finished < total
+
+
 def print_damage(damaged_files: Mapping[Path, int]) -> None:
     """Say on stderr how many files of the runs are damaged, and what to do; nothing where none is."""
     damaged = {folder: number for folder, number in damaged_files.items() if number}

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from milr.cli.compare import print_comparison
-from milr.cli.console import listeners_for, open_console, print_table, print_warnings, track_finished
+from milr.cli.console import listeners_for, open_console, print_shard, print_table, print_warnings, track_finished
 from milr.cli.flags import Json, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
@@ -34,6 +34,7 @@ class RowFlags:
     in_flight: Annotated[int | None, typer.Option(help="Searches at the same time. Default: the file's.")] = None
     judge_url: Annotated[str | None, typer.Option(help=_help_of("judge_url"))] = None
     judge_model: Annotated[str | None, typer.Option(help=_help_of("judge_model"))] = None
+    shard: Annotated[str | None, typer.Option(help=_help_of("shard"))] = None
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
@@ -77,7 +78,7 @@ def experiment(
         if run not in remaining:
             track_finished(console, run.folder, track)
     execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
-    if dry or row:
+    if dry or row or print_shard(console, *(run.folder for run in runs), shard=replaced.shard):
         return
     if plan.agreement:
         print_agreement(console, plan, folder, replaced.options(), as_json=as_json)

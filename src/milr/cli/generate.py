@@ -27,7 +27,7 @@ def generate(
     options: Options,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes, track_finished
+    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes, print_shard, track_finished
     from milr.workflows.finished import find_finished
     from milr.workflows.stored import load_run
     from milr.workflows.tracking import check_tracker
@@ -49,9 +49,10 @@ def generate(
     config = load_run(folder).config
     if as_json:
         typer.echo(json.dumps([outcome_to_json(outcome, folder, config) for outcome in outcomes], indent=1))
-    else:
+    elif outcomes:
         print_outcomes(console, outcomes, folder, config)
-    if all(outcome.best is None for outcome in outcomes):
+    print_shard(console, folder, shard=options.shard)
+    if outcomes and all(outcome.best is None for outcome in outcomes):
         raise JudgeError(describe_unscored([outcome.steps[-1].score.reason for outcome in outcomes], config.reward))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
 MAX_BYTES = MEBIBYTE  # of an experiment file
-ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed"}
+ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed", "shard"}
 
 
 class Experiment(BaseModel):
@@ -187,12 +187,10 @@ def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:
 @no_garbage()
 def finished_samples(run: ExperimentRun, prepared: PreparedRun) -> frozenset[str]:
     """The names (`store.name_of`) of the samples of this very run that its folder holds; errors as `count_finished`."""
-    from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore, name_of
 
     if not (run.folder / "run.json").exists():
         return frozenset()
     store = RunStore(run.folder)
     store.check(prepared.config())
-    jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return frozenset(name_of(job.prompt, job.sample) for job in jobs if store.finished(job.prompt, job.sample))
+    return frozenset(name_of(job.prompt, job.sample) for job in prepared.jobs if store.finished(job.prompt, job.sample))

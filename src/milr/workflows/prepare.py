@@ -23,6 +23,7 @@ from milr.workflows.prompts import check_texts, checked_prompts, outside_the_wor
 if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel
     from milr.runs.config import RunConfig
+    from milr.runs.runner import Job
     from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
@@ -67,12 +68,19 @@ class PreparedRun:
     @property
     def searches(self) -> int:
         """How many searches run at the same time."""
-        return min(self.options.in_flight, len(self.prompts) * self.options.samples)
+        return min(self.options.in_flight, len(self.jobs))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The samples to search for, in the order of the run: all of them, or those of the options' shard."""
+        from milr.runs.runner import jobs_of
+
+        return jobs_of(self.prompts, self.options.samples, self.options.shard)
 
     @property
     def pictures(self) -> int:
         """The most pictures that all searches may draw together."""
-        return len(self.prompts) * self.options.samples * (self.budget.pictures or 1)
+        return len(self.jobs) * (self.budget.pictures or 1)
 
     def config(self) -> RunConfig:
         """The identity of the run."""

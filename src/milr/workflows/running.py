@@ -18,12 +18,12 @@ from milr.workflows.prepare import PreparedRun
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
-    from milr.runs.store import RunStore
+    from milr.runs.store import RunStore, SharedPart
 
 
 async def run(prepared: PreparedRun, *, out: str | Path | None = None, tokens: bool = True,
               listeners: Listeners = Listeners(), on_batch: OnBatch | None = None) -> list[Outcome]:  # fmt: skip
-    """All outcomes of a prepared run: sample 0 of every prompt, then sample 1, and so on.
+    """All outcomes of a prepared run, or of its shard: sample 0 of every prompt, then sample 1, and so on.
 
     With `out`, a run folder: what is finished there is not made again, and a report is written. There `tokens` False
     leaves out the outcomes' token ids, most of their size. `on_batch(kind, rows, seconds)`: the model did a batch of
@@ -56,10 +56,8 @@ async def outcomes_of(prepared: PreparedRun, studio: Studio, out: str | Path | N
 
 async def _in_memory(prepared: PreparedRun, studio: Studio, listeners: Listeners) -> list[Outcome]:
     """`run` without a folder."""
-    from milr.runs.runner import jobs_of
-
     limit = asyncio.Semaphore(prepared.options.in_flight)
-    jobs = jobs_of(prepared.prompts, prepared.options.samples)
+    jobs = prepared.jobs
     done, total = 0, len(jobs)
 
     async def search_one(prompt: Prompt, sample: int) -> Outcome:
@@ -99,18 +97,17 @@ def _stored_outcomes(prepared: PreparedRun, out: Path, *, tokens: bool) -> list[
     from milr.report.html import write_report
     from milr.runs.store import RunStore
 
-    write_report(out)
+    if prepared.jobs:  # a shard of fewer samples than parts may have none
+        write_report(out)
     return stored_outcomes(RunStore(out), prepared, tokens=tokens)
 
 
 def stored_outcomes(store: RunStore, prepared: PreparedRun, *, tokens: bool = True) -> list[Outcome]:
     """The outcomes of a run that is finished, in its order; their pictures are read when they are asked for."""
-    from milr.runs.runner import jobs_of
     from milr.runs.store import name_of
 
     records = {name_of(record.prompt, record.sample): record for record in store.records(tokens=tokens)}
-    jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return [restore(records[name_of(job.prompt, job.sample)], store.folder) for job in jobs]
+    return [restore(records[name_of(job.prompt, job.sample)], store.folder) for job in prepared.jobs]
 
 
 async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: Listeners, *,
@@ -119,7 +116,6 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
 
     Returns the run's store, closed.
     """
-    from milr.runs.runner import jobs_of
     from milr.runs.runner import run as run_jobs
     from milr.runs.store import RunStore
 
@@ -131,14 +127,24 @@ async def run_into(out: Path, prepared: PreparedRun, studio: Studio, listeners: 
         return await prepared.search_one(studio, prompt, sample, listeners, unfinished)
 
     options = prepared.options
-    jobs = jobs_of(prepared.prompts, options.samples)
+    jobs = prepared.jobs
     reset_peak()
-    with await _opened(RunStore(out), prepared) as store:
+    with await _opened(RunStore(out, part=_part_of(prepared)), prepared) as store:
         tally = await run_jobs(jobs, store=store, search_one=search_one, in_flight=options.in_flight,
                                listener=listeners, finished=finished)  # fmt: skip
         if tally.new:
             await asyncio.to_thread(store.record_peak_memory, peak_memory(options.device, studio.model))
     return store
+
+
+def _part_of(prepared: PreparedRun) -> SharedPart | None:
+    """What this process writes of the run; None: all of it."""
+    from milr.runs.store import SharedPart, name_of
+
+    if prepared.options.shard is None:
+        return None
+    label = prepared.options.shard.strip().replace("/", "-of-")
+    return SharedPart(label, frozenset(name_of(job.prompt, job.sample) for job in prepared.jobs))
 
 
 async def _opened(store: RunStore, prepared: PreparedRun) -> RunStore:

@@ -292,7 +292,8 @@ class Session:
     async def _run_into(self, call: _Call, out: Path) -> None:
         async with self._engine(call) as studio:
             await run_into(out, call.prepared, studio, call.listeners)
-        write_report(out)
+        if call.prepared.jobs:
+            write_report(out)
 
     @asynccontextmanager
     async def _engine(self, call: _Call) -> AsyncIterator[Studio]:

@@ -92,6 +92,13 @@ def load_run(folder: Path | str) -> Run:
     return Run(Path(folder), read_run(folder).config)
 
 
+def count_records(folder: Path) -> tuple[int, int]:
+    """How many samples of the run in `folder` have records, which are not read, and how many it is to have."""
+    from milr.runs.store import read_run
+
+    return sum(1 for _ in (folder / "records").glob("*.json")), read_run(folder).num_samples
+
+
 def _rows(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
     from milr.runs.store import name_of
 
