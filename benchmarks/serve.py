@@ -29,7 +29,8 @@ from urllib.parse import urlsplit
 from milr.options import Options
 from milr.runs.events import Event, Listeners, StepFinished
 from milr.workflows.prepare import prepare
-from milr.workflows.running import run_into, studio_for
+from milr.workflows.running import run_into
+from milr.workflows.searcher import InProcess
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "black", "white")
@@ -49,10 +50,10 @@ def alone(in_flight: int, seconds: float, out: Path) -> float:
         count += isinstance(event, StepFinished)
 
     async def go() -> float:
-        async with studio_for(prepared) as studio:
+        async with prepared.open_studio() as studio:
             if callable(wait := getattr(studio.model, "wait_until_ready", None)):
                 await asyncio.to_thread(wait)
-            work = asyncio.create_task(run_into(out, prepared, studio, Listeners(listen)))
+            work = asyncio.create_task(run_into(out, prepared, InProcess(prepared, studio), Listeners(listen)))
             await asyncio.sleep(WARM)
             before, start = count, time.monotonic()
             await asyncio.sleep(seconds)

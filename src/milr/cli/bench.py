@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,9 +58,9 @@ def bench(
 ) -> None:
     """Run a method on a benchmark, and print its scores with intervals. The same command resumes."""
     from milr.cli.experiment import execute_runs
+    from milr.workflows.engines import ready_run
     from milr.workflows.experiments import ExperimentRun
     from milr.workflows.finished import finished_run
-    from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder
     from milr.workflows.tracking import check_tracker
 
@@ -75,10 +76,11 @@ def bench(
         console.print(FINISHED)
         track_finished(console, folder, track)
     else:
-        with console.status("loading the model"):
-            prepared = prepare(prompts, options, benchmark=part)
-        folder = out or default_folder(prepared)
-        execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
+        with ExitStack() as stack:
+            with console.status("loading the model"):
+                prepared = stack.enter_context(ready_run(prompts, options, benchmark=part))
+            folder = out or default_folder(prepared)
+            execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
     if print_shard(console, folder, shard=options.shard):
         return
     _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json, stored=stored))

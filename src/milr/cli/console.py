@@ -23,7 +23,7 @@ from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
     from milr.runs.config import RunConfig
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 JSON_VERSION = 1  # "version" of every object that --json prints; it grows where a field's meaning changes
 PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
@@ -68,7 +68,7 @@ def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence
         console.print(f"(too narrow for: {', '.join(header[shown:])})")
 
 
-def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
+def print_warnings(console: Console, runs: Iterable[RunPlan]) -> None:
     """What the user should know before the runs, each sentence once."""
     for warning in dict.fromkeys(warning for prepared in runs for warning in prepared.warnings):
         print_warning(console, warning)

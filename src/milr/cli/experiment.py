@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from milr.options import Options
 
 if TYPE_CHECKING:
     from milr.workflows.experiments import Experiment, ExperimentRun
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 
 def _help_of(option: str) -> str:
@@ -87,28 +88,37 @@ def experiment(
         print_comparison(console, folders, folder, against=plan.against, as_json=as_json)
 
 
-def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]], *, dry: bool = False,
+def execute_runs(console: Console, runs: Sequence[tuple[ExperimentRun, RunPlan]], *, dry: bool = False,
                  track: str | None = None) -> None:  # fmt: skip
     """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
     from milr.cli.progress import Progress
-    from milr.workflows.estimate import Estimate, estimate, measure_speed
     from milr.workflows.experiments import execute_run, finished_samples
 
     print_warnings(console, [prepared for _, prepared in runs])
-    with console.status("timing a few tokens"):
-        by_model = {id(prepared.model): prepared for _, prepared in runs}
-        speeds = {model: measure_speed(prepared) for model, prepared in by_model.items()}
-        finished = [finished_samples(run, prepared) for run, prepared in runs]
-        estimates = [estimate(prepared, len(names), speeds[id(prepared.model)])
-                     for (_, prepared), names in zip(runs, finished, strict=True)]  # fmt: skip
-    console.print(str(sum(estimates, Estimate())), soft_wrap=True)
-    for number, ((run, prepared), cost, names) in enumerate(zip(runs, estimates, finished, strict=True), 1):
-        if not cost.samples and not dry:
+    finished = [finished_samples(run, prepared) for run, prepared in runs]
+    _print_estimate(console, [(prepared, len(names)) for (_, prepared), names in zip(runs, finished, strict=True)])
+    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), 1):
+        if len(names) == len(prepared.jobs) and not dry:
             track_finished(console, run.folder, track)
         elif not dry:
             title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
                 run_async(execute_run(run, prepared, listeners_for(console, progress, track), names))
+
+
+def _print_estimate(console: Console, runs: Sequence[tuple[RunPlan, int]]) -> None:
+    """What the runs, of which so many samples are finished, would cost; nothing of those of other machines."""
+    from milr.workflows.estimate import Estimate, estimate, measure_speed
+    from milr.workflows.prepare import PreparedRun
+
+    here = [(run, number) for run, number in runs if isinstance(run, PreparedRun)]
+    if runs and not here:
+        return
+    with console.status("timing a few tokens"):
+        by_model = {id(run.model): run for run, _ in here}
+        speeds = {model: measure_speed(run) for model, run in by_model.items()}
+        estimates = [estimate(run, number, speeds[id(run.model)]) for run, number in here]
+    console.print(str(sum(estimates, Estimate())), soft_wrap=True)
 
 
 def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,

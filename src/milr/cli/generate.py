@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -61,16 +62,17 @@ def _search(console: Console, prompts: list[Prompt], options: Options, out: Path
     """Make what the run's folder does not hold yet; the folder and all outcomes, with their token ids or without."""
     from milr.cli.console import listeners_for, print_warnings
     from milr.cli.progress import Progress
-    from milr.workflows.prepare import prepare
+    from milr.workflows.engines import ready_run
     from milr.workflows.running import default_folder, run
 
-    with console.status("loading the model"):
-        prepared = prepare(prompts, options)
-    print_warnings(console, [prepared])
-    folder = out or default_folder(prepared)
-    with Progress(console, prepared) as progress:
-        outcomes = run(prepared, out=folder, tokens=tokens, listeners=listeners_for(console, progress, track))
-        return folder, run_async(outcomes)
+    with ExitStack() as stack:
+        with console.status("loading the model"):
+            prepared = stack.enter_context(ready_run(prompts, options))
+        print_warnings(console, [prepared])
+        folder = out or default_folder(prepared)
+        with Progress(console, prepared) as progress:
+            outcomes = run(prepared, out=folder, tokens=tokens, listeners=listeners_for(console, progress, track))
+            return folder, run_async(outcomes)
 
 
 def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:

@@ -19,13 +19,13 @@ from milr.runs.events import Event, Listener, SearchFinished, SearchFound, StepF
 from milr.types import Modality, Step
 
 if TYPE_CHECKING:
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 
 class Progress:
     """A listener of a run that shows how it goes, and a context manager."""
 
-    def __init__(self, console: Console, prepared: PreparedRun, title: str = "") -> None:
+    def __init__(self, console: Console, prepared: RunPlan, title: str = "") -> None:
         self.console, self.title = console, title or "searching"
         self.total = len(prepared.jobs)
         self.single = self.total == 1 and not title

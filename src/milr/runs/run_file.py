@@ -27,7 +27,8 @@ class WorkPeriod(BaseModel):
     """One entry of run.json's `sittings`: since when and with what software and machine the run was worked on.
 
     Resuming adds a period only where something other than the time differs from the last one. `in_flight` is the
-    largest number of samples in progress at once, `peak_memory` the process's peak in bytes (0: not known).
+    largest number of samples in progress at once, `workers` how many models worked on them, `peak_memory` the peak of
+    one process in bytes (0: not known).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,7 @@ class WorkPeriod(BaseModel):
     versions: dict[str, str]
     machine: dict[str, str]
     in_flight: int = 0
+    workers: int = 1
     peak_memory: int = 0
 
 
@@ -82,17 +84,18 @@ def check_version(content: Any, path: Path) -> None:
 
 
 def same_environment(first: WorkPeriod, second: WorkPeriod) -> bool:
-    """Whether versions, machine and number in flight are the same."""
-    keys = [(period.versions, period.machine, period.in_flight) for period in (first, second)]
+    """Whether versions, machine, number in flight and workers are the same."""
+    keys = [(period.versions, period.machine, period.in_flight, period.workers) for period in (first, second)]
     return keys[0] == keys[1]
 
 
-def current_work_period(in_flight: int) -> WorkPeriod:
+def current_work_period(in_flight: int, workers: int = 1) -> WorkPeriod:
     """The period of work that starts now in this process."""
     versions = {"python": platform.python_version(), **{name: _package_version(name) for name in PACKAGES}}
     machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight)
+    return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight,
+                      workers=workers)  # fmt: skip
 
 
 def _package_version(package: str) -> str:

@@ -66,7 +66,7 @@ class RunStore:
         self._digest = ""
 
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
-             request: str = "", planned: int = 0) -> RunStore:  # fmt: skip
+             workers: int = 1, request: str = "", planned: int = 0) -> RunStore:  # fmt: skip
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
         `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
@@ -76,7 +76,7 @@ class RunStore:
             self._make_folders()
             self._lock.acquire()
             with self._lock.alone():
-                self._claim(config, prompts, in_flight, {"request": request, "planned": planned})
+                self._claim(config, prompts, current_work_period(in_flight, workers), {"request": request, "planned": planned})
                 self._clean()
                 self._write_prompts(prompts, config.prompts_digest)
             self._digest = config.digest
@@ -205,9 +205,9 @@ class RunStore:
                 raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
                                  "move the whole run to where it points, or choose another --out.")  # fmt: skip
 
-    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, about: dict[str, Any]) -> None:
+    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], period: WorkPeriod, about: dict[str, Any]) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
-        path, period = self.folder / "run.json", current_work_period(in_flight)
+        path = self.folder / "run.json"
         if not path.exists() or self._is_replaceable():
             self._check_records_are_of(config)
             if path.exists():

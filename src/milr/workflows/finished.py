@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from milr import catalog
 from milr.catalog.identity import SOURCES, code_hash, search_code_hash
-from milr.options import Options
+from milr.options import WHERE, Options
 from milr.runs.files import no_garbage
 from milr.types import MilrError, Outcome, Prompt
 from milr.workflows.stored import restore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from milr.runs.runner import Job
     from milr.runs.store import RunStore, StoredRecords
 
-NOT_RESULTS = ("in_flight", "shard", "graphs", "threads", "cache_bytes", "reward_seconds",
+NOT_RESULTS = (*WHERE, "in_flight", "graphs", "threads", "cache_bytes", "reward_seconds",
                "judge_concurrency")  # options that change no token and no score  # fmt: skip
 
 

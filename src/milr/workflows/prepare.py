@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
 from milr.engine.replay import resumable
 from milr.engine.search import Budget, returnable, search
-from milr.engine.studio import Studio
+from milr.engine.studio import OnBatch, Studio
 from milr.options import Options
 from milr.presets import PRESETS, resolve
 from milr.rewards.choice import ChoiceReward
@@ -19,6 +20,7 @@ from milr.types import Key, Outcome, Prompt, UsageError
 from milr.workflows.auto import AUTO, describe_auto, resolve_auto
 from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
+from milr.workflows.searcher import ENGINES, InProcess, Searcher
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel
@@ -116,6 +118,21 @@ class PreparedRun:
         by_category = getattr(self.reward, "threshold_of", None)
         of_the_user = not self.options.stop or self.options.threshold is not None
         return self.threshold if of_the_user or by_category is None else by_category(prompt.category)
+
+    @asynccontextmanager
+    async def open_studio(self, on_batch: OnBatch | None = None) -> AsyncIterator[Studio]:
+        """A studio of the run's size, closed at the end; `on_batch(kind, rows, seconds)` hears of its batches."""
+        studio = Studio(self.model, self.reward, searches=self.searches, pictures=self.pictures, on_batch=on_batch)
+        try:
+            yield studio
+        finally:
+            studio.close()
+
+    @asynccontextmanager
+    async def open_searcher(self, on_batch: OnBatch | None = None) -> AsyncIterator[Searcher]:
+        """This process, with such a studio."""
+        async with self.open_studio(on_batch) as studio:
+            yield InProcess(self, studio)
 
     async def search_one(self, studio: Studio, prompt: Prompt, sample: int, listener: Listener,
                          unfinished: UnfinishedSearch | None = None) -> Outcome:  # fmt: skip
@@ -246,6 +263,7 @@ def check_names(options: Options, *, rewards: bool = True, method: bool = True) 
     from milr.latent.schedules import SCHEDULES
 
     catalog.one_of("preset", options.preset, list(PRESETS))
+    catalog.one_of("engine", options.engine, list(ENGINES))
     if options.schedule is not None:
         catalog.one_of("schedule", options.schedule, list(SCHEDULES))
     if options.role_tags is not None:

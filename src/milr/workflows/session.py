@@ -37,7 +37,8 @@ from milr.workflows.prepare import (
     role_tags,
 )
 from milr.workflows.reward_cache import CallRewards, RewardCache
-from milr.workflows.running import default_folder, outcomes_of, run_into, studio_for
+from milr.workflows.running import default_folder, outcomes_of, run_into
+from milr.workflows.searcher import InProcess
 from milr.workflows.stored import Run, load_run
 from milr.workflows.unscored import reasons_in, reasons_of, warn, warn_unscored
 
@@ -287,11 +288,11 @@ class Session:
 
     async def _run(self, call: _Call) -> list[Outcome]:
         async with self._engine(call) as studio:
-            return await outcomes_of(call.prepared, studio, call.out, call.listeners)
+            return await outcomes_of(call.prepared, InProcess(call.prepared, studio), call.out, call.listeners)
 
     async def _run_into(self, call: _Call, out: Path) -> None:
         async with self._engine(call) as studio:
-            await run_into(out, call.prepared, studio, call.listeners)
+            await run_into(out, call.prepared, InProcess(call.prepared, studio), call.listeners)
         if call.prepared.jobs:
             write_report(out)
 
@@ -301,7 +302,7 @@ class Session:
         listens to its batches."""
         prepared = call.prepared
         if call.on_batch:
-            async with studio_for(prepared, call.on_batch) as studio:
+            async with prepared.open_studio(call.on_batch) as studio:
                 yield studio
             return
         large = is_pool_faster(self.model, prepared.searches, prepared.pictures)
