@@ -153,12 +153,12 @@ def same_runs(one: Path, other: Path) -> None:
     assert len(RunStore(one).records()) == 6 and masked(one) == masked(other)
 
 
-def test_two_workers_make_the_run_that_one_process_makes(tmp_path: Path) -> None:
+def test_two_workers_make_the_run_that_one_process_makes(milr: Call, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     (tmp_path / "p.txt").write_text("\n".join(PROMPTS))
     on_ray = subprocess.Popen(command("ray", "--engine", "ray", "--workers", "2", "--json"), cwd=tmp_path,
                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)  # fmt: skip
-    subprocess.run(command("here", "--in-flight", "1"), cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    assert milr("generate", *SEARCH, "--out", "here", "--in-flight", "1")[0] == 0
     printed, _ = on_ray.communicate(timeout=300)
     assert on_ray.returncode == 0 and len(json.loads(printed)) == 6
     same_runs(tmp_path / "ray", tmp_path / "here")

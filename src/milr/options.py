@@ -15,7 +15,14 @@ from milr.types import UsageError
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-MOST = {"samples": 1_000_000, "workers": 100_000, "in_flight": 10_000_000, "threads": 1024, "cache_bytes": 2**50, "steps": 1_000_000_000}
+MOST = {
+    "samples": 1_000_000,
+    "workers": 100_000,
+    "in_flight": 10_000_000,
+    "threads": 1024,
+    "cache_bytes": 2**50,
+    "steps": 1_000_000_000,
+}
 MOST_GPUS = 64  # of a worker
 LIMITS = ("pictures", "token_steps", "reward_calls")
 WHERE = ("engine", "workers", "gpus_per_worker", "address", "shard")
@@ -70,7 +77,9 @@ class Options:
     seed: int = _option(0, "The same seed gives the same pictures (see --dtype).")
     samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
     in_flight: int = _option(16, "Searches at the same time (of ray: of each worker); changes speed only.")
-    engine: str = _option("local", "Where searches go on: local (this machine) or ray (a Ray cluster; needs milr[ray]).")
+    engine: str = _option(
+        "local", "Where searches go on: local (this machine) or ray (a Ray cluster; needs milr[ray])."
+    )
     workers: int | None = _option(None, "Of ray: how many models. Default: as many as there is room for.")
     gpus_per_worker: float | None = _option(None, "Of ray: GPUs of each, such as 0.5. Default: 1 where there are any; "
                                           "without, each has as many cores as --threads, or one.")  # fmt: skip

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from milr import catalog
 from milr.cli.compare import print_comparison
-from milr.cli.console import FINISHED, open_console, print_shard, track_finished
+from milr.cli.console import FINISHED, json_alone, open_console, print_shard, track_finished
 from milr.cli.flags import BenchmarkName, Json, Out, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
@@ -77,6 +77,7 @@ def bench(
         track_finished(console, folder, track)
     else:
         with ExitStack() as stack:
+            stack.enter_context(json_alone(console))
             with console.status("loading the model"):
                 prepared = stack.enter_context(ready_run(prompts, options, benchmark=part))
             folder = out or default_folder(prepared)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +49,13 @@ def open_console(*, stderr: bool = False) -> Console:
     if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = PIPE_WIDTH
     return console
+
+
+@contextmanager
+def json_alone(console: Console) -> Iterator[None]:
+    """Where the console is on stderr, because JSON goes to stdout: so does what a library prints meanwhile."""
+    with redirect_stdout(sys.stderr) if console.stderr else nullcontext():
+        yield
 
 
 def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

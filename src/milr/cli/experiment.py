@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,15 @@ import typer
 from rich.console import Console
 
 from milr.cli.compare import print_comparison
-from milr.cli.console import listeners_for, open_console, print_shard, print_table, print_warnings, track_finished
+from milr.cli.console import (
+    json_alone,
+    listeners_for,
+    open_console,
+    print_shard,
+    print_table,
+    print_warnings,
+    track_finished,
+)
 from milr.cli.flags import Json, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
@@ -35,6 +44,10 @@ class RowFlags:
     in_flight: Annotated[int | None, typer.Option(help="Searches at the same time. Default: the file's.")] = None
     judge_url: Annotated[str | None, typer.Option(help=_help_of("judge_url"))] = None
     judge_model: Annotated[str | None, typer.Option(help=_help_of("judge_model"))] = None
+    engine: Annotated[str | None, typer.Option(help=_help_of("engine"))] = None
+    workers: Annotated[int | None, typer.Option(help=_help_of("workers"))] = None
+    gpus_per_worker: Annotated[float | None, typer.Option(help=_help_of("gpus_per_worker"))] = None
+    address: Annotated[str | None, typer.Option(help=_help_of("address"))] = None
     shard: Annotated[str | None, typer.Option(help=_help_of("shard"))] = None
 
     def options(self) -> dict[str, Any]:
@@ -63,6 +76,7 @@ def experiment(
 ) -> None:
     """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
     from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment, unfinished_runs
+    from milr.workflows.searcher import LOCAL
     from milr.workflows.tracking import check_tracker
 
     console = open_console(stderr=as_json)
@@ -78,7 +92,10 @@ def experiment(
     for run in runs if not dry else []:
         if run not in remaining:
             track_finished(console, run.folder, track)
-    execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
+    if replaced.engine in (None, LOCAL) or dry:
+        execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
+    else:
+        _execute_elsewhere(console, plan, remaining, replaced, track)
     if dry or row or print_shard(console, *(run.folder for run in runs), shard=replaced.shard):
         return
     if plan.agreement:
@@ -88,20 +105,36 @@ def experiment(
         print_comparison(console, folders, folder, against=plan.against, as_json=as_json)
 
 
+def _execute_elsewhere(console: Console, plan: Experiment, runs: Sequence[ExperimentRun], replaced: RowFlags,
+                       track: str | None) -> None:  # fmt: skip
+    """Execute one run after the other on the engine that the flags name."""
+    from milr.workflows.experiments import ready_experiment_run
+
+    for number, run in enumerate(runs, 1):
+        with ExitStack() as stack:
+            stack.enter_context(json_alone(console))
+            with console.status("loading the model"):
+                ready = stack.enter_context(ready_experiment_run(plan, run, **replaced.options()))
+            execute_runs(console, [(run, ready)], track=track, first=number, of=len(runs))
+
+
 def execute_runs(console: Console, runs: Sequence[tuple[ExperimentRun, RunPlan]], *, dry: bool = False,
-                 track: str | None = None) -> None:  # fmt: skip
-    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
+                 track: str | None = None, first: int = 1, of: int | None = None) -> None:  # fmt: skip
+    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress.
+
+    They are numbered from `first`, `of` all that there are.
+    """
     from milr.cli.progress import Progress
     from milr.workflows.experiments import execute_run, finished_samples
 
     print_warnings(console, [prepared for _, prepared in runs])
     finished = [finished_samples(run, prepared) for run, prepared in runs]
     _print_estimate(console, [(prepared, len(names)) for (_, prepared), names in zip(runs, finished, strict=True)])
-    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), 1):
+    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), first):
         if len(names) == len(prepared.jobs) and not dry:
             track_finished(console, run.folder, track)
         elif not dry:
-            title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
+            title = f"{number} of {of or len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
                 run_async(execute_run(run, prepared, listeners_for(console, progress, track), names))
 

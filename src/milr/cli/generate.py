@@ -60,12 +60,13 @@ def generate(
 def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None, *, track: str | None,
             tokens: bool) -> tuple[Path, list[Outcome]]:  # fmt: skip
     """Make what the run's folder does not hold yet; the folder and all outcomes, with their token ids or without."""
-    from milr.cli.console import listeners_for, print_warnings
+    from milr.cli.console import json_alone, listeners_for, print_warnings
     from milr.cli.progress import Progress
     from milr.workflows.engines import ready_run
     from milr.workflows.running import default_folder, run
 
     with ExitStack() as stack:
+        stack.enter_context(json_alone(console))
         with console.status("loading the model"):
             prepared = stack.enter_context(ready_run(prompts, options))
         print_warnings(console, [prepared])

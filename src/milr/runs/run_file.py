@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict
 
-from milr.runs.config import RunConfig
+from milr.runs.config import JsonMapping, RunConfig
 from milr.runs.files import DamagedError, read_bounded
 from milr.runs.records import VERSION
 from milr.types import UsageError
@@ -41,9 +41,18 @@ class WorkPeriod(BaseModel):
     peak_memory: int = 0
 
 
+class AboutRun(TypedDict, total=False):
+    """Fields of `RunFile` that are known beside the configuration."""
+
+    request: str
+    planned: int
+    options: Mapping[str, Any]
+
+
 class RunFile(BaseModel):
     """The content of run.json. `request` is a digest of what was asked for, by which a finished run is found again
-    without its model ("": not known); `planned` is how many samples the run is to have (0: each prompt as many)."""
+    without its model ("": not known); `planned` is how many samples the run is to have (0: each prompt as many);
+    `options` are those that it can be repeated with ({}: not known), without those that only say how it is made."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -53,6 +62,7 @@ class RunFile(BaseModel):
     sittings: tuple[WorkPeriod, ...] = ()
     request: str = ""
     planned: int = 0
+    options: JsonMapping = {}
 
     @property
     def num_samples(self) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from milr.runs.records import Record, StepRecord
-
-TOKENS = {"text_ids": "text token", "image_ids": "image token"}
 
 
 def first_difference(first: Record, second: Record) -> str:
@@ -25,8 +23,10 @@ def _differences(first: Record, second: Record) -> Iterator[str]:
 
 
 def _step_differences(where: str, first: StepRecord, second: StepRecord) -> Iterator[str]:
-    for name, token in TOKENS.items():
-        yield from _token_difference(f"{where}{token}", getattr(first, name), getattr(second, name))
+    for kind in ("text", "image"):
+        one, other = getattr(first, f"{kind}_ids"), getattr(second, f"{kind}_ids")
+        near_ties = {*getattr(first, f"{kind}_near_ties"), *getattr(second, f"{kind}_near_ties")}
+        yield from _token_difference(f"{where}{kind} token", one, other, near_ties)
     yield from _fields(where, first, second, "index", "visualisation", "moved", "score", "parts", "chosen")
     if first.picture_sha256 != second.picture_sha256 and first.picture_sha256 and second.picture_sha256:
         yield f"{where}the bytes of the picture"
@@ -35,10 +35,12 @@ def _step_differences(where: str, first: StepRecord, second: StepRecord) -> Iter
         yield f"{where}judged {judged[0]} and {judged[1]}"
 
 
-def _token_difference(where: str, first: Sequence[int], second: Sequence[int]) -> Iterator[str]:
+def _token_difference(where: str, first: Sequence[int], second: Sequence[int], near_ties: Container[int]
+                      ) -> Iterator[str]:  # fmt: skip
     for position, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
-            yield f"{where} {position} is {one} and {other}"
+            tie = ", a near tie that rounding decides" if position in near_ties else ""
+            yield f"{where} {position} is {one} and {other}{tie}"
     if len(first) != len(second):
         yield f"{where}s are {len(first)} and {len(second)}"
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from milr.runs.config import RunConfig, describe_differences, other_code, to_json_value
 from milr.runs.files import (
@@ -21,13 +21,21 @@ from milr.runs.files import (
     FolderLock,
     make_folder,
     no_garbage,
-    remove_leftovers,
     write_atomically,
 )
+from milr.runs.leftovers import clean_run
 from milr.runs.prompts_file import read_prompts, write_prompts
 from milr.runs.record_files import Damage, PictureChecks, name_of, read_record
 from milr.runs.records import Judgement, Record, StepRecord
-from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
+from milr.runs.run_file import (
+    AboutRun,
+    RunFile,
+    WorkPeriod,
+    check_version,
+    current_work_period,
+    read_run,
+    same_environment,
+)
 from milr.runs.sample_files import SampleFiles, encode_sample, write_sample
 from milr.runs.unfinished import FOLDER, UnfinishedSearch, remove_search
 from milr.types import Outcome, Prompt, UsageError
@@ -66,18 +74,18 @@ class RunStore:
         self._digest = ""
 
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
-             workers: int = 1, request: str = "", planned: int = 0) -> RunStore:  # fmt: skip
+             workers: int = 1, **about: Unpack[AboutRun]) -> RunStore:  # fmt: skip
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
         `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
-        `request` and `planned` to run.json (see `RunFile`).
+        `about` to run.json.
         """
         try:
             self._make_folders()
             self._lock.acquire()
             with self._lock.alone():
-                self._claim(config, prompts, current_work_period(in_flight, workers), {"request": request, "planned": planned})
-                self._clean()
+                self._claim(config, prompts, current_work_period(in_flight, workers), about)
+                clean_run(self.folder, self._part.samples if self._part else None, self._is_finished)
                 self._write_prompts(prompts, config.prompts_digest)
             self._digest = config.digest
         except OSError as error:
@@ -205,17 +213,18 @@ class RunStore:
                 raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
                                  "move the whole run to where it points, or choose another --out.")  # fmt: skip
 
-    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], period: WorkPeriod, about: dict[str, Any]) -> None:
+    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], period: WorkPeriod, about: AboutRun) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
         path = self.folder / "run.json"
         if not path.exists() or self._is_replaceable():
             self._check_records_are_of(config)
             if path.exists():
                 os.replace(path, path.with_name("run.json.damaged"))
-            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), **about))
+            fields: dict[str, Any] = {**about}
+            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), **fields))
             return
         run = self.check(config, prompts)
-        changes = {name: value for name, value in about.items() if getattr(run, name) != value}
+        changes: dict[str, Any] = {name: value for name, value in about.items() if getattr(run, name) != value}
         if not run.sittings or not same_environment(run.sittings[-1], period):
             changes["sittings"] = (*run.sittings, period)
         if changes:
@@ -304,21 +313,9 @@ class RunStore:
                 raise UsageError(f"{self.folder} has no run.json that can be read, and its records {why}: use the "
                                  "settings that made them, restore run.json, or choose another --out.")  # fmt: skip
 
-    def _clean(self) -> None:
-        """Remove what killed processes left of run.json, prompts.jsonl and the samples that this process may write."""
-        for name in ("run.json", "prompts.jsonl"):
-            remove_leftovers(self.folder, f"{name}.*")
-        own = self._part.samples if self._part else None
-        for pattern in ["*"] if own is None else [f"{name}.json.*" for name in own]:
-            remove_leftovers(self.folder / "records", pattern)
-        for folder in (self.folder / "images").glob("*/"):
-            if own is None or folder.name in own:
-                remove_leftovers(folder)
-        for folder in (self.folder / FOLDER).glob("*/"):  # of a process that was killed just after a record was whole
-            if own is None or folder.name in own:
-                record = self._read_one(self._record_path(folder.name))
-                if isinstance(record, Record) and not record.unjudged:
-                    remove_search(self.folder, folder.name)
+    def _is_finished(self, name: str) -> bool:
+        record = self._read_one(self._record_path(name))
+        return isinstance(record, Record) and not record.unjudged
 
 
 def _natural_order(path: Path) -> list[str | int]:

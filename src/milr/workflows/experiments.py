@@ -6,6 +6,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from milr.options import WHERE, Options
 from milr.runs.events import Listeners
 from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
+from milr.workflows.engines import ready_run
 from milr.workflows.finished import finished_run
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
 from milr.workflows.reward_cache import RewardCache
@@ -171,6 +173,15 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
             models[key] = load_model(row_options)
         yield run, prepare(prompts, row_options, model=models[key], make_reward=rewards, benchmark=benchmark,
                            label=run.row)  # fmt: skip
+
+
+@contextmanager
+def ready_experiment_run(experiment: Experiment, run: ExperimentRun, **options: Any) -> Iterator[RunPlan]:
+    """One run with all it needs, on the engine that `options` name; they override those of its row."""
+    row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
+    with ready_run(experiment.select_prompts(), row_options, benchmark=experiment.load_benchmark(),
+                   label=run.row) as ready:  # fmt: skip
+        yield ready
 
 
 async def execute_run(run: ExperimentRun, prepared: RunPlan, listeners: Listeners = Listeners(),

@@ -36,13 +36,18 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
 
     if not _is_determined(options):
         return ""
-    choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
+    choices = result_options(options)
     prompts = [vars(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]
         return digest_of([choices, prompts, files, code_hash(tuple(SOURCES)), search_code_hash()]) if files else ""
     except OSError:
         return ""
+
+
+def result_options(options: Options) -> dict[str, Any]:
+    """The options that tokens and scores depend on."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
 
 
 def _is_determined(options: Options) -> bool:

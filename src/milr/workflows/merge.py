@@ -41,7 +41,7 @@ def merge_runs(out: Path, parts: Sequence[Path], on_sample: OnSample = lambda do
     files = _runs_of(out, parts)
     first, periods = files[0], _work_periods(out, files)
     with RunStore(out).open(first.config, _prompts_of(parts), request=_common_request(files),
-                            planned=first.planned) as store:  # fmt: skip
+                            planned=first.planned, options=first.options) as store:  # fmt: skip
         names = [(part, path.stem) for part in parts for path in sorted((part / "records").glob("*.json"))]
         copied = 0
         for done, (part, name) in enumerate(names, 1):

@@ -58,8 +58,8 @@ def _refuse_other(run: RayRun, other: RunDescription) -> None:
     """MilrError where a worker has prepared another run, as with another version of milr or other weights."""
     if other.configuration.digest != run.config().digest:
         differences = "; ".join(describe_differences(run.config(), other.configuration))
-        raise MilrError(f"a worker has another model or other code than the first one ({differences}): let all machines "
-                        "have the same versions and files.")  # fmt: skip
+        raise MilrError(f"a worker has another model or other code than the first one ({differences}): give all "
+                        "machines the same versions and files.")  # fmt: skip
 
 
 @dataclass

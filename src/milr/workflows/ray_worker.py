@@ -5,7 +5,6 @@ Replies are (result, None) or (None, error). An outcome travels as the bytes of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,5 +116,3 @@ def _portable(error: Exception) -> Exception:
     if isinstance(error, MilrError):
         return type(error)(str(error))
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-

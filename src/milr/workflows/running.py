@@ -12,7 +12,7 @@ from milr.engine.studio import OnBatch
 from milr.runs.events import Listeners, RunFinished, RunStarted, SearchFailed, SearchFinished, SearchStarted
 from milr.runs.files import no_garbage
 from milr.types import Outcome, Prompt
-from milr.workflows.finished import words_of
+from milr.workflows.finished import result_options, words_of
 from milr.workflows.searcher import RunPlan, Searcher
 from milr.workflows.stored import restore
 
@@ -134,7 +134,7 @@ async def _opened(store: RunStore, prepared: RunPlan, searcher: Searcher) -> Run
     """The store, opened for this run on another thread, so that other runs of the loop need not wait for the disk."""
     opening = asyncio.ensure_future(asyncio.to_thread(
         lambda: store.open(prepared.config(), prepared.prompts, in_flight=searcher.in_flight, workers=searcher.workers,
-                           request=prepared.request)))  # fmt: skip
+                           request=prepared.request, options=result_options(prepared.options))))  # fmt: skip
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:

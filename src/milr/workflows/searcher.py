@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from milr.engine.studio import OnBatch, Studio
 from milr.options import Options
 from milr.runs.events import Listener
-from milr.types import Outcome, Prompt
+from milr.types import Outcome, Prompt, UsageError
 from milr.workflows.memory import peak_memory, reset_peak
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 LOCAL, RAY = ENGINES = ("local", "ray")
 OpenUnfinished = Callable[[], "UnfinishedSearch"]
+
+
+def refuse_other_engines(options: Options) -> None:
+    """UsageError where a session, whose model is in this process, is to search elsewhere."""
+    if options.engine != LOCAL:
+        raise UsageError(f"a session searches in this process: leave engine out, or run milr generate or milr bench "
+                         f"with --engine {options.engine}.")  # fmt: skip
 
 
 class Searcher(Protocol):

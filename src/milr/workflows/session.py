@@ -38,7 +38,7 @@ from milr.workflows.prepare import (
 )
 from milr.workflows.reward_cache import CallRewards, RewardCache
 from milr.workflows.running import default_folder, outcomes_of, run_into
-from milr.workflows.searcher import InProcess
+from milr.workflows.searcher import InProcess, refuse_other_engines
 from milr.workflows.stored import Run, load_run
 from milr.workflows.unscored import reasons_in, reasons_of, warn, warn_unscored
 
@@ -135,6 +135,7 @@ class Session:
         by_name = isinstance(model, (str, Path))
         name = str(model) if by_name else object_name(model, catalog.menu("models"))
         self._choice = choice = _Choice(Options(model=name)).over(options)
+        refuse_other_engines(choice.options)
         check_names(choice.options, rewards=False, method=choice.options.method not in choice.methods)
         for reward in filter(None, (choice.options.reward, choice.options.choose, choice.options.metric)):
             if reward not in choice.rewards:
