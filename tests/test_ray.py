@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import milr as milr_package
 from milr.engine import ray_pool
 from milr.engine.ray_pool import ActorPool, Resources, cluster
 from milr.options import Options
@@ -59,6 +60,15 @@ def test_there_are_as_many_workers_as_there_is_room_for(
 def test_impossible_numbers_of_workers_are_refused(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=name):
         Options(**{name: value})  # type: ignore[arg-type]
+
+
+def test_on_another_engine_parts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="on another engine than this process a reward is named"):
+        milr_package.generate("a red star", engine="ray", reward=lambda picture, prompt: 1.0)
+    with pytest.raises(UsageError, match="no option is called 'stepz'"):
+        milr_package.generate("a red star", engine="ray", stepz=3)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="a session searches in this process"):
+        milr_package.load("nano", engine="ray")
 
 
 # The pool, on a cluster of this machine
@@ -189,6 +199,23 @@ def test_a_run_whose_workers_are_killed_is_the_same_run(tmp_path: Path) -> None:
                 time.sleep(3)
     assert on_ray.wait(timeout=600) == 0 and killed
     same_runs(tmp_path / "ray", tmp_path / "here")
+
+
+@pytest.mark.long
+def test_python_and_experiments_search_there_too(milr: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    asked: dict[str, Any] = {"samples": 2, "steps": 1, "method": "redraw_sampled"}
+    there = milr_package.generate(PROMPTS, engine="ray", workers=1, **asked)
+    here = milr_package.generate(PROMPTS, **asked)
+    assert [each.steps[-1].rollout.image.ids for each in there] == [each.steps[-1].rollout.image.ids for each in here]
+    assert [each.picture.tobytes() for each in there] == [each.picture.tobytes() for each in here]  # type: ignore[union-attr]
+    (tmp_path / "e.toml").write_text(
+        'title = "two"\nbenchmark = "shapes"\nlimit = 2\n[base]\nsteps = 1\n[rows.a]\nmethod = "redraw"\n'
+        '[rows.b]\nmethod = "redraw_sampled"\n'
+    )
+    code, printed, error = milr("experiment", "e.toml", "--out", "e", "--engine", "ray", "--workers", "1")
+    assert code == 0 and "compare.html" in printed, error
 
 
 @pytest.mark.long

@@ -143,7 +143,7 @@ class ActorPool:
         handle = self._make()
         try:
             result = _result(ray.get(getattr(handle, self.first).remote()))
-        except ray.exceptions.RayActorError as error:
+        except _lost() as error:
             raise MilrError(f"the first worker ended while it loaded the model ({_why(error)}).") from error
         self._workers.append(_Worker(handle, ready=True))
         return result
@@ -155,15 +155,13 @@ class ActorPool:
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of whichever actor is free, again where the actor is lost; errors raised there are raised."""
-        import ray
-
         while True:
             worker = await self._free_worker()
             try:
                 reply = await getattr(worker.handle, method).remote(*arguments)
                 self._losses = 0
                 return _result(reply)
-            except ray.exceptions.RayActorError as error:
+            except _lost() as error:
                 await self._replace(worker, error)
             finally:
                 async with self._changed:
@@ -196,12 +194,10 @@ class ActorPool:
 
     async def _prepare(self, worker: _Worker) -> None:
         """Wait until an actor is ready; one that is lost before is replaced, one that will not do ends the run."""
-        import ray
-
         try:
             self.check(_result(await getattr(worker.handle, self.first).remote()))
             worker.ready = True
-        except ray.exceptions.RayActorError as error:
+        except _lost() as error:
             await self._replace(worker, error)
         except Exception as error:
             self._failure = error
@@ -239,6 +235,14 @@ class ActorPool:
                                       f"({_why(error)}): mend that, and the same command goes on.")  # fmt: skip
         else:
             self._start()
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """What Ray raises where an actor, its machine, or a result on that machine is gone."""
+    from ray import exceptions
+
+    return (exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError,
+            exceptions.OutOfMemoryError, exceptions.ObjectLostError)  # fmt: skip
 
 
 def _result(reply: Reply) -> Any:

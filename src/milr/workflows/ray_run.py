@@ -80,6 +80,11 @@ class RayRun:
         return self.description.prompts
 
     @property
+    def pictures(self) -> int:
+        """As of a `PreparedRun`."""
+        return self.description.pictures
+
+    @property
     def warnings(self) -> Sequence[str]:
         """As of a `PreparedRun`."""
         return self.description.warnings

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is to be, as it is told to workers; `deviations` and `is_official` are the benchmark's, if any."""
+    """What a run is to be, as it is told to workers."""
 
     texts: tuple[str | Prompt, ...]
     options: Options
@@ -44,6 +44,7 @@ class RunDescription:
     options: Options
     prompts: tuple[Prompt, ...]
     configuration: RunConfig
+    pictures: int
     warnings: tuple[str, ...]
     request: str
 
@@ -100,7 +101,7 @@ class SearchWorker:
         benchmark: Any = request.benchmark
         run = prepare(request.texts, request.options, benchmark=benchmark, label=request.label)
         self._searcher = InProcess(run, Studio(run.model, run.reward))
-        return RunDescription(run.options, run.prompts, run.config(), run.warnings, run.request)
+        return RunDescription(run.options, run.prompts, run.config(), run.pictures, run.warnings, run.request)
 
 
 def describe_benchmark(benchmark: Any) -> BenchmarkNotes | None:

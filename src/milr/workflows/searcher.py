@@ -29,8 +29,8 @@ OpenUnfinished = Callable[[], "UnfinishedSearch"]
 def refuse_other_engines(options: Options) -> None:
     """UsageError where a session, whose model is in this process, is to search elsewhere."""
     if options.engine != LOCAL:
-        raise UsageError(f"a session searches in this process: leave engine out, or run milr generate or milr bench "
-                         f"with --engine {options.engine}.")  # fmt: skip
+        raise UsageError(f"a session searches in this process: leave engine out, or call milr.generate, or milr "
+                         f"bench with --engine {options.engine}.")  # fmt: skip
 
 
 class Searcher(Protocol):
@@ -65,6 +65,8 @@ class RunPlan(Protocol):
     def prompts(self) -> Sequence[Prompt]: ...
     @property
     def jobs(self) -> Sequence[Job]: ...
+    @property
+    def pictures(self) -> int: ...
     @property
     def warnings(self) -> Sequence[str]: ...
     @property

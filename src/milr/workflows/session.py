@@ -175,7 +175,7 @@ class Session:
         outcomes = self._loop.submit(self._run(call)).wait()
         self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
-        return _outcomes(outcomes, prompts, samples)
+        return as_asked(outcomes, prompts, samples)
 
     @overload
     async def agenerate(self, prompts: str | Prompt, **options: Unpack[SearchOptions]) -> Outcome: ...  # type: ignore[overload-overlap]
@@ -193,7 +193,7 @@ class Session:
         outcomes = await self._loop.submit(self._run(call)).awaited()
         self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
-        return _outcomes(outcomes, prompts, samples)
+        return as_asked(outcomes, prompts, samples)
 
     async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncGenerator[Step, None]:
         """The steps of one search, each as soon as its picture is judged; leaving the loop stops the work.
@@ -334,7 +334,7 @@ def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOpti
     return Session(model, **options)
 
 
-def _outcomes(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
+def as_asked(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
     """One outcome for one prompt without `samples`, else all of them."""
     alone = isinstance(prompts, (str, Prompt)) and samples is None
     return outcomes[0] if alone else Outcomes(outcomes)
