@@ -20,7 +20,7 @@ from milr.options import Options
 from milr.runs.events import Event, Listeners, SearchFinished
 from milr.workflows.prepare import prepare
 from milr.workflows.prompts import read_prompts
-from milr.workflows.running import run_into, studio_for
+from milr.workflows.running import run_into
 
 EVERY = 50
 CACHE_BYTES = 2**26
@@ -66,8 +66,8 @@ async def run_all(folder: Path, num_searches: int) -> Samples:
     write_prompts(folder / "prompts.jsonl", num_searches)
     options = Options(reward="held-out", metric="detector", steps=1, stop=False, threads=1, cache_bytes=CACHE_BYTES)
     prepared, samples = prepare(read_prompts(folder / "prompts.jsonl"), options), Samples()
-    async with studio_for(prepared) as studio:
-        await run_into(folder / "run", prepared, studio, Listeners(samples))
+    async with prepared.open_searcher() as searcher:
+        await run_into(folder / "run", prepared, searcher, Listeners(samples))
     return samples
 
 

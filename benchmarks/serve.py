@@ -38,7 +38,8 @@ from benchmarks.speed_clock import cpu_seconds_of
 from milr.options import Options
 from milr.runs.events import Event, Listeners, StepFinished
 from milr.workflows.prepare import prepare
-from milr.workflows.running import run_into, studio_for
+from milr.workflows.running import run_into
+from milr.workflows.searcher import InProcess
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "black", "white")
@@ -116,11 +117,11 @@ def _search(in_flight: int, out: Path, count: Any, ready: Any) -> None:
         count.value += isinstance(event, StepFinished)
 
     async def go() -> None:
-        async with studio_for(prepared) as studio:
+        async with prepared.open_studio() as studio:
             if callable(wait := getattr(studio.model, "wait_until_ready", None)):
                 await asyncio.to_thread(wait)
             ready.set()
-            await run_into(out, prepared, studio, Listeners(listen))
+            await run_into(out, prepared, InProcess(prepared, studio), Listeners(listen))
 
     asyncio.run(go())
 

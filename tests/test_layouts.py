@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from milr.runs import store
+from milr.runs import sample_files
 from milr.runs.layouts import LAYOUTS, ExportTally, export
 from milr.runs.store import RunStore
 from milr.types import Prompt, UsageError
@@ -98,13 +98,13 @@ def test_a_source_of_another_format_gives_way_to_the_metadata(tmp_path, to, sour
 
 
 def test_pictures_are_copied_byte_for_byte(tmp_path, to, monkeypatch):
-    encode = store._png
+    encode = sample_files._png
 
     def with_a_note(picture):  # what a re-encoding would lose
         content = encode(picture)
         return content[:33] + b"\0\0\0\4tEXta\0bc" + b"\x8a\x9b\x1e\xf2" + content[33:]
 
-    monkeypatch.setattr(store, "_png", with_a_note)
+    monkeypatch.setattr(sample_files, "_png", with_a_note)
     bench = Bench(tmp_path / "run", [BENCH])
     kept = bench.folder / RunStore(bench.folder).records()[0].result.picture
     bench.export("geneval", to)

@@ -452,7 +452,7 @@ def test_the_typed_keywords_are_the_options() -> None:
     assert set(dataclasses.asdict(Options())) == {*OptionsDict.__annotations__, *named}
     hints, options = get_type_hints(OptionsDict), get_type_hints(Options)
     closed = {name for name, hint in hints.items() if hint != options[name]}
-    assert closed == {"preset", "schedule", "role_tags", "dtype", "quantise", "judge_tokens_field"}
+    assert closed == {"preset", "schedule", "role_tags", "dtype", "quantise", "judge_tokens_field", "engine"}
     for name in closed:  # a Literal of what the program takes
         literal = next((part for part in get_args(hints[name]) if get_args(part)), hints[name])
         assert all(isinstance(value, str) and Options(**{name: value}) for value in get_args(literal))

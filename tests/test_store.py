@@ -253,10 +253,10 @@ def test_a_record_of_another_format_is_never_overwritten(store):
 
 
 def test_a_crash_between_pictures_and_record_leaves_an_unfinished_sample(store, monkeypatch):
-    def die(*arguments):
+    def die(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("milr.runs.store.to_record", die)
+    monkeypatch.setattr("milr.runs.sample_files.write_atomically", die)
     with pytest.raises(KeyboardInterrupt):
         store.write(outcome(scores=(0.1, 0.2, 0.3)))
     assert len(list((store.folder / "images").glob("*/*.png"))) == 3
@@ -279,7 +279,7 @@ def test_a_crash_before_a_rename_leaves_no_file_of_that_name(store, monkeypatch)
 
 def test_rewriting_a_sample_first_deletes_its_record(store, monkeypatch):
     store.write(outcome())
-    monkeypatch.setattr("milr.runs.store._png", lambda picture: 1 / 0)
+    monkeypatch.setattr("milr.runs.sample_files.write_durably", lambda folder, contents: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.write(outcome())
     assert not store.finished(RED, 0)

@@ -36,7 +36,7 @@ def fill_tokens(ids: Sequence[int], num_tokens: int, fill: Fill, draft: Sequence
         if len(draft) != num_tokens:
             raise ValueError(f"a draft has {num_tokens} tokens, not {len(draft)}")
         return (*ids, *draft[len(ids) :])
-    return (*ids, *(ids[-1:] * missing))
+    return (*ids, *(tuple(ids[-1:]) * missing))
 
 
 def paint_undrawn(picture: Image, share: float, fill: Fill) -> Image:

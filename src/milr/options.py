@@ -9,14 +9,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_type_hints
 
+from milr.inputs.shard import Shard
 from milr.inputs.text import read_template
 from milr.types import UsageError
 
 OVERRIDES = ("schedule", "steps", "text_ratio", "image_ratio", "learning_rate", "l2", "guidance_scale", "temperature",
              "role_tags")  # fmt: skip
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-MOST = {"samples": 1_000_000, "in_flight": 10_000_000, "threads": 1024, "cache_bytes": 2**50, "steps": 1_000_000_000}
+MOST = {
+    "samples": 1_000_000,
+    "workers": 100_000,
+    "in_flight": 10_000_000,
+    "threads": 1024,
+    "cache_bytes": 2**50,
+    "steps": 1_000_000_000,
+}
+MOST_GPUS = 64  # of a worker
 LIMITS = ("pictures", "token_steps", "reward_calls")
+WHERE = ("engine", "workers", "gpus_per_worker", "address", "shard")
+"""The options that say where a run is made, and nothing of what it is."""
 
 
 def _option(default: Any, help: str) -> Any:
@@ -66,7 +77,17 @@ class Options:
                                       "Default: 1 GiB.")  # fmt: skip
     seed: int = _option(0, "The same seed gives the same pictures (see --dtype).")
     samples: int = _option(1, "Independent pictures for each prompt (4 in GenEval's protocol, 1 in the paper).")
-    in_flight: int = _option(16, "Searches at the same time; changes speed only.")
+    in_flight: int = _option(16, "Searches at the same time (of ray: of each worker); changes speed only.")
+    engine: str = _option(
+        "local", "Where searches go on: local (this machine) or ray (a Ray cluster; needs milr[ray])."
+    )
+    workers: int | None = _option(None, "Of ray: how many models. Default: as many as there is room for.")
+    gpus_per_worker: float | None = _option(None, "Of ray: GPUs of each, such as 0.5. Default: 1 where there are any; "
+                                          "without, each has as many cores as --threads, or one.")  # fmt: skip
+    address: str | None = _option(None, "Of ray: a cluster, such as auto or ray://HOST:10001. Default: that of "
+                                  "RAY_ADDRESS, or one started on this machine.")  # fmt: skip
+    shard: str | None = _option(None, "i/n: only the i-th of n parts of the samples, as in a Slurm array; into one "
+                                "shared folder, or into folders that milr merge joins.")  # fmt: skip
     reward_seconds: float | None = _option(None, "Most seconds for a reward function's judgement; one that takes "
                                            "longer is unscored. Default: no limit.")  # fmt: skip
     judge_url: str | None = _option(None, "Where judges asked in words are: an OpenAI-compatible address, such as "
@@ -94,14 +115,18 @@ class Options:
             object.__setattr__(self, "reasoning_prompt", read_reasoning_prompt(self.reasoning_prompt))
         if self.seed < 0:
             raise UsageError(f"the seed cannot be negative; it is {self.seed}.")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens",
-                     "judge_concurrency", *LIMITS):  # fmt: skip
+                     "judge_concurrency", "workers", *LIMITS):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")
         for name, most in MOST.items():
             if (value := getattr(self, name)) is not None and value > most:
                 raise UsageError(f"{name} can be at most {most}; it is {f'{value:.3g}' if value < 1e300 else 'more'}.")
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker <= MOST_GPUS:
+            raise UsageError(f"gpus_per_worker lies between 0 and {MOST_GPUS}; it is {self.gpus_per_worker}.")
         if self.reward_seconds is not None and not 0 < self.reward_seconds <= threading.TIMEOUT_MAX:
             raise UsageError(f"reward_seconds must be above 0; it is {self.reward_seconds}.")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -111,7 +136,7 @@ class Options:
 
     def _check_types(self) -> None:
         """Values from a file or a caller may be of any type; a whole number is a fraction, too."""
-        for name, known in _kinds_of(type(self)).items():
+        for name, known in _kinds_of(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             if type(value) not in known and not (whole and float in known):
@@ -177,6 +202,11 @@ class OptionsDict(TypedDict, total=False):
     cache_bytes: int | None
     seed: int
     in_flight: int
+    engine: Literal["local", "ray"]
+    workers: int | None
+    gpus_per_worker: float | None
+    address: str | None
+    shard: str | None
     reward_seconds: float | None
     judge_url: str | None
     judge_model: str | None

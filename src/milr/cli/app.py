@@ -17,7 +17,8 @@ from milr.cli.experiment import experiment
 from milr.cli.generate import generate
 from milr.cli.interrupts import MESSAGE
 from milr.cli.menu import doctor, list_parts
-from milr.cli.runs import export, report
+from milr.cli.rerun import rerun
+from milr.cli.runs import export, merge, report
 from milr.cli.serve import mcp, serve
 from milr.outside.memory import is_out_of_memory
 from milr.types import MilrError
@@ -37,7 +38,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
         raise typer.Exit
 
 
-for command in (generate, bench, score, experiment, compare, report, export, bundle, convert, calibrate, serve, mcp):
+for command in (generate, bench, score, experiment, compare, rerun, report, export, merge, bundle, convert, calibrate,
+                serve, mcp):  # fmt: skip
     app.command()(command)
 app.command("list")(list_parts)
 app.command()(doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from milr import catalog
 from milr.cli.compare import print_comparison
-from milr.cli.console import FINISHED, open_console, track_finished
+from milr.cli.console import FINISHED, json_alone, open_console, print_shard, track_finished
 from milr.cli.flags import Json, Out, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
@@ -63,9 +64,9 @@ def bench(
     The same command resumes.
     """
     from milr.cli.experiment import execute_runs
+    from milr.workflows.engines import ready_run
     from milr.workflows.experiments import ExperimentRun
     from milr.workflows.finished import finished_run
-    from milr.workflows.prepare import prepare
     from milr.workflows.running import default_folder
     from milr.workflows.tracking import check_tracker
 
@@ -82,10 +83,14 @@ def bench(
         console.print(FINISHED)
         track_finished(console, folder, track)
     else:
-        with console.status("loading the model"):
-            prepared = prepare(prompts, options, benchmark=part)
-        folder = out or default_folder(prepared)
-        execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
+        with ExitStack() as stack:
+            stack.enter_context(json_alone(console))
+            with console.status("loading the model"):
+                prepared = stack.enter_context(ready_run(prompts, options, benchmark=part))
+            folder = out or default_folder(prepared)
+            execute_runs(console, [(ExperimentRun(options.method, options.seed, folder), prepared)], track=track)
+    if print_shard(console, folder, shard=options.shard):
+        return
     _report_unscored(console, folder, print_comparison(console, [folder], folder, as_json=as_json, stored=stored))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from milr.types import Outcome, Score
 
 if TYPE_CHECKING:
     from milr.runs.config import RunConfig
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 JSON_VERSION = 1  # "version" of every object that --json prints; it grows where a field's meaning changes
 PIPE_WIDTH = 10_000  # columns where nobody looks: nothing is wrapped or cut
@@ -49,6 +51,13 @@ def open_console(*, stderr: bool = False) -> Console:
     return console
 
 
+@contextmanager
+def json_alone(console: Console) -> Iterator[None]:
+    """Where the console is on stderr, because JSON goes to stdout: so does what a library prints meanwhile."""
+    with redirect_stdout(sys.stderr) if console.stderr else nullcontext():
+        yield
+
+
 def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table. The first column holds names: they get up to half the width, and are wrapped but never cut.
 
@@ -68,7 +77,7 @@ def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence
         console.print(f"(too narrow for: {', '.join(header[shown:])})")
 
 
-def print_warnings(console: Console, runs: Iterable[PreparedRun]) -> None:
+def print_warnings(console: Console, runs: Iterable[RunPlan]) -> None:
     """What the user should know before the runs, each sentence once."""
     for warning in dict.fromkeys(warning for prepared in runs for warning in prepared.warnings):
         print_warning(console, warning)
@@ -93,6 +102,19 @@ def track_finished(console: Console, folder: Path, track: str | None) -> None:
 
     if track:
         tell_of_finished(folder, Listeners(make_tracker(track), on_failure=partial(print_warning, console)))
+
+
+def print_shard(console: Console, *folders: Path, shard: str | None) -> bool:
+    """Say how far the runs are of which a shard was made; whether samples of other shards are still missing."""
+    from milr.workflows.stored import count_records
+
+    if shard is None:
+        return False
+    counts = [count_records(folder) for folder in folders]
+    finished, total = (sum(numbers) for numbers in zip(*counts, strict=True))
+    where = str(folders[0]) if len(folders) == 1 else f"{len(folders)} folders"
+    console.print(f"shard    {shard} is finished; {where} has {finished} of {total} samples", soft_wrap=True)
+    return finished < total
 
 
 def print_damage(damaged_files: Mapping[Path, int]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +12,22 @@ import typer
 from rich.console import Console
 
 from milr.cli.compare import print_comparison
-from milr.cli.console import listeners_for, open_console, print_table, print_warnings, track_finished
+from milr.cli.console import (
+    json_alone,
+    listeners_for,
+    open_console,
+    print_shard,
+    print_table,
+    print_warnings,
+    track_finished,
+)
 from milr.cli.flags import Json, PromptFlags, Track, with_flags
 from milr.cli.interrupts import run_async
 from milr.options import Options
 
 if TYPE_CHECKING:
     from milr.workflows.experiments import Experiment, ExperimentRun
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 
 def _help_of(option: str) -> str:
@@ -34,6 +44,11 @@ class RowFlags:
     in_flight: Annotated[int | None, typer.Option(help="Searches at the same time. Default: the file's.")] = None
     judge_url: Annotated[str | None, typer.Option(help=_help_of("judge_url"))] = None
     judge_model: Annotated[str | None, typer.Option(help=_help_of("judge_model"))] = None
+    engine: Annotated[str | None, typer.Option(help=_help_of("engine"))] = None
+    workers: Annotated[int | None, typer.Option(help=_help_of("workers"))] = None
+    gpus_per_worker: Annotated[float | None, typer.Option(help=_help_of("gpus_per_worker"))] = None
+    address: Annotated[str | None, typer.Option(help=_help_of("address"))] = None
+    shard: Annotated[str | None, typer.Option(help=_help_of("shard"))] = None
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
@@ -61,6 +76,7 @@ def experiment(
 ) -> None:
     """Run all rows of an experiment file on the same prompts and seeds, and compare them. The same command resumes."""
     from milr.workflows.experiments import experiment_runs, prepare_runs, read_experiment, unfinished_runs
+    from milr.workflows.searcher import LOCAL
     from milr.workflows.tracking import check_tracker
 
     console = open_console(stderr=as_json)
@@ -76,8 +92,11 @@ def experiment(
     for run in runs if not dry else []:
         if run not in remaining:
             track_finished(console, run.folder, track)
-    execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
-    if dry or row:
+    if replaced.engine in (None, LOCAL) or dry:
+        execute_runs(console, list(prepare_runs(plan, remaining, **replaced.options())), dry=dry, track=track)
+    else:
+        _execute_elsewhere(console, plan, remaining, replaced, track)
+    if dry or row or print_shard(console, *(run.folder for run in runs), shard=replaced.shard):
         return
     if plan.agreement:
         print_agreement(console, plan, folder, replaced.options(), as_json=as_json)
@@ -86,28 +105,53 @@ def experiment(
         print_comparison(console, folders, folder, against=plan.against, as_json=as_json)
 
 
-def execute_runs(console: Console, runs: list[tuple[ExperimentRun, PreparedRun]], *, dry: bool = False,
-                 track: str | None = None) -> None:  # fmt: skip
-    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
+def _execute_elsewhere(console: Console, plan: Experiment, runs: Sequence[ExperimentRun], replaced: RowFlags,
+                       track: str | None) -> None:  # fmt: skip
+    """Execute one run after the other on the engine that the flags name."""
+    from milr.workflows.experiments import ready_experiment_run
+
+    for number, run in enumerate(runs, 1):
+        with ExitStack() as stack:
+            stack.enter_context(json_alone(console))
+            with console.status("loading the model"):
+                ready = stack.enter_context(ready_experiment_run(plan, run, **replaced.options()))
+            execute_runs(console, [(run, ready)], track=track, first=number, of=len(runs))
+
+
+def execute_runs(console: Console, runs: Sequence[tuple[ExperimentRun, RunPlan]], *, dry: bool = False,
+                 track: str | None = None, first: int = 1, of: int | None = None) -> None:  # fmt: skip
+    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress.
+
+    They are numbered from `first`, `of` all that there are.
+    """
     from milr.cli.progress import Progress
-    from milr.workflows.estimate import Estimate, estimate, measure_speed
     from milr.workflows.experiments import execute_run, finished_samples
 
     print_warnings(console, [prepared for _, prepared in runs])
-    with console.status("timing a few tokens"):
-        by_model = {id(prepared.model): prepared for _, prepared in runs}
-        speeds = {model: measure_speed(prepared) for model, prepared in by_model.items()}
-        finished = [finished_samples(run, prepared) for run, prepared in runs]
-        estimates = [estimate(prepared, len(names), speeds[id(prepared.model)])
-                     for (_, prepared), names in zip(runs, finished, strict=True)]  # fmt: skip
-    console.print(str(sum(estimates, Estimate())), soft_wrap=True)
-    for number, ((run, prepared), cost, names) in enumerate(zip(runs, estimates, finished, strict=True), 1):
-        if not cost.samples and not dry:
+    finished = [finished_samples(run, prepared) for run, prepared in runs]
+    _print_estimate(console, [(prepared, len(names)) for (_, prepared), names in zip(runs, finished, strict=True)])
+    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), first):
+        if len(names) == len(prepared.jobs) and not dry:
             track_finished(console, run.folder, track)
         elif not dry:
-            title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
+            title = f"{number} of {of or len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
                 run_async(execute_run(run, prepared, listeners_for(console, progress, track), names))
+
+
+def _print_estimate(console: Console, runs: Sequence[tuple[RunPlan, int]]) -> None:
+    """What the runs, of which so many samples are finished, would cost; nothing of those of other machines."""
+    from milr.workflows.estimate import Estimate, estimate, measure_speed
+    from milr.workflows.prepare import PreparedRun
+
+    here = [(run, number) for run, number in runs if isinstance(run, PreparedRun)]
+    if runs and not here:
+        return
+    with console.status("timing a few tokens"):
+        by_model = {id(run.model): run for run, _ in here}
+        speeds = {model: measure_speed(run) for model, run in by_model.items()}
+        estimates = [estimate(run, number, speeds[id(run.model)]) for run, number in here]
+    console.print(str(sum(estimates, Estimate())), soft_wrap=True)
 
 
 def print_agreement(console: Console, plan: Experiment, out: Path, replaced: dict[str, Any], *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def generate(
     options: Options,
 ) -> None:
     """Search for a picture that follows the prompt, and write a report. The same command resumes a run."""
-    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes, track_finished
+    from milr.cli.console import FINISHED, open_console, outcome_to_json, print_outcomes, print_shard, track_finished
     from milr.workflows.finished import find_finished
     from milr.workflows.stored import load_run
     from milr.workflows.tracking import check_tracker
@@ -49,27 +50,30 @@ def generate(
     config = load_run(folder).config
     if as_json:
         typer.echo(json.dumps([outcome_to_json(outcome, folder, config) for outcome in outcomes], indent=1))
-    else:
+    elif outcomes:
         print_outcomes(console, outcomes, folder, config)
-    if all(outcome.best is None for outcome in outcomes):
+    print_shard(console, folder, shard=options.shard)
+    if outcomes and all(outcome.best is None for outcome in outcomes):
         raise JudgeError(describe_unscored([outcome.steps[-1].score.reason for outcome in outcomes], config.reward))
 
 
 def _search(console: Console, prompts: list[Prompt], options: Options, out: Path | None, *, track: str | None,
             tokens: bool) -> tuple[Path, list[Outcome]]:  # fmt: skip
     """Make what the run's folder does not hold yet; the folder and all outcomes, with their token ids or without."""
-    from milr.cli.console import listeners_for, print_warnings
+    from milr.cli.console import json_alone, listeners_for, print_warnings
     from milr.cli.progress import Progress
-    from milr.workflows.prepare import prepare
+    from milr.workflows.engines import ready_run
     from milr.workflows.running import default_folder, run
 
-    with console.status("loading the model"):
-        prepared = prepare(prompts, options)
-    print_warnings(console, [prepared])
-    folder = out or default_folder(prepared)
-    with Progress(console, prepared) as progress:
-        outcomes = run(prepared, out=folder, tokens=tokens, listeners=listeners_for(console, progress, track))
-        return folder, run_async(outcomes)
+    with ExitStack() as stack:
+        stack.enter_context(json_alone(console))
+        with console.status("loading the model"):
+            prepared = stack.enter_context(ready_run(prompts, options))
+        print_warnings(console, [prepared])
+        folder = out or default_folder(prepared)
+        with Progress(console, prepared) as progress:
+            outcomes = run(prepared, out=folder, tokens=tokens, listeners=listeners_for(console, progress, track))
+            return folder, run_async(outcomes)
 
 
 def _read_prompts(prompt: str | None, file: Path | None, limit: int | None) -> list[Prompt]:

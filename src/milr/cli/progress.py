@@ -19,15 +19,15 @@ from milr.runs.events import Event, Listener, SearchFinished, SearchFound, StepF
 from milr.types import Modality, Step
 
 if TYPE_CHECKING:
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 
 class Progress:
     """A listener of a run that shows how it goes, and a context manager."""
 
-    def __init__(self, console: Console, prepared: PreparedRun, title: str = "") -> None:
+    def __init__(self, console: Console, prepared: RunPlan, title: str = "") -> None:
         self.console, self.title = console, title or "searching"
-        self.total = len(prepared.prompts) * prepared.options.samples
+        self.total = len(prepared.jobs)
         self.single = self.total == 1 and not title
         self._last_text: str | None = None
         self._num_free: dict[Modality, int] = {}
@@ -97,3 +97,11 @@ def folder_progress(console: Console) -> Iterator[tuple[Callable[[int, int], Non
                 bar.update(judging, completed=event.done, total=event.total)
 
         yield lambda done, total: bar.update(reading, completed=done, total=total), listen
+
+
+@contextmanager
+def count_progress(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """One bar, and a callback for it, as (done, total)."""
+    with Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

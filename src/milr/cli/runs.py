@@ -1,4 +1,4 @@
-"""`milr report` and `milr export`: what a run folder already holds, written again for readers and for evaluators."""
+"""`milr report`, `export` and `merge`: what run folders already hold, written again or joined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from milr import catalog
-from milr.cli.console import print_damage
+from milr.cli.console import open_console, print_damage
 
 
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
@@ -47,3 +47,22 @@ def export(
                                picture=picture)  # type: ignore[arg-type]  # fmt: skip
     missing = f"; {tally.missing} samples are not finished and are left out" if tally.missing else ""
     typer.echo(f"{tally.pictures} pictures in {tally.folder}{missing}")
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(help="The folder of the whole run: a new one, or that of an earlier merge.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders with parts of one run, as --shard makes them.")],
+) -> None:
+    """Join the parts of one run, each byte checked, and write its report. Parts of another run are refused."""
+    from milr.cli.progress import count_progress
+    from milr.report.html import write_report
+    from milr.workflows.merge import merge_runs
+
+    console = open_console()
+    with count_progress(console, "joining samples") as on_sample:
+        merged = merge_runs(out, runs, on_sample)
+    report = write_report(out)
+    there = f", {merged.existing} were there already" if merged.existing else ""
+    console.print(f"merged   {merged.copied} samples{there}; {out} has {merged.finished} of {merged.samples}",
+                  soft_wrap=True)  # fmt: skip
+    console.print(f"report   {report}", soft_wrap=True)

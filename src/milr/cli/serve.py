@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from milr.cli.flags import with_flags
-from milr.options import Options
+from milr.options import WHERE, Options
 from milr.types import MissingError, UsageError
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")
@@ -18,7 +18,7 @@ OUT = Path("milr-serve")
 Runs = Annotated[Path, typer.Option(help="Every request is kept there as a run folder.")]
 
 
-@with_flags("samples", "in_flight")
+@with_flags("samples", "in_flight", *WHERE)
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen. Others than this machine need an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.")] = 8000,
@@ -53,7 +53,7 @@ def serve(
         server.serve(options, settings, listener, _on_ready)
 
 
-@with_flags("samples", "in_flight")
+@with_flags("samples", "in_flight", *WHERE)
 def mcp(out: Runs = OUT, *, options: Options) -> None:
     """Serve tools for agents (draw, judge, look at runs) over stdio, by the Model Context Protocol.
 

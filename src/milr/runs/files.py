@@ -15,6 +15,7 @@ from typing import IO
 from milr.types import UsageError
 
 PARTIAL = ".partial"
+LOCK = ".lock"
 
 
 class DamagedError(UsageError):
@@ -129,34 +130,61 @@ def remove_leftovers(folder: Path, pattern: str = "*") -> None:
 
 
 class FolderLock:
-    """An exclusive lock on a folder. The operating system releases it when the process ends, however it ends."""
+    """A lock on a folder, exclusive or on one `part` of it. The operating system releases it when the process ends.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
-        self._file: IO[bytes] | None = None
+    Several processes may hold different parts at the same time; nobody holds a part while another holds all.
+    """
+
+    def __init__(self, folder: Path, part: str = "") -> None:
+        self.path, self.part = folder / LOCK, part
+        self._files: list[IO[bytes]] = []
 
     def acquire(self) -> None:
         """Take the lock; UsageError at once where another process holds it or the file system has no locks."""
         import fcntl  # not on every system; reading a run must work there too
 
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        file = open(os.open(self.path, flags, 0o666), "ab")  # noqa: SIM115 - stays open while the lock is held
+        shared = bool(self.part)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._files.append(_locked(self.path, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX)))
+            if shared:
+                self._files.append(_locked(self._beside(self.part), fcntl.LOCK_NB | fcntl.LOCK_EX))
         except BlockingIOError:
-            file.close()
+            self.release()
             raise UsageError(
                 f"{self.path.parent} is being written by another process: wait for it to end, or choose another --out."
             ) from None
         except OSError as error:
-            file.close()
+            self.release()
             raise UsageError(
                 f"{self.path.parent} cannot be locked ({error.strerror}): choose an --out on a local disk."
             ) from error
-        self._file = file
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the lock is held: alone among the processes that hold parts, for which this waits."""
+        import fcntl
+
+        with _locked(self._beside("alone"), fcntl.LOCK_EX) if self.part else contextlib.nullcontext():
+            yield
 
     def release(self) -> None:
         """Release the lock; does nothing when it is not held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        while self._files:
+            self._files.pop().close()
+
+    def _beside(self, name: str) -> Path:
+        return self.path.with_name(f"{self.path.name}-{name}")
+
+
+def _locked(path: Path, operation: int) -> IO[bytes]:
+    """The file at `path`, which is made, with the lock on it; OSError where there is none to be had."""
+    import fcntl
+
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    file = open(os.open(path, flags, 0o666), "ab")  # noqa: SIM115 - stays open while the lock is held
+    try:
+        fcntl.flock(file, operation)
+    except OSError:
+        file.close()
+        raise
+    return file

@@ -77,6 +77,11 @@ def read_record(path: Path, *, tokens: bool = True) -> Record:
         content = read_bounded(path, MAX_RECORD_BYTES)
     except OSError as error:
         raise why_unreadable(error) from None
+    return decode_record(content, path, tokens=tokens)
+
+
+def decode_record(content: bytes, path: Path, *, tokens: bool = True) -> Record:
+    """The record that the file at `path` holds, from its content; errors and `tokens` as in `read_record`."""
     try:
         record = (Record if tokens else RecordWithoutTokens).model_validate_json(content)
     except ValidationError as error:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict
 
-from milr.runs.config import RunConfig
+from milr.runs.config import JsonMapping, RunConfig
 from milr.runs.files import DamagedError, read_bounded
 from milr.runs.records import VERSION
 from milr.types import UsageError
@@ -28,7 +28,8 @@ class WorkPeriod(BaseModel):
     """One entry of run.json's `sittings`: since when and with what software and machine the run was worked on.
 
     Resuming adds a period only where something other than the time differs from the last one. `in_flight` is the
-    largest number of samples in progress at once, `peak_memory` the process's peak in bytes (0: not known).
+    largest number of samples in progress at once, `workers` how many models worked on them, `peak_memory` the peak of
+    one process in bytes (0: not known).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,12 +38,22 @@ class WorkPeriod(BaseModel):
     versions: dict[str, str]
     machine: dict[str, str]
     in_flight: int = 0
+    workers: int = 1
     peak_memory: int = 0
+
+
+class AboutRun(TypedDict, total=False):
+    """Fields of `RunFile` that are known beside the configuration."""
+
+    request: str
+    planned: int
+    options: Mapping[str, Any]
 
 
 class RunFile(BaseModel):
     """The content of run.json. `request` is a digest of what was asked for, by which a finished run is found again
-    without its model ("": not known); `planned` is how many samples the run is to have (0: each prompt as many)."""
+    without its model ("": not known); `planned` is how many samples the run is to have (0: each prompt as many);
+    `options` are those that it can be repeated with ({}: not known), without those that only say how it is made."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -52,6 +63,7 @@ class RunFile(BaseModel):
     sittings: tuple[WorkPeriod, ...] = ()
     request: str = ""
     planned: int = 0
+    options: JsonMapping = {}
 
     @property
     def num_samples(self) -> int:
@@ -83,17 +95,18 @@ def check_version(content: Any, path: Path) -> None:
 
 
 def same_environment(first: WorkPeriod, second: WorkPeriod) -> bool:
-    """Whether versions, machine and number in flight are the same."""
-    keys = [(period.versions, period.machine, period.in_flight) for period in (first, second)]
+    """Whether versions, machine, number in flight and workers are the same."""
+    keys = [(period.versions, period.machine, period.in_flight, period.workers) for period in (first, second)]
     return keys[0] == keys[1]
 
 
-def current_work_period(in_flight: int) -> WorkPeriod:
+def current_work_period(in_flight: int, workers: int = 1) -> WorkPeriod:
     """The period of work that starts now in this process."""
     versions = {"python": platform.python_version(), **{name: _package_version(name) for name in PACKAGES}}
     machine = {"system": platform.platform(), "processor": platform.machine(), "cores": str(os.cpu_count())}
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight)
+    return WorkPeriod(started=started, versions=versions, machine=machine, in_flight=in_flight,
+                      workers=workers)  # fmt: skip
 
 
 @cache  # a process has loaded its packages once, and a server asks for every search

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from milr.inputs.shard import Shard
 from milr.runs.events import (
     Listener,
     Listeners,
@@ -46,13 +47,14 @@ class Tally:
     new: int
 
 
-def jobs_of(prompts: Iterable[Prompt], samples: int = 1) -> list[Job]:
+def jobs_of(prompts: Iterable[Prompt], samples: int = 1, shard: str | None = None) -> list[Job]:
     """One job per prompt and sample: sample 0 of every prompt, then sample 1 of every prompt, and so on.
 
-    In this order an interrupted run covers all prompts.
+    In this order an interrupted run covers all prompts. `shard` "2/4" names a part of them.
     """
     prompts = list(prompts)
-    return [Job(prompt, sample) for sample in range(samples) for prompt in prompts]
+    jobs = [Job(prompt, sample) for sample in range(samples) for prompt in prompts]
+    return jobs if shard is None else Shard.parse(shard).of(jobs)
 
 
 async def run(jobs: Iterable[Job], *, store: RunStore, search_one: SearchOne, in_flight: int = 8,

@@ -8,14 +8,12 @@ in flight. `record_files` says what is checked when a record is read.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from milr.runs.config import RunConfig, describe_differences, other_code, to_json_value
 from milr.runs.files import (
@@ -23,22 +21,27 @@ from milr.runs.files import (
     FolderLock,
     make_folder,
     no_garbage,
-    remove_leftovers,
     write_atomically,
-    write_durably,
 )
+from milr.runs.leftovers import clean_run
 from milr.runs.prompts_file import read_prompts, write_prompts
-from milr.runs.record_files import Damage, PictureChecks, encode_record, name_of, picture_path, read_record
-from milr.runs.records import Judgement, PictureFile, Record, StepRecord, to_record
-from milr.runs.run_file import RunFile, WorkPeriod, check_version, current_work_period, read_run, same_environment
+from milr.runs.record_files import Damage, PictureChecks, name_of, read_record
+from milr.runs.records import Judgement, Record, StepRecord
+from milr.runs.run_file import (
+    AboutRun,
+    RunFile,
+    WorkPeriod,
+    check_version,
+    current_work_period,
+    read_run,
+    same_environment,
+)
+from milr.runs.sample_files import SampleFiles, encode_sample, write_sample
 from milr.runs.unfinished import FOLDER, UnfinishedSearch, remove_search
 from milr.types import Outcome, Prompt, UsageError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["Damage", "Judgement", "Record", "RunConfig", "RunFile", "RunStore", "StepRecord", "StoredRecords",
-           "WorkPeriod", "check_version", "name_of", "read_run", "write_atomically"]  # fmt: skip
+__all__ = ["Damage", "Judgement", "Record", "RunConfig", "RunFile", "RunStore", "SharedPart", "StepRecord",
+           "StoredRecords", "WorkPeriod", "check_version", "name_of", "read_run", "write_atomically"]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,28 +52,41 @@ class StoredRecords:
     damage: list[Damage]
 
 
-class RunStore:
-    """The folder of one run. Writing needs `open`, which takes a lock; `run` and `records` read without one."""
+@dataclasses.dataclass(frozen=True)
+class SharedPart:
+    """The samples, by `name_of`, that one of several processes writes into a run's folder; `label` names the part."""
 
-    def __init__(self, folder: Path | str) -> None:
+    label: str
+    samples: frozenset[str]
+
+
+class RunStore:
+    """The folder of one run. Writing needs `open`, which takes a lock; `run` and `records` read without one.
+
+    With a `part`, other processes may write other parts of the same run at the same time.
+    """
+
+    def __init__(self, folder: Path | str, *, part: SharedPart | None = None) -> None:
         self.folder = Path(folder)
-        self._lock = FolderLock(self.folder)
+        self._part = part
+        self._lock = FolderLock(self.folder, part.label if part else "")
         self._checks = PictureChecks(self.folder)
         self._digest = ""
 
     def open(self, config: RunConfig, prompts: Sequence[Prompt] = (), *, in_flight: int = 0,
-             request: str = "", planned: int = 0) -> RunStore:  # fmt: skip
+             workers: int = 1, **about: Unpack[AboutRun]) -> RunStore:  # fmt: skip
         """Start or resume the run that `config` describes; UsageError when the folder belongs to another run.
 
         `prompts` are written to prompts.jsonl in their order, which the official layouts and the reports follow;
-        `request` and `planned` to run.json (see `RunFile`).
+        `about` to run.json.
         """
         try:
             self._make_folders()
             self._lock.acquire()
-            self._claim(config, prompts, in_flight, {"request": request, "planned": planned})
-            self._clean()
-            self._write_prompts(prompts, config.prompts_digest)
+            with self._lock.alone():
+                self._claim(config, prompts, current_work_period(in_flight, workers), about)
+                clean_run(self.folder, self._part.samples if self._part else None, self._is_finished)
+                self._write_prompts(prompts, config.prompts_digest)
             self._digest = config.digest
         except OSError as error:
             self.close()
@@ -118,13 +134,13 @@ class RunStore:
 
     def write(self, outcome: Outcome) -> None:
         """Write a finished sample: first its pictures, then its record, whose existence marks it as finished."""
-        name = name_of(outcome.prompt, outcome.key.sample)
+        self.write_files(encode_sample(outcome, self._digest))
+
+    def write_files(self, files: SampleFiles) -> None:
+        """Write a finished sample that is bytes already, as `write` does."""
         try:
-            self._record_path(name).unlink(missing_ok=True)
-            pictures = self._write_pictures(name, [step.rollout.picture for step in outcome.steps])
-            content = encode_record(to_record(outcome, pictures, self._digest))
-            write_atomically(self._record_path(name), content, durable=True)
-            remove_search(self.folder, name)
+            write_sample(self.folder, files)
+            remove_search(self.folder, files.name)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -197,17 +213,18 @@ class RunStore:
                 raise UsageError(f"{self.folder / name} is a link, and a run is written inside its own folder only: "
                                  "move the whole run to where it points, or choose another --out.")  # fmt: skip
 
-    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], in_flight: int, about: dict[str, Any]) -> None:
+    def _claim(self, config: RunConfig, prompts: Sequence[Prompt], period: WorkPeriod, about: AboutRun) -> None:
         """Write run.json, or check the existing one and add a period of work where the environment differs."""
-        path, period = self.folder / "run.json", current_work_period(in_flight)
+        path = self.folder / "run.json"
         if not path.exists() or self._is_replaceable():
             self._check_records_are_of(config)
             if path.exists():
                 os.replace(path, path.with_name("run.json.damaged"))
-            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), **about))
+            fields: dict[str, Any] = {**about}
+            self._write_run(RunFile(digest=config.digest, config=config, sittings=(period,), **fields))
             return
         run = self.check(config, prompts)
-        changes = {name: value for name, value in about.items() if getattr(run, name) != value}
+        changes: dict[str, Any] = {name: value for name, value in about.items() if getattr(run, name) != value}
         if not run.sittings or not same_environment(run.sittings[-1], period):
             changes["sittings"] = (*run.sittings, period)
         if changes:
@@ -245,15 +262,20 @@ class RunStore:
         return ["the prompts' words are the same, their categories or metadata are not (those that a prompt brings are "
                 "kept now; an earlier version replaced them by those of nano's grammar)"]  # fmt: skip
 
+    def replace_work_periods(self, periods: Sequence[WorkPeriod]) -> None:
+        """Say that the run was worked on in these periods, as where its samples were made elsewhere."""
+        self._write_run(self.run().model_copy(update={"sittings": tuple(periods)}))
+
     def record_peak_memory(self, peak: int) -> None:
         """Raise the last work period's `peak_memory` to `peak` bytes, where it is lower."""
-        run = self.run()
-        if run.sittings and run.sittings[-1].peak_memory < peak:
-            last = run.sittings[-1].model_copy(update={"peak_memory": peak})
-            try:
-                self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
-            except OSError as error:
-                raise _unwritable(self.folder, error) from error
+        with self._lock.alone():
+            run = self.run()
+            if run.sittings and run.sittings[-1].peak_memory < peak:
+                last = run.sittings[-1].model_copy(update={"peak_memory": peak})
+                try:
+                    self._write_run(run.model_copy(update={"sittings": (*run.sittings[:-1], last)}))
+                except OSError as error:
+                    raise _unwritable(self.folder, error) from error
 
     def prompts(self) -> list[Prompt]:
         """The prompts in the order of prompts.jsonl; those of the records where an older version wrote no such file.
@@ -291,40 +313,14 @@ class RunStore:
                 raise UsageError(f"{self.folder} has no run.json that can be read, and its records {why}: use the "
                                  "settings that made them, restore run.json, or choose another --out.")  # fmt: skip
 
-    def _clean(self) -> None:
-        remove_leftovers(self.folder, "run.json.*")
-        remove_leftovers(self.folder, "prompts.jsonl.*")
-        for folder in (self.folder / "records", *(self.folder / "images").glob("*/")):
-            remove_leftovers(folder)
-        for folder in (self.folder / FOLDER).glob("*/"):  # of a process that was killed just after a record was whole
-            record = self._read_one(self._record_path(folder.name))
-            if isinstance(record, Record) and not record.unjudged:
-                remove_search(self.folder, folder.name)
-
-    def _write_pictures(self, name: str, pictures: list[Image]) -> list[PictureFile]:
-        """Write the pictures of a sample, durable before this returns, and delete others of an earlier attempt."""
-        folder = self.folder / "images" / name
-        if folder.is_symlink():
-            folder.unlink()  # the link, and nothing that it points to
-        make_folder(folder)
-        contents = {Path(picture_path(name, index)).name: _png(picture) for index, picture in enumerate(pictures)}
-        write_durably(folder, contents)
-        for path in folder.glob("*.png"):
-            if path.name not in contents:
-                path.unlink()
-        return [PictureFile(f"images/{name}/{file}", hashlib.sha256(content).hexdigest(), len(content))
-                for file, content in contents.items()]  # fmt: skip
+    def _is_finished(self, name: str) -> bool:
+        record = self._read_one(self._record_path(name))
+        return isinstance(record, Record) and not record.unjudged
 
 
 def _natural_order(path: Path) -> list[str | int]:
     """A sort key that puts `prompt-2` before `prompt-10`: text and numbers alternate and compare as such."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", path.stem))]
-
-
-def _png(picture: Image) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    return content.getvalue()
 
 
 def _unwritable(folder: Path, error: OSError) -> UsageError:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from milr.report.html import write_report
-from milr.runs.files import PARTIAL, read_bounded
+from milr.runs.files import LOCK, PARTIAL, read_bounded
 from milr.runs.record_files import name_of, read_picture, read_record
 from milr.runs.records import Record
 from milr.runs.store import RunStore, read_run
@@ -146,5 +146,5 @@ def _files(folder: Path) -> Iterator[Path]:
     """Every plain file in a run's folder but those of a process at work; links are left out, and not followed."""
     for parent, _, names in os.walk(folder):
         paths = (Path(parent) / name for name in sorted(names))
-        whole = (path for path in paths if path.suffix != PARTIAL and path.name != ".lock")
+        whole = (path for path in paths if path.suffix != PARTIAL and not path.name.startswith(LOCK))
         yield from (path for path in whole if path.is_file() and not path.is_symlink())

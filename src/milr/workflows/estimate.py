@@ -44,7 +44,7 @@ class Estimate:
 
 def estimate(prepared: PreparedRun, finished: int, speed: DecodeSpeed) -> Estimate:
     """The cost of all samples but the `finished` ones, if no search stops early."""
-    samples = len(prepared.prompts) * prepared.options.samples - finished
+    samples = len(prepared.jobs) - finished
     pictures = prepared.budget.pictures or 1
     text_tokens = 0 if prepared.options.method in BARE else speed.text_tokens
     steps = pictures * (prepared.model.image_tokens + text_tokens)

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +18,22 @@ from milr.benchmarks.selection import select_prompts
 from milr.inputs.files import MEBIBYTE, read_file
 from milr.inputs.json_text import JsonError, check_depth, too_deep
 from milr.inputs.text import decode_text
-from milr.options import Options
+from milr.options import WHERE, Options
 from milr.runs.events import Listeners
 from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
+from milr.workflows.engines import ready_run
 from milr.workflows.finished import finished_run
 from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
 from milr.workflows.reward_cache import RewardCache
-from milr.workflows.running import run_into, studio_for
+from milr.workflows.running import run_into
+from milr.workflows.searcher import RunPlan
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, UnifiedModel
 
 MAX_BYTES = MEBIBYTE  # of an experiment file
-ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed"}
+ROW_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"seed", *WHERE}
 
 
 class Experiment(BaseModel):
@@ -172,27 +175,34 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
                            label=run.row)  # fmt: skip
 
 
-async def execute_run(run: ExperimentRun, prepared: PreparedRun, listeners: Listeners = Listeners(),
+@contextmanager
+def ready_experiment_run(experiment: Experiment, run: ExperimentRun, **options: Any) -> Iterator[RunPlan]:
+    """One run with all it needs, on the engine that `options` name; they override those of its row."""
+    row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
+    with ready_run(experiment.select_prompts(), row_options, benchmark=experiment.load_benchmark(),
+                   label=run.row) as ready:  # fmt: skip
+        yield ready
+
+
+async def execute_run(run: ExperimentRun, prepared: RunPlan, listeners: Listeners = Listeners(),
                       finished: Collection[str] = ()) -> None:  # fmt: skip
     """Make what the run's folder does not hold yet; `finished` are `finished_samples`, where they are known."""
-    async with studio_for(prepared) as studio:
-        await run_into(run.folder, prepared, studio, listeners, finished=finished)
+    async with prepared.open_searcher() as searcher:
+        await run_into(run.folder, prepared, searcher, listeners, finished=finished)
 
 
-def count_finished(run: ExperimentRun, prepared: PreparedRun) -> int:
+def count_finished(run: ExperimentRun, prepared: RunPlan) -> int:
     """How many samples of this very run its folder holds; UsageError where it holds another run's."""
     return len(finished_samples(run, prepared))
 
 
 @no_garbage()
-def finished_samples(run: ExperimentRun, prepared: PreparedRun) -> frozenset[str]:
+def finished_samples(run: ExperimentRun, prepared: RunPlan) -> frozenset[str]:
     """The names (`store.name_of`) of the samples of this very run that its folder holds; errors as `count_finished`."""
-    from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore, name_of
 
     if not (run.folder / "run.json").exists():
         return frozenset()
     store = RunStore(run.folder)
     store.check(prepared.config())
-    jobs = jobs_of(prepared.prompts, prepared.options.samples)
-    return frozenset(name_of(job.prompt, job.sample) for job in jobs if store.finished(job.prompt, job.sample))
+    return frozenset(name_of(job.prompt, job.sample) for job in prepared.jobs if store.finished(job.prompt, job.sample))

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
 from milr.catalog.identity import SOURCES, code_hash, search_code_hash
-from milr.options import Options
+from milr.options import WHERE, Options
 from milr.runs.files import no_garbage
 from milr.types import MilrError, Outcome, Prompt
 from milr.workflows.stored import restore
 
 if TYPE_CHECKING:
     from milr.runs.records import Record
+    from milr.runs.runner import Job
     from milr.runs.store import RunStore, StoredRecords
 
-NOT_RESULTS = ("in_flight", "graphs", "threads", "cache_bytes", "reward_seconds",
+NOT_RESULTS = (*WHERE, "in_flight", "graphs", "threads", "cache_bytes", "reward_seconds",
                "judge_concurrency")  # options that change no token and no score  # fmt: skip
 
 
@@ -35,13 +36,18 @@ def request_digest(options: Options, texts: Sequence[str | Prompt]) -> str:
 
     if not _is_determined(options):
         return ""
-    choices = {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
+    choices = result_options(options)
     prompts = [vars(prompt) for prompt in _prompts(texts)]
     try:
         files = [_describe(path) for path in catalog.model_files(options.model)]
         return digest_of([choices, prompts, files, code_hash(tuple(SOURCES)), search_code_hash()]) if files else ""
     except OSError:
         return ""
+
+
+def result_options(options: Options) -> dict[str, Any]:
+    """The options that tokens and scores depend on."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if name not in NOT_RESULTS}
 
 
 def _is_determined(options: Options) -> bool:
@@ -84,6 +90,7 @@ def finished_run(prompts: Sequence[Prompt], options: Options, out: Path | None, 
 def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, benchmark: str = "", *,
              tokens: bool = False) -> Iterator[tuple[Path, list[Record]]]:  # fmt: skip
     """The folders that answer a request, each with all records of the run in its order."""
+    from milr.runs.runner import jobs_of
     from milr.runs.store import RunStore
 
     prompts = _prompts(texts)
@@ -95,18 +102,16 @@ def _answers(texts: Sequence[str | Prompt], options: Options, out: Path | None, 
         try:
             run = store.run()
             same = run.request == request and (not benchmark or run.config.benchmark == benchmark)
-            if same and (records := _all_records(store, prompts, options.samples, tokens)):
+            if same and (records := _all_records(store, jobs_of(prompts, options.samples, options.shard), tokens)):
                 yield folder, records
         except MilrError:  # no run, or a damaged one: preparing it says which
             continue
 
 
 @no_garbage()
-def _all_records(store: RunStore, prompts: Iterable[Prompt], samples: int, tokens: bool) -> list[Record]:
-    """All records of the run, or none where one is missing or not judged."""
-    from milr.runs.runner import jobs_of
-
-    jobs, whole = jobs_of(prompts, samples), []
+def _all_records(store: RunStore, jobs: Sequence[Job], tokens: bool) -> list[Record]:
+    """The records of the jobs, or none where one is missing or not judged."""
+    whole = []
     if not all(store.has_record(job.prompt, job.sample) for job in jobs):  # known at once
         return []
     for job in jobs:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from milr.types import Outcome, Outcomes, Prompt
-from milr.workflows.session import Prompts, SearchOptions, Session
+from milr.workflows.generate_elsewhere import generate_elsewhere, is_elsewhere
+from milr.workflows.session import Prompts, SearchOptions, Session, as_asked
 
 if TYPE_CHECKING:
     from milr.base import UnifiedModel
@@ -37,8 +38,13 @@ def generate(prompts: Prompts, *, samples: int | None = None, model: str | Path 
     One prompt gives an `Outcome`; several, or `samples` pictures of each, give `Outcomes`: sample 0 of every prompt,
     then sample 1, and so on. With `out`, a run folder, finished samples are kept and the same call goes on. `model`: a
     name, folder, hub name or object. `options`: see `milr.workflows.session.SearchOptions` and `milr.Options`.
-    MilrError, in one sentence, for what cannot be run.
+    MilrError, in one sentence, for what cannot be run. With `engine="ray"`, model, judges and method are named, and
+    not given as objects.
     """
+    if is_elsewhere(options):
+        texts = [prompts] if isinstance(prompts, (str, Prompt)) else list(prompts)
+        chosen = {**options, **({} if samples is None else {"samples": samples})}
+        return as_asked(generate_elsewhere(texts, model, chosen), prompts, samples)
     with Session(model, **_of_the_session(options)) as session:
         return session.generate(prompts, **_of_the_call(options, samples))
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from milr.runs.events import Event, Listener, RunFinished, StepFinished
 
 if TYPE_CHECKING:
-    from milr.workflows.prepare import PreparedRun
+    from milr.workflows.searcher import RunPlan
 
 
-def progress_bars(prepared: PreparedRun) -> tuple[Listener, ...]:
+def progress_bars(prepared: RunPlan) -> tuple[Listener, ...]:
     """The listener that moves the bar of a notebook; none elsewhere."""
     display = _notebook_display()
     return () if display is None else (_Bar(display, prepared),)
@@ -43,7 +43,7 @@ class _Html:
 class _Bar:
     """Counts pictures against the most that the run may draw."""
 
-    def __init__(self, display: Any, prepared: PreparedRun) -> None:
+    def __init__(self, display: Any, prepared: RunPlan) -> None:
         self._most, self._drawn, self._last = prepared.pictures, 0, ""
         self._handle = display(_Html(self._content()), display_id=True)
 

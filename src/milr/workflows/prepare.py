@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from milr import catalog
 from milr.engine.replay import resumable
 from milr.engine.search import Budget, returnable, search
-from milr.engine.studio import Studio
+from milr.engine.studio import OnBatch, Studio
 from milr.options import Options
 from milr.presets import PRESETS, resolve
 from milr.rewards.choice import ChoiceReward
@@ -19,10 +20,12 @@ from milr.types import Key, Outcome, Prompt, UsageError
 from milr.workflows.auto import AUTO, describe_auto, resolve_auto
 from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
+from milr.workflows.searcher import ENGINES, InProcess, Searcher
 
 if TYPE_CHECKING:
     from milr.base import Benchmark, Method, Reward, UnifiedModel
     from milr.runs.config import RunConfig
+    from milr.runs.runner import Job
     from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
@@ -67,12 +70,19 @@ class PreparedRun:
     @property
     def searches(self) -> int:
         """How many searches run at the same time."""
-        return min(self.options.in_flight, len(self.prompts) * self.options.samples)
+        return min(self.options.in_flight, len(self.jobs))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The samples to search for, in the order of the run: all of them, or those of the options' shard."""
+        from milr.runs.runner import jobs_of
+
+        return jobs_of(self.prompts, self.options.samples, self.options.shard)
 
     @property
     def pictures(self) -> int:
         """The most pictures that all searches may draw together."""
-        return len(self.prompts) * self.options.samples * (self.budget.pictures or 1)
+        return len(self.jobs) * (self.budget.pictures or 1)
 
     def config(self) -> RunConfig:
         """The identity of the run."""
@@ -108,6 +118,21 @@ class PreparedRun:
         by_category = getattr(self.reward, "threshold_of", None)
         of_the_user = not self.options.stop or self.options.threshold is not None
         return self.threshold if of_the_user or by_category is None else by_category(prompt.category)
+
+    @asynccontextmanager
+    async def open_studio(self, on_batch: OnBatch | None = None) -> AsyncIterator[Studio]:
+        """A studio of the run's size, closed at the end; `on_batch(kind, rows, seconds)` hears of its batches."""
+        studio = Studio(self.model, self.reward, searches=self.searches, pictures=self.pictures, on_batch=on_batch)
+        try:
+            yield studio
+        finally:
+            studio.close()
+
+    @asynccontextmanager
+    async def open_searcher(self, on_batch: OnBatch | None = None) -> AsyncIterator[Searcher]:
+        """This process, with such a studio."""
+        async with self.open_studio(on_batch) as studio:
+            yield InProcess(self, studio)
 
     async def search_one(self, studio: Studio, prompt: Prompt, sample: int, listener: Listener,
                          unfinished: UnfinishedSearch | None = None) -> Outcome:  # fmt: skip
@@ -238,6 +263,7 @@ def check_names(options: Options, *, rewards: bool = True, method: bool = True) 
     from milr.latent.schedules import SCHEDULES
 
     catalog.one_of("preset", options.preset, list(PRESETS))
+    catalog.one_of("engine", options.engine, list(ENGINES))
     if options.schedule is not None:
         catalog.one_of("schedule", options.schedule, list(SCHEDULES))
     if options.role_tags is not None:

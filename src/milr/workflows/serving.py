@@ -19,6 +19,7 @@ from milr.engine.studio_with_reward import StudioWithReward
 from milr.runs.events import Listener
 from milr.types import Answer, Outcome, Score
 from milr.workflows.running import run_into, stored_outcomes
+from milr.workflows.searcher import InProcess
 from milr.workflows.session import Session
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class ServingSession(Session):
             if watcher.on_partial:
                 shown = StudioWithPartialPictures(cast(StudioWithReward, studio), watcher.on_partial, watcher.parts)
                 studio = cast(Studio, shown)
-            store = await run_into(call.out, call.prepared, studio, call.listeners, is_alone=False)
+            searcher = InProcess(call.prepared, studio)
+            store = await run_into(call.out, call.prepared, searcher, call.listeners, is_alone=False)
         return await asyncio.to_thread(stored_outcomes, store, call.prepared)
 
     async def _ask(self, picture: Image, question: str, max_new_tokens: int | None) -> Answer:

@@ -37,7 +37,8 @@ from milr.workflows.prepare import (
     role_tags,
 )
 from milr.workflows.reward_cache import CallRewards, RewardCache
-from milr.workflows.running import default_folder, outcomes_of, run_into, studio_for
+from milr.workflows.running import default_folder, outcomes_of, run_into
+from milr.workflows.searcher import InProcess, refuse_other_engines
 from milr.workflows.stored import Run, load_run
 from milr.workflows.unscored import reasons_in, reasons_of, warn, warn_unscored
 
@@ -134,6 +135,7 @@ class Session:
         by_name = isinstance(model, (str, Path))
         name = str(model) if by_name else object_name(model, catalog.menu("models"))
         self._choice = choice = _Choice(Options(model=name)).over(options)
+        refuse_other_engines(choice.options)
         check_names(choice.options, rewards=False, method=choice.options.method not in choice.methods)
         for reward in filter(None, (choice.options.reward, choice.options.choose, choice.options.metric)):
             if reward not in choice.rewards:
@@ -173,7 +175,7 @@ class Session:
         outcomes = self._loop.submit(self._run(call)).wait()
         self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
-        return _outcomes(outcomes, prompts, samples)
+        return as_asked(outcomes, prompts, samples)
 
     @overload
     async def agenerate(self, prompts: str | Prompt, **options: Unpack[SearchOptions]) -> Outcome: ...  # type: ignore[overload-overlap]
@@ -191,7 +193,7 @@ class Session:
         outcomes = await self._loop.submit(self._run(call)).awaited()
         self._warn(call.listeners.failures)
         warn_unscored(reasons_of(outcomes), call.prepared.reward_name, call.prepared.metric_name)
-        return _outcomes(outcomes, prompts, samples)
+        return as_asked(outcomes, prompts, samples)
 
     async def stream(self, prompt: str | Prompt, **options: Unpack[SearchOptions]) -> AsyncGenerator[Step, None]:
         """The steps of one search, each as soon as its picture is judged; leaving the loop stops the work.
@@ -290,12 +292,13 @@ class Session:
 
     async def _run(self, call: _Call) -> list[Outcome]:
         async with self._engine(call) as studio:
-            return await outcomes_of(call.prepared, studio, call.out, call.listeners)
+            return await outcomes_of(call.prepared, InProcess(call.prepared, studio), call.out, call.listeners)
 
     async def _run_into(self, call: _Call, out: Path) -> None:
         async with self._engine(call) as studio:
-            await run_into(out, call.prepared, studio, call.listeners)
-        write_report(out)
+            await run_into(out, call.prepared, InProcess(call.prepared, studio), call.listeners)
+        if call.prepared.jobs:
+            write_report(out)
 
     @asynccontextmanager
     async def _engine(self, call: _Call) -> AsyncIterator[Studio]:
@@ -303,7 +306,7 @@ class Session:
         listens to its batches."""
         prepared = call.prepared
         if call.on_batch:
-            async with studio_for(prepared, call.on_batch) as studio:
+            async with prepared.open_studio(call.on_batch) as studio:
                 yield studio
             return
         large = is_pool_faster(self.model, prepared.searches, prepared.pictures)
@@ -334,7 +337,7 @@ def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOpti
     return Session(model, **options)
 
 
-def _outcomes(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
+def as_asked(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
     """One outcome for one prompt without `samples`, else all of them."""
     alone = isinstance(prompts, (str, Prompt)) and samples is None
     return outcomes[0] if alone else Outcomes(outcomes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +16,24 @@ if TYPE_CHECKING:
 
     from milr.runs.config import RunConfig
     from milr.runs.records import Record, StepRecord
+    from milr.runs.sample_files import EncodedOutcome, SampleFiles
     from milr.runs.store import Damage, StoredRecords
 
 
 class StoredRollout(Rollout):
-    """A rollout of a run's folder. `picture` is read, and checked, when it is asked for.
+    """A rollout of a run's files. `picture` is read, and checked, when it is asked for.
 
     UsageError where the picture is missing or damaged.
     """
 
-    def __init__(self, visualisation: TextTrace | None, image: ImageTrace, *, folder: Path, step: StepRecord) -> None:
-        for name, value in (("visualisation", visualisation), ("image", image), ("_folder", folder), ("_step", step)):
+    def __init__(self, visualisation: TextTrace | None, image: ImageTrace, *, read: Callable[[], Image]) -> None:
+        for name, value in (("visualisation", visualisation), ("image", image), ("_read", read)):
             object.__setattr__(self, name, value)
 
     @cached_property
     def picture(self) -> Image:  # type: ignore[override]
         """The picture of the step."""
-        return open_picture(self._folder, self._step)  # type: ignore[attr-defined]
+        return self._read()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ def load_run(folder: Path | str) -> Run:
     return Run(Path(folder), read_run(folder).config)
 
 
+def count_records(folder: Path) -> tuple[int, int]:
+    """How many samples of the run in `folder` have records, which are not read, and how many it is to have."""
+    from milr.runs.store import read_run
+
+    return sum(1 for _ in (folder / "records").glob("*.json")), read_run(folder).num_samples
+
+
 def _rows(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
     from milr.runs.store import name_of
 
@@ -114,18 +123,32 @@ def _rows(outcome: Outcome, folder: Path) -> list[dict[str, Any]]:
 
 def restore(record: Record, folder: Path) -> Outcome:
     """A finished sample from its record, with pictures; latents are not kept."""
-    steps = tuple(_restore_step(step, folder) for step in record.steps)
+    return _restore(record, [partial(open_picture, folder, step) for step in record.steps])
+
+
+def restore_files(files: SampleFiles) -> EncodedOutcome:
+    """A finished sample from the bytes of its files, which it keeps; latents are not among them."""
+    from milr.runs.record_files import decode_record
+    from milr.runs.sample_files import EncodedOutcome
+
+    record = decode_record(files.record, Path(f"{files.name}.json"))
+    outcome = _restore(record, [partial(_decode_picture, content) for content in files.pictures])
+    return EncodedOutcome(**vars(outcome), files=files)
+
+
+def _restore(record: Record, pictures: Sequence[Callable[[], Image]]) -> Outcome:
+    steps = tuple(_restore_step(step, read) for step, read in zip(record.steps, pictures, strict=True))
     key = Key(record.seed, record.prompt.text, record.sample)
     judged = {index: Score(step.judged.score, step.judged.parts, step.judged.reason)
               for index, step in enumerate(record.steps) if step.judged}  # fmt: skip
     return Outcome(record.prompt, key, steps, record.best, record.returned, record.stop, record.cost, judged)
 
 
-def _restore_step(step: StepRecord, folder: Path) -> Step:
+def _restore_step(step: StepRecord, read: Callable[[], Image]) -> Step:
     text = None if step.visualisation is None else TextTrace(step.visualisation, step.text_ids,
                                                              near_ties=step.text_near_ties)  # fmt: skip
     image = ImageTrace(step.image_ids, near_ties=step.image_near_ties)
-    rollout = StoredRollout(text, image, folder=folder, step=step)
+    rollout = StoredRollout(text, image, read=read)
     score = Score(step.score, step.parts, step.reason, step.cost.reward_calls, step.cost.reward_seconds)
     return Step(step.index, rollout, score, step.moved, step.info, step.text_changed, step.repetition, step.cost,
                 step.tokens_by_updates, step.note, step.chosen)  # fmt: skip
@@ -133,21 +156,31 @@ def _restore_step(step: StepRecord, folder: Path) -> Step:
 
 def open_picture(folder: Path, step: StepRecord) -> Image:
     """A step's picture as it was written; UsageError where it is missing or damaged, or has too many pixels."""
+    from milr.runs.files import DamagedError
+    from milr.runs.record_files import read_picture
+
+    try:
+        return _decode_picture(read_picture(folder, step))
+    except DamagedError as error:
+        raise UsageError(f"{folder / step.picture} {error}: the command that made the run makes it again.") from None
+
+
+def _decode_picture(content: bytes) -> Image:
+    """The picture in a file's content; DamagedError where it is none, or has too many pixels."""
     from PIL import Image, UnidentifiedImageError
 
     from milr.runs.files import DamagedError
-    from milr.runs.record_files import MAX_PIXELS, read_picture
+    from milr.runs.record_files import MAX_PIXELS
 
     try:
-        with Image.open(io.BytesIO(read_picture(folder, step))) as file:
+        with Image.open(io.BytesIO(content)) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise DamagedError(f"has more than {MAX_PIXELS:,} pixels")
             return file.convert("RGB")
-    except DamagedError as error:
-        reason = str(error)
+    except DamagedError:
+        raise
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
-        reason = "is damaged (it is no picture)"  # PIL says SyntaxError of a broken chunk
-    raise UsageError(f"{folder / step.picture} {reason}: the command that made the run makes it again.")
+        raise DamagedError("is damaged (it is no picture)") from None  # PIL says SyntaxError of a broken chunk
 
 
 def _paths(step: StepRecord) -> tuple[str, str, str]:
