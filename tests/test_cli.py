@@ -109,7 +109,7 @@ def test_who_judges_is_told_by_prompt(milr: Call, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_says_how_to_go_on(milr: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("milr.workflows.prepare.prepare", interrupted)
@@ -306,7 +306,7 @@ def test_a_budget_of_pictures_is_kept_by_every_method(milr: Call) -> None:
     ImportError("_ni_label.so: failed to map segment from shared object"),
 ])  # fmt: skip
 def test_used_up_memory_is_one_sentence(milr: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
         raise error
 
     monkeypatch.setattr("milr.workflows.prepare.prepare", fail)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from milr.types import Outcome, Outcomes, Prompt
 from milr.workflows.generate_elsewhere import generate_elsewhere, is_elsewhere
-from milr.workflows.session import Prompts, SearchOptions, Session, as_asked
+from milr.workflows.prompts import Prompts, as_asked
+from milr.workflows.session import SearchOptions, Session
 
 if TYPE_CHECKING:
     from milr.base import UnifiedModel

@@ -12,11 +12,14 @@ from milr.inputs.json_text import JsonError, check_depth
 from milr.inputs.rows import Row, find_column, read_rows, refuse
 from milr.inputs.text import control_character, shows_something, trim
 from milr.templates import fill, split_reasoning
-from milr.types import Prompt, UsageError
+from milr.types import Outcome, Outcomes, Prompt, UsageError
 
 if TYPE_CHECKING:
     from milr.base import UnifiedModel, World
     from milr.options import Options
+
+Prompts = str | Prompt | Sequence[str | Prompt]
+"""Prompts as a caller gives them."""
 
 COLUMNS = ("prompt", "text", "caption")  # under one of which a table or JSON has the prompt, in this order
 CATEGORY = "category"
@@ -154,3 +157,9 @@ def _check(text: str, model: UnifiedModel, what: str) -> None:
         sentence, world = str(error).replace("the prompt", f"the {what}", 1), world_of(model)
         advice = f" {world.advice(text)}" if world else ""
         raise UsageError(f"{sentence}{advice}") from error
+
+
+def as_asked(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
+    """One outcome for one prompt without `samples`, else all of them."""
+    alone = isinstance(prompts, (str, Prompt)) and samples is None
+    return outcomes[0] if alone else Outcomes(outcomes)

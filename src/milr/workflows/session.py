@@ -36,6 +36,7 @@ from milr.workflows.prepare import (
     prepare,
     role_tags,
 )
+from milr.workflows.prompts import Prompts, as_asked
 from milr.workflows.reward_cache import CallRewards, RewardCache
 from milr.workflows.running import default_folder, outcomes_of, run_into
 from milr.workflows.searcher import InProcess, refuse_other_engines
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from milr.types import Score
 
 RewardFunction = Callable[["Image", Prompt], "float | Score"]
-Prompts = str | Prompt | Sequence[str | Prompt]
 NOT_OPTIONS = ("out", "listener", "on_batch")
 
 
@@ -335,9 +335,3 @@ def load(model: str | Path | UnifiedModel = "nano", **options: Unpack[SearchOpti
     MilrError, in one sentence, where something cannot be loaded.
     """
     return Session(model, **options)
-
-
-def as_asked(outcomes: list[Outcome], prompts: Prompts, samples: int | None) -> Outcome | Outcomes:
-    """One outcome for one prompt without `samples`, else all of them."""
-    alone = isinstance(prompts, (str, Prompt)) and samples is None
-    return outcomes[0] if alone else Outcomes(outcomes)

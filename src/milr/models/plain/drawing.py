@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate, normalize
+from torch.nn.functional import interpolate, normalize
 
 _GROUPS, _EPSILON = 32, 1e-6
 
@@ -158,9 +158,10 @@ class ImageHead(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.proj_out = nn.Linear(config.image_token_embed_dim, config.projection_dim)
+        self.activation_fn = nn.GELU()
         self.vision_head = nn.Linear(config.projection_dim, config.num_embeddings)
 
     def forward(self, latents: Tensor) -> Tensor:
         """(..., d) -> (..., V)"""
-        logits: Tensor = self.vision_head(gelu(self.proj_out(latents)))
+        logits: Tensor = self.vision_head(self.activation_fn(self.proj_out(latents)))
         return logits
