@@ -292,6 +292,27 @@ def test_a_client_that_goes_away_ends_its_work(session: ServingSession, settings
         thread.join(10)
 
 
+def test_answers_are_not_held_back_for_fuller_packets() -> None:
+    """Nagle's algorithm would keep the second part of each answer until the client acknowledges the first: 40 ms."""
+
+    async def delays() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(on_client, sock=server.bind("127.0.0.1", 0)) as listening:
+            _, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
+            try:
+                return await asyncio.wait_for(accepted, 10)
+            finally:
+                writer.close()
+
+    assert asyncio.run(delays()) != 0
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not condition():
