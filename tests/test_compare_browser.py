@@ -23,6 +23,7 @@ pytestmark = pytest.mark.long
 SCRIPT = "<script>document.title = 'broken'</script> a blue star <b>"
 PROMPTS = [Prompt("a red star", "0", "one"), Prompt("two moons", "1", "counting"), Prompt("a green square", "2", "one"),
            Prompt(SCRIPT, "3", SCRIPT)]  # fmt: skip
+TITLE = "plain, frozen and repair on shapes"
 METHODS = {"plain": (1, 0, 0, 0), "frozen": (1, 1, 0, 0), "repair": (1, 1, 1, 0)}
 
 
@@ -56,7 +57,7 @@ def names(page: Any) -> list[str]:
 
 def test_the_verdict_comes_first_and_differing_prompts_lead(page: Any) -> None:
     assert page.locator(".headline").inner_text().startswith("repair scores highest: 0.667")
-    assert page.locator("header li").count() == 2 and page.locator("h1").inner_text() == "plain, frozen and repair"
+    assert page.locator("header li").count() == 2 and page.locator("h1").inner_text() == TITLE
     assert [text.split()[0] for text in page.locator("header li").all_inner_texts()] == ["repair", "frozen"]
     assert shown(page) == ["two moons", "a green square", "a red star", SCRIPT] and "broken" not in page.title()
     assert page.locator(".card script, .card b b").count() == 0
@@ -195,12 +196,14 @@ def test_paper_has_the_chosen_prompts_and_no_controls(page: Any) -> None:
     assert len(shown(page)) == 2 and page.locator("button:visible, input:visible, select:visible").count() == 0
     assert page.locator(".card img:visible").count() == 6
     boxes = [page.locator(".card:visible").nth(index).bounding_box() for index in (0, 1)]
-    assert boxes[1]["y"] > boxes[0]["y"], "prompts run down the paper"
+    left, right = sorted(box["x"] for box in boxes)
+    assert boxes[0]["y"] == boxes[1]["y"] and left + boxes[0]["width"] <= right, "side by side, in two columns"
+    assert right + boxes[1]["width"] <= page.viewport_size["width"]
 
 
 def test_paper_holds_many_samples_and_says_that_they_are_not_all(browser: Any, tmp_path: Path) -> None:
     comparison = compared(tmp_path)
-    many = tuple(replace(comparison.pictures[n % 4], prompt=f"a red star {n}", position=n) for n in range(70))
+    many = tuple(comparison.pictures[n % 4]._replace(prompt=f"a red star {n}", position=n) for n in range(70))
     page = browser.new_page(viewport={"width": 700, "height": 1000})
     page.goto(write_page(replace(comparison, pictures=many), tmp_path / "compare.html").as_uri())
     assert len(shown(page)) == 70 and not page.locator(".on-paper").is_visible()

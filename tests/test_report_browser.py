@@ -39,7 +39,8 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 
 
 def shown(page: Any) -> list[str]:
-    return page.locator(".card:visible .prompt").all_inner_texts()
+    """The prompts of the cards that are not hidden; their text is there before the browser has drawn it."""
+    return page.locator(".card:visible .prompt").all_text_contents()
 
 
 def test_buttons_and_search_choose_cards(page: Any) -> None:
@@ -75,6 +76,7 @@ def test_the_keyboard_opens_a_card_and_goes_through_its_steps(page: Any) -> None
     card = page.locator(".card", has_text=RED.text)
     card.locator("summary").focus()
     page.keyboard.press("Enter")
+    card.locator(".stepper").wait_for()  # it is added when the browser has told that the card is open
     step_shown = card.locator(".step:visible h4")
     assert step_shown.inner_text() == "Step 2: 0.95 returned"
     assert "text unchanged: a blue star" in card.locator(".step:visible").inner_text()

@@ -105,6 +105,7 @@ def test_two_methods_beside_each_other_and_a_slider(page: Any) -> None:
     assert page.locator(".pair img").nth(1).evaluate("image => image.style.clipPath") != before
     page.keyboard.press("f")
     assert slider.input_value() == "0"
+    page.locator(".pair").scroll_into_view_if_needed()
     box = page.locator(".pair").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 20)
     page.mouse.down()
