@@ -48,7 +48,11 @@ async def scores_of(studio: Studio, judges: dict[str, object], prompt: Prompt, k
                 picture = paint_undrawn(await studio.render(whole), share, fill)
                 for name, reward in judges.items():
                     score = await studio.score(picture, prompt, reward)  # type: ignore[arg-type]
-                    scores[share, fill, name] = float("nan") if score.value is None else score.value
+                    if score.value is None:
+                        raise typer.BadParameter(
+                            f"{name} gave no score ({score.unscored}): it must judge by the picture alone."
+                        )
+                    scores[share, fill, name] = score.value
         return bool((judge(await studio.render(image), prompt.metadata).value or 0) > 0.5), scores
 
 
