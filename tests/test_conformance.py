@@ -162,13 +162,14 @@ SQUARE = Prompt("a square", "1", "dense", {"questions": [
 POINTS = Prompt("a red square", "1", "en", {"testpoints": ["Style", "Style"], "descriptions": ["red", "square"]})
 STARS2 = Prompt("two stars", "geneval2-000", "3 atoms", official_files.GENEVAL2[0])
 SALT = Prompt("what makes the sea taste", "17", "culture", {"explanation": "salt crystals"})
+SIGN = Prompt('a sign that says "OPEN"')
 KINDS_OF_NEEDS = {"shapes", "metadata", "judge"}
 JUDGED = {
     "detector": STAR, "held-out": STAR, "noisy:0.1,0.2": STAR, "self": SALT, "self:json": SALT, "judge": SALT,
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "wise-verified": SALT, "geneval2": STARS2, "dpg-bench": SQUARE,
-    "unigenbench": POINTS,
+    "unigenbench": POINTS, "vqa": SALT, "ocr": SIGN,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
     "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip
@@ -189,7 +190,7 @@ def options(hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         over_http = Options(judge_url=server.url, judge_model="some-judge")
 
         def of(name: str) -> Options:
-            here = name.startswith(("unified", "mixed", "geneval2")) and not name.endswith(ENDPOINT)
+            here = name.startswith(("unified", "mixed", "geneval2", "vqa")) and not name.endswith(ENDPOINT)
             return Options() if here else over_http
 
         yield of

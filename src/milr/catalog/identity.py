@@ -33,6 +33,9 @@ SHAPES_DETECTOR = ("shapes/detector.py", "shapes/colours.py", "shapes/drawing.py
                    "shapes/judge.py", "rules/geneval.py")  # fmt: skip
 QUESTION_REWARD = (f"{ENDPOINT}/question_reward.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py")
 UNIFIED = ("rewards/unified.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD, "rules/judgements.py")
+FIRST_TOKEN = ("rewards/first_token.py", f"{VISION}/image_text.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py",
+               CHECKPOINTS, f"{ENDPOINT}/first_token.py", f"{ENDPOINT}/client.py",
+               f"{ENDPOINT}/completion.py")  # fmt: skip
 OF_THE_MODEL = ("rewards/of_the_model.py", "engine/services.py", "rules/calibration.py")
 LIKELIHOOD = ("rewards/likelihood.py", *OF_THE_MODEL)
 SEEN = ("rewards/seen.py", *OF_THE_MODEL, "shapes/listing.py", "shapes/planning.py")
@@ -59,13 +62,13 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "pickscore": ("rewards/pickscore.py", CLIP, CHECKPOINTS, LOCAL),
     "judge": ("rewards/judge.py", *QUESTION_REWARD, "rules/judgements.py"),
     "unified": UNIFIED,
-    "dpg-bench": ("rewards/dpg_bench.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py", CHECKPOINTS, *QUESTION_REWARD,
-                  "rules/dpg_bench.py"),
+    "dpg-bench": ("rewards/dpg_bench.py", f"{VISION}/qwen3.py", f"{VISION}/image_text.py", f"{VISION}/qwen.py",
+                  CHECKPOINTS, *QUESTION_REWARD, "rules/dpg_bench.py"),
     "unigenbench": ("rewards/unigenbench.py", *QUESTION_REWARD, "rules/unigenbench.py"),
     "wise-verified": ("rewards/wise_verified.py", "rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
-    "geneval2": ("rewards/geneval2.py", "rewards/first_token.py", f"{VISION}/qwen3.py", f"{VISION}/qwen.py",
-                 CHECKPOINTS, f"{ENDPOINT}/first_token.py", f"{ENDPOINT}/client.py", f"{ENDPOINT}/completion.py",
-                 "rules/geneval2.py"),
+    "geneval2": ("rewards/geneval2.py", *FIRST_TOKEN, "rules/geneval2.py"),
+    "vqa": ("rewards/vqa.py", *FIRST_TOKEN, "rules/geneval2.py"),
+    "ocr": ("rewards/ocr.py", f"{VISION}/text_reader.py", LOCAL, "rules/text_rendering.py"),
     "wise": ("rewards/wise.py", *QUESTION_REWARD, "rules/wise.py"),
 }  # fmt: skip
 

@@ -70,12 +70,19 @@ def require_endpoint(name: str, model: str, request: RewardRequest) -> None:
 
 
 def first_token_judge(request: RewardRequest) -> FirstTokenJudge:
-    """At an endpoint that gives log-probabilities where one is named, else Qwen3-VL on this machine."""
+    """At an endpoint that gives log-probabilities where one is named, else on this machine: Qwen3-VL, or another."""
     if request.options.judge_url:
         from milr.rewards.endpoint.first_token import FIELDS, EndpointFirstToken
 
         client = endpoint_client(pinned.QWEN3_VL, request, max_tokens=1, first_token=True, extra=FIELDS)
         return EndpointFirstToken(client)
+    from milr.rewards.vision.checkpoints import image_text_class
+    from milr.rewards.vision.image_text import LocalImageText
+    from milr.rewards.vision.qwen3 import LocalQwen3
+
+    name = request.options.judge_model
+    if name and image_text_class(name).__name__ != LocalQwen3.network_class:
+        return LocalImageText.load(name, device=request.options.device)
     return local_qwen3(request)
 
 

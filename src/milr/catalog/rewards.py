@@ -168,6 +168,20 @@ def _pickscore(request: RewardRequest) -> Reward:
     return PickScoreReward.load(device=request.options.device)
 
 
+def _vqa(request: RewardRequest) -> Reward:
+    from milr.rewards.vqa import VqaReward
+
+    return VqaReward(first_token_judge(request))
+
+
+def _ocr(request: RewardRequest) -> Reward:
+    from milr.rewards.ocr import OcrReward
+    from milr.rewards.vision.text_reader import TextReader
+
+    reader = TextReader.load()
+    return OcrReward(reader, reader.identity())
+
+
 def _judge(request: RewardRequest) -> Reward:
     from milr.rewards.judge import JudgeReward
 
@@ -282,6 +296,12 @@ REWARDS = {
     "clip": Part(_clip, "CLIP's cosine of picture and prompt", "0.6 GB of weights", "MIT", 0.35, (pinned.CLIP_B32,)),
     "pickscore": Part(_pickscore, "PickScore, people's choice between pictures of a prompt", "4 GB of weights",
                       "not stated (its hub page names none)", 0.9, (pinned.PICKSCORE, pinned.PICKSCORE_INPUTS)),
+    "vqa": Part(_vqa, "VQAScore: P(yes) of any vision-language model, whether the picture shows the prompt",
+                "18 GB of weights (another model: --judge-model), or an endpoint that gives log-probabilities",
+                "Apache-2.0 (Qwen3-VL), or that of the judge asked", 0.9, (pinned.QWEN3_VL,)),
+    "ocr": Part(_ocr, "whether the picture shows the text that the prompt quotes, read by RapidOCR",
+                "the extra milr[ocr], which brings its weights", "Apache-2.0 (RapidOCR, PaddleOCR)", 0.95,
+                packages=("rapidocr", "onnxruntime", "rapidfuzz")),
     "weighted": Part(_weighted, "weighted:a=0.5,b=0.5: the weighted mean of any of these, and of their thresholds",
                      "what they need", "theirs"),
     "rank": Part(_rank, "rank:a,b: of a search's pictures the one with the best mean rank by any of these",

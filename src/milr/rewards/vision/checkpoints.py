@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import constants, snapshot_download
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.initialization import no_init_weights
 
@@ -98,6 +98,27 @@ def load_image_processor(name: str) -> Any:
     with reading(f"the image processor of {name}"):
         check_settings(folder, name)
         return _pillow_class(folder).from_pretrained(folder, local_files_only=True)
+
+
+def load_processor(name: str) -> Any:
+    """The processor of a folder or repository: tokenizer, image processor and chat template in one."""
+    folder = _folder(name, _SMALL_FILES)
+    with reading(f"the processor of {name}"):
+        check_settings(folder, name)
+        return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def image_text_class(name: str) -> Any:
+    """transformers' class of a vision-language model by its configuration; MissingError where there is none."""
+    folder = _folder(name, _SMALL_FILES)
+    with reading(f"the configuration of {name}"):
+        check_settings(folder, name)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    mapping = transformers.AutoModelForImageTextToText._model_mapping
+    if type(config) not in mapping:
+        raise MissingError(f"{name} ({config.model_type}) is no vision-language model that transformers has a class "
+                           "for: name another with --judge-model.")  # fmt: skip
+    return mapping[type(config)]
 
 
 def _pillow_class(folder: Path) -> Any:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from milr.rewards.first_token import GREEDY
+from milr.rewards.vision.image_text import first_probabilities, first_token_score
 from milr.rewards.vision.qwen import USER_TURN, LocalQwen
-from milr.rules.geneval2 import soft_score
-from milr.types import JudgeError, Score
+from milr.types import Score
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,16 +27,9 @@ class LocalQwen3(LocalQwen):
         return await self._thread.score(self._first_token, picture, question, variants)
 
     def _first_token(self, picture: Image, question: str, variants: Sequence[str]) -> Score:
-        probabilities = self.probabilities(picture, question)
-        ids = [self.tokenizer(variant, add_special_tokens=False)["input_ids"][0] for variant in variants]
-        greedy = self.tokenizer.decode([int(probabilities.argmax())])
-        value = soft_score(probabilities[ids].tolist())
-        return Score(value, {GREEDY: float(greedy in variants)}, f"the judge's likeliest first token is {greedy!r}")
+        return first_token_score(self.probabilities(picture, question), self.tokenizer, variants)
 
     @torch.inference_mode()
     def probabilities(self, picture: Image, question: str) -> torch.Tensor:
         """The probability of each token (V,) to be the first of the answer, in float32 on the CPU."""
-        logits = self.network(**self.inputs(picture, question), logits_to_keep=1).logits[0, -1].float().cpu()
-        if not logits.isfinite().all():
-            raise JudgeError("the judge gave numbers that are not finite; check its weights and dtype.")
-        return logits.softmax(-1)
+        return first_probabilities(self.network(**self.inputs(picture, question), logits_to_keep=1).logits)
