@@ -56,6 +56,7 @@ COMPBENCH = {
     "complex_val_action": "a circle is under a star.",
     "complex_val_spatialaction": "a star with a square is near a circle.",
 }
+COMPBENCH_PLUS = {"numeracy_val": "two square and a circle.", "3d_spatial_val": "a star behind a square."}
 WISE_IDS = {"wise": ((17,), (500, 600), (750, 850, 950)), "wise-verified": ((17,), (500, 600), (700, 800, 900))}
 
 
@@ -72,6 +73,14 @@ def compbench(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for stem, line in COMPBENCH.items():
         (folder / f"{stem}.txt").write_bytes(b"\r\n" + line.encode())
+    return folder
+
+
+def compbench_plus(folder: Path) -> Path:
+    """The two files of T2I-CompBench++, with CR LF ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, line in COMPBENCH_PLUS.items():
+        (folder / f"{stem}.txt").write_bytes(line.encode() + b"\r\n")
     return folder
 
 
@@ -127,6 +136,7 @@ def write_all(folder: Path) -> dict[str, Path]:
         "unigenbench": unigenbench(folder / "unigenbench"),
         "geneval2": geneval2(folder / "geneval2"),
         "t2i-compbench": compbench(folder / "t2i-compbench"),
+        "t2i-compbench-plus": compbench_plus(folder / "t2i-compbench-plus"),
         "wise": wise(folder / "wise"),
         "wise-verified": wise(folder / "wise-verified", "wise-verified"),
     }

@@ -157,6 +157,7 @@ STAR = to_prompt("a photo of a red star")
 BUS = Prompt("a photo of a red bus", "geneval-00000", "colors",
              {"tag": "colors", "include": [{"class": "bus", "count": 1, "color": "red"}]})  # fmt: skip
 CUP = Prompt("a red cup and a small dog", "color-000", "color")
+CUPS = Prompt("two cups", "numeracy-000", "numeracy")
 SQUARE = Prompt("a square", "1", "dense", {"questions": [
     {"number": 1, "parents": [0], "category": "entity - whole", "text": "Is there a square?"}]})  # fmt: skip
 POINTS = Prompt("a red square", "1", "en", {"testpoints": ["Style", "Style"], "descriptions": ["red", "square"]})
@@ -169,7 +170,7 @@ JUDGED = {
     "seen": STAR, "likelihood": STAR, "likelihood:contrast": STAR, "own": STAR,
     "unified": SALT, "mixed": BUS, "geneval": BUS, "t2i-compbench": CUP, "wise": SALT, "clip": SALT, "pickscore": SALT,
     "wise-verified": SALT, "geneval2": STARS2, "dpg-bench": SQUARE,
-    "unigenbench": POINTS, "vqa": SALT, "ocr": SIGN,
+    "unigenbench": POINTS, "vqa": SALT, "ocr": SIGN, "t2i-compbench-plus": CUPS,
     "weighted:self=1,detector=1": STAR, "weighted:noisy:0.1,0.2=2,clip=0.5": STAR, "weighted:geneval=1,judge=3": BUS,
     "checklist": STAR, "checklist:judge": SALT, "rank:own,self": STAR, "rank:noisy:0.1,0.2,clip": STAR,
 }  # every reward with a prompt that it can judge  # fmt: skip

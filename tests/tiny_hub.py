@@ -43,6 +43,7 @@ def save(cache: Path) -> Path:
             to, tiny_judges.blip(), tiny_judges.tokenizer()),
         pinned.GROUNDING_DINO: lambda to: tiny_judges.saved(
             to, tiny_judges.grounding_dino(), tiny_judges.tokenizer(), tiny_judges.grounding_processor()),
+        pinned.DPT: lambda to: tiny_judges.saved(to, tiny_judges.dpt(), tiny_judges.dpt_processor()),
         pinned.GIT: lambda to: tiny_judges.saved(
             to, tiny_judges.git(), tiny_judges.tokenizer(), tiny_judges.git_processor()),
         pinned.UNIFIED: _save_qwen,

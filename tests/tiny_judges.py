@@ -12,6 +12,9 @@ from transformers import (
     BlipConfig,
     BlipForQuestionAnswering,
     CLIPImageProcessorPil,
+    DPTConfig,
+    DPTForDepthEstimation,
+    DPTImageProcessorPil,
     GitConfig,
     GitForCausalLM,
     GroundingDinoConfig,
@@ -79,6 +82,21 @@ def grounding_dino(seed: int = 0) -> GroundingDinoForObjectDetection:
 def grounding_processor() -> GroundingDinoImageProcessorPil:
     """As the checkpoint's, but for pictures of a shorter side of 96 and a longer of 160."""
     return GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 160})
+
+
+def dpt(seed: int = 0) -> DPTForDepthEstimation:
+    """Pictures of 32 pixels in patches of 8."""
+    torch.manual_seed(seed)
+    config = DPTConfig(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, image_size=32,
+                       patch_size=8, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 16, 16],
+                       fusion_hidden_size=16, reassemble_factors=[4, 2, 1, 0.5], is_hybrid=False,
+                       initializer_range=0.3, use_auxiliary_head=False)  # fmt: skip
+    return DPTForDepthEstimation(config).eval()
+
+
+def dpt_processor() -> DPTImageProcessorPil:
+    """What prepares the pictures of `dpt`."""
+    return DPTImageProcessorPil(size={"height": 32, "width": 32})
 
 
 def saved(folder: Path, *parts: Any) -> str:

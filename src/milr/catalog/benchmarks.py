@@ -29,6 +29,12 @@ def _t2i_compbench(prompts: Path | None = None) -> Benchmark:
     return CompBench(prompts)
 
 
+def _t2i_compbench_plus(prompts: Path | None = None) -> Benchmark:
+    from milr.benchmarks.t2i_compbench_plus import CompBenchPlus
+
+    return CompBenchPlus(prompts)
+
+
 def _wise(prompts: Path | None = None) -> Benchmark:
     from milr.benchmarks.wise import Wise
 
@@ -74,6 +80,9 @@ BENCHMARKS = {
     "t2i-compbench": Part(_t2i_compbench, "six categories, each with a judge of its own",
                           f"{FETCHED}; the reward t2i-compbench", "MIT (prompts)",
                           prompts=1800, judge="BLIP, GroundingDINO and CLIP, on this machine", judge_calls="1,800"),
+    "t2i-compbench-plus": Part(_t2i_compbench_plus, "T2I-CompBench++'s numeracy and 3d_spatial",
+                               f"{FETCHED}; the reward t2i-compbench-plus", "MIT (prompts)", prompts=600,
+                               judge="GroundingDINO and DPT, on this machine", judge_calls="600"),
     "dpg-bench": Part(_dpg_bench, "DPG-Bench: long prompts with questions that depend on each other",
                       f"{FETCHED}; the reward dpg-bench", "Apache-2.0 (prompts)",
                       prompts=1065, judge=QWEN3_VL, judge_calls="one for each question of its file"),

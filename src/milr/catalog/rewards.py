@@ -156,6 +156,12 @@ def _t2i_compbench(request: RewardRequest) -> Reward:
     return CompBenchReward.load(strict_unidet_nouns=options.strict_unidet_nouns, device=options.device)
 
 
+def _t2i_compbench_plus(request: RewardRequest) -> Reward:
+    from milr.rewards.t2i_compbench_plus import CompBenchPlusReward
+
+    return CompBenchPlusReward.load(device=request.options.device)
+
+
 def _clip(request: RewardRequest) -> Reward:
     from milr.rewards.clip import ClipReward
 
@@ -279,6 +285,10 @@ REWARDS = {
                           "T2I-CompBench's prompts; 3 GB of weights, spaCy's model",
                           "BSD-3-Clause (BLIP), Apache-2.0 (GroundingDINO), MIT (CLIP, spaCy)", 0.9,
                           (pinned.BLIP, pinned.GROUNDING_DINO, pinned.CLIP_B32), ("spacy", pinned.SPACY_MODEL)),
+    "t2i-compbench-plus": Part(_t2i_compbench_plus, "how many, and which is in front; for T2I-CompBench++ an oracle",
+                               "T2I-CompBench++'s prompts; 1.2 GB of weights, spaCy's model",
+                               "Apache-2.0 (GroundingDINO, DPT), MIT (spaCy)", 0.9,
+                               (pinned.GROUNDING_DINO, pinned.DPT), ("spacy", pinned.SPACY_MODEL)),
     "wise": Part(_wise, "WISE's judge and WiScore; for WISE an oracle", f"WISE's prompts; {NEEDS_ENDPOINT}",
                  "that of the judge asked", 0.5, packages=ENDPOINT_PACKAGES),
     "wise-verified": Part(_wise_verified, "WISE_Verified's judge, who says 0 or 1; for WISE_Verified an oracle",

@@ -37,8 +37,8 @@ class VqaReward:
         self.deviations = judge.deviations
 
     def identity(self) -> dict[str, Any]:
-        """That of the judge model."""
-        return dict(self.judge.identity())
+        """What tells two of these rewards apart: the judge model."""
+        return {**self.judge.identity()}
 
     async def score(self, pictures: Sequence[Image], prompts: Sequence[Prompt], services: Services) -> list[Score]:
         """One score for each picture; all are asked about at once."""

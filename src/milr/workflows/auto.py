@@ -27,7 +27,8 @@ OWN = "own"
 MILR_SETTINGS = ("schedule", "text_ratio", "image_ratio", "learning_rate", "l2")
 OF_THE_MODEL = ("self", "self:json")
 MAY_ERR = ("noisy", "self", "checklist", "judge", "unified", "mixed", "geneval", "t2i-compbench", "wise",
-           "wise-verified", "geneval2", "dpg-bench", "unigenbench")  # fmt: skip
+           "wise-verified", "geneval2", "dpg-bench", "unigenbench", "vqa", "ocr",
+           "t2i-compbench-plus")  # fmt: skip
 
 
 def resolve_auto(options: Options, judges: tuple[str, str], model: UnifiedModel, prompts: Sequence[Prompt]) -> Options:

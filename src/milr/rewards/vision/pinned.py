@@ -9,6 +9,7 @@ CLIP_L14 = "openai/clip-vit-large-patch14"
 CLIP_B32 = "openai/clip-vit-base-patch32"
 BLIP = "Salesforce/blip-vqa-capfilt-large"
 GROUNDING_DINO = "IDEA-Research/grounding-dino-tiny"
+DPT = "Intel/dpt-hybrid-midas"
 GIT = "microsoft/git-large-vqav2"
 UNIFIED = "CodeGoat24/UnifiedReward-qwen-7b"
 QWEN3_VL = "Qwen/Qwen3-VL-8B-Instruct"
@@ -43,6 +44,7 @@ CHECKPOINTS = {
     BLIP: PinnedCheckpoint("main", "BSD-3-Clause", "1.5 GB", "BLIP-VQA for T2I-CompBench"),
     GROUNDING_DINO: PinnedCheckpoint(
         "a2bb814dd30d776dcf7e30523b00659f4f141c71", "Apache-2.0", "0.7 GB", "boxes of named objects"),
+    DPT: PinnedCheckpoint("main", "Apache-2.0", "0.5 GB", "depth for T2I-CompBench++"),
     GIT: PinnedCheckpoint("main", "MIT", "1.6 GB", "yes/no questions of MixedReward"),
     UNIFIED: PinnedCheckpoint("main", "MIT", "17 GB", "UnifiedReward"),
     QWEN3_VL: PinnedCheckpoint("main", "Apache-2.0", "18 GB", "questions of GenEval 2 and DPG-Bench"),
