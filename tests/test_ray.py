@@ -120,6 +120,23 @@ def test_calls_are_shared_out_and_errors_come_back(small_cluster: Resources, tmp
     assert with_pool(pool, work) == list(range(1, 21))
 
 
+def test_the_most_urgent_call_that_waits_is_made_first(small_cluster: Resources, tmp_path: Path) -> None:
+    pool = pool_of(Resources(workers=1, gpus=0), tmp_path)
+    order: list[int] = []
+
+    async def call(number: int, urgency: float) -> None:
+        await pool.call("add", number, 0.05, urgency=urgency)
+        order.append(number)
+
+    async def work() -> None:
+        busy = [asyncio.create_task(pool.call("add", 0, 0.5)) for _ in range(3)]  # as many as it has at once
+        await asyncio.sleep(0)
+        await asyncio.gather(*(call(number, number % 4) for number in range(8)), *busy)
+
+    with_pool(pool, work)
+    assert sorted(order[:2]) == [3, 7] and sorted(order[-2:]) == [0, 4]
+
+
 def test_a_lost_worker_is_replaced_and_its_calls_are_made_again(small_cluster: Resources, tmp_path: Path) -> None:
     (tmp_path / "started").mkdir()
     pool = pool_of(small_cluster, tmp_path / "started")
@@ -211,11 +228,17 @@ def test_python_and_experiments_search_there_too(milr: Call, tmp_path: Path, mon
     assert [each.steps[-1].rollout.image.ids for each in there] == [each.steps[-1].rollout.image.ids for each in here]
     assert [each.picture.tobytes() for each in there] == [each.picture.tobytes() for each in here]  # type: ignore[union-attr]
     (tmp_path / "e.toml").write_text(
-        'title = "two"\nbenchmark = "shapes"\nlimit = 2\n[base]\nsteps = 1\n[rows.a]\nmethod = "redraw"\n'
-        '[rows.b]\nmethod = "redraw_sampled"\n'
+        'title = "two"\nbenchmark = "shapes"\nlimit = 2\nseeds = [0, 1]\n'
+        '[rows.a]\nmethod = "redraw_greedy"\npictures = 2\n'
+        '[rows.b]\nmethod = "redraw_sampled"\nstop = false\npictures = 3\nreward = "detector"\n'
     )
-    code, printed, error = milr("experiment", "e.toml", "--out", "e", "--engine", "ray", "--workers", "1")
+    code, printed, error = milr("experiment", "e.toml", "--out", "e", "--engine", "ray", "--workers", "2")
     assert code == 0 and "compare.html" in printed, error
+    assert milr("experiment", "e.toml", "--out", "here", "--in-flight", "1")[0] == 0
+    from test_shards import masked
+
+    for folder in ("a/seed-0", "a/seed-1", "b/seed-0", "b/seed-1"):
+        assert masked(tmp_path / "e" / folder) == masked(tmp_path / "here" / folder), folder
 
 
 @pytest.mark.long

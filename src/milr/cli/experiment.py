@@ -1,4 +1,4 @@
-"""`milr experiment`: the rows of an experiment file, run one after the other and compared."""
+"""`milr experiment`: the rows of an experiment file, run one after the other or by many workers, and compared."""
 
 from __future__ import annotations
 
@@ -107,34 +107,36 @@ def experiment(
 
 def _execute_elsewhere(console: Console, plan: Experiment, runs: Sequence[ExperimentRun], replaced: RowFlags,
                        track: str | None) -> None:  # fmt: skip
-    """Execute one run after the other on the engine that the flags name."""
-    from milr.workflows.experiments import ready_experiment_run
+    """Execute the runs on the engine that the flags name: those of one model together, as one queue."""
+    from milr.cli.progress import QueueProgress
+    from milr.workflows.experiments import execute_queue, queues_of, ready_queue
 
-    for number, run in enumerate(runs, 1):
+    for queue in queues_of(plan, runs, **replaced.options()):
         with ExitStack() as stack:
             stack.enter_context(json_alone(console))
             with console.status("loading the model"):
-                ready = stack.enter_context(ready_experiment_run(plan, run, **replaced.options()))
-            execute_runs(console, [(run, ready)], track=track, first=number, of=len(runs))
+                ready = stack.enter_context(ready_queue(plan, queue, **replaced.options()))
+            print_warnings(console, ready)
+            titles = [f"{run.row}, seed {run.seed}" for run in queue]
+            progress = stack.enter_context(QueueProgress(console, ready, titles))
+            listeners = [listeners_for(console, bar, track) for bar in progress.bars]
+            run_async(execute_queue(list(zip(queue, ready, strict=True)), listeners))
 
 
 def execute_runs(console: Console, runs: Sequence[tuple[ExperimentRun, RunPlan]], *, dry: bool = False,
-                 track: str | None = None, first: int = 1, of: int | None = None) -> None:  # fmt: skip
-    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress.
-
-    They are numbered from `first`, `of` all that there are.
-    """
+                 track: str | None = None) -> None:  # fmt: skip
+    """Print what all runs together would cost; unless `dry`, execute those that are not finished, with progress."""
     from milr.cli.progress import Progress
     from milr.workflows.experiments import execute_run, finished_samples
 
     print_warnings(console, [prepared for _, prepared in runs])
     finished = [finished_samples(run, prepared) for run, prepared in runs]
     _print_estimate(console, [(prepared, len(names)) for (_, prepared), names in zip(runs, finished, strict=True)])
-    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), first):
+    for number, ((run, prepared), names) in enumerate(zip(runs, finished, strict=True), 1):
         if len(names) == len(prepared.jobs) and not dry:
             track_finished(console, run.folder, track)
         elif not dry:
-            title = f"{number} of {of or len(runs)}: {run.row}, seed {run.seed}"
+            title = f"{number} of {len(runs)}: {run.row}, seed {run.seed}"
             with Progress(console, prepared, title) as progress:
                 run_async(execute_run(run, prepared, listeners_for(console, progress, track), names))
 

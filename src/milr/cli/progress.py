@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from milr.cli.console import FINISHED, format_score
@@ -69,6 +70,37 @@ class Progress:
             self.console.print(f"         [dim]{escape(step.score.reason)}[/dim]", soft_wrap=True,
                                markup=True)  # fmt: skip
         self._last_text = text
+
+
+class QueueProgress:
+    """A bar for each of several runs that go on at once, and one for all; a context manager.
+
+    `bars` are their listeners, in order.
+    """
+
+    def __init__(self, console: Console, runs: Sequence[RunPlan], titles: Sequence[str]) -> None:
+        self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                        TimeRemainingColumn(), console=console)  # fmt: skip
+        self._numbers = [0] * len(runs)
+        self.bars: list[Listener] = []
+        for place, (run, title) in enumerate(zip(runs, titles, strict=True)):
+            self.bars.append(partial(self._count, place, self._bar.add_task(escape(title), total=len(run.jobs))))
+        self._all = self._bar.add_task("all rows", total=sum(len(run.jobs) for run in runs))
+
+    def __enter__(self) -> QueueProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._bar.stop()
+
+    def _count(self, place: int, task: TaskID, event: Event) -> None:
+        """A run's sample was made, or found in its folder; the bar of a run that is done goes away."""
+        if isinstance(event, (SearchFound, SearchFinished)):
+            self._numbers[place] = event.done
+            self._bar.update(task, completed=event.done, visible=event.done < event.total)
+            self._bar.update(self._all, completed=sum(self._numbers))
 
 
 def changed_words(before: str | None, after: str) -> str:

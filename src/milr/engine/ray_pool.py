@@ -7,12 +7,14 @@ that leaves) is replaced as soon as the cluster has room; one that the cluster h
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -133,6 +135,9 @@ class ActorPool:
     _workers: list[_Worker] = field(default_factory=list)
     _failure: Exception | None = None
     _losses: int = 0
+    _waiting: list[tuple[float, int]] = field(default_factory=list)
+    _count: Iterator[int] = field(default_factory=itertools.count)
+    _users: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -148,15 +153,31 @@ class ActorPool:
         self._workers.append(_Worker(handle, ready=True))
         return result
 
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[None]:
+        """Have all actors at work; they end when the last user is gone."""
+        self._users += 1
+        try:
+            self.start_others()
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                await self.close()
+
     def start_others(self) -> None:
         """Start the other actors, which take part as soon as they are ready; called on the event loop."""
         for _ in range((self.resources.workers or 1) - len(self._workers)):
             self._start()
 
-    async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of whichever actor is free, again where the actor is lost; errors raised there are raised."""
+    async def call(self, method: str, *arguments: Any, urgency: float = 0.0) -> Any:
+        """Call a method of whichever actor is free, again where the actor is lost; errors raised there are raised.
+
+        Of the calls that wait, the most urgent is made first, and of equal ones the one that came first.
+        """
+        place = (-urgency, next(self._count))
         while True:
-            worker = await self._free_worker()
+            worker = await self._free_worker(place)
             try:
                 reply = await getattr(worker.handle, method).remote(*arguments)
                 self._losses = 0
@@ -204,10 +225,18 @@ class ActorPool:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _free_worker(self) -> _Worker:
-        """The worker with the fewest calls, when it may have one more; raises what has ended the pool."""
+    async def _free_worker(self, place: tuple[float, int]) -> _Worker:
+        """The worker with the fewest calls, when it may have one more and it is the turn of the call at `place`.
+
+        Raises what has ended the pool.
+        """
         async with self._changed:
-            await self._changed.wait_for(lambda: self._failure or self._free())
+            bisect.insort(self._waiting, place)
+            try:
+                await self._changed.wait_for(lambda: self._failure or (self._waiting[0] == place and self._free()))
+            finally:
+                self._waiting.remove(place)
+                self._changed.notify_all()
             if self._failure:
                 raise self._failure
             worker = self._free()

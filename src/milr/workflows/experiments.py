@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,8 @@ from milr.options import WHERE, Options
 from milr.runs.events import Listeners
 from milr.runs.files import no_garbage
 from milr.types import Prompt, UsageError
-from milr.workflows.engines import ready_run
 from milr.workflows.finished import finished_run
-from milr.workflows.prepare import MODEL_OPTIONS, PreparedRun, check_names, load_model, prepare, role_tags
+from milr.workflows.prepare import PreparedRun, check_names, load_model, model_key, prepare
 from milr.workflows.reward_cache import RewardCache
 from milr.workflows.running import run_into
 from milr.workflows.searcher import RunPlan
@@ -168,20 +168,50 @@ def prepare_runs(experiment: Experiment, runs: Sequence[ExperimentRun], **option
     for run in runs:
         row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
         check_names(row_options)
-        key = tuple(getattr(row_options, name) for name in MODEL_OPTIONS) + (role_tags(row_options),)
+        key = model_key(row_options)
         if key not in models:
             models[key] = load_model(row_options)
         yield run, prepare(prompts, row_options, model=models[key], make_reward=rewards, benchmark=benchmark,
                            label=run.row)  # fmt: skip
 
 
+def queues_of(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any) -> list[list[ExperimentRun]]:
+    """The runs that share a model, together: each of these lists can be one queue of many machines."""
+    by_model: dict[tuple[Any, ...], list[ExperimentRun]] = {}
+    for run in runs:
+        row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
+        by_model.setdefault(model_key(row_options), []).append(run)
+    return list(by_model.values())
+
+
 @contextmanager
-def ready_experiment_run(experiment: Experiment, run: ExperimentRun, **options: Any) -> Iterator[RunPlan]:
-    """One run with all it needs, on the engine that `options` name; they override those of its row."""
-    row_options = dataclasses.replace(experiment.options(run.row, run.seed), **options)
-    with ready_run(experiment.select_prompts(), row_options, benchmark=experiment.load_benchmark(),
-                   label=run.row) as ready:  # fmt: skip
-        yield ready
+def ready_queue(experiment: Experiment, runs: Sequence[ExperimentRun], **options: Any) -> Iterator[list[RunPlan]]:
+    """Runs that share a model, on the Ray cluster that `options` name, which override those of their rows."""
+    from milr.workflows.ray_run import ray_queue
+    from milr.workflows.ray_worker import RunRequest, describe_benchmark
+
+    prompts, benchmark = tuple(experiment.select_prompts()), describe_benchmark(experiment.load_benchmark())
+    requests = [RunRequest(prompts, dataclasses.replace(experiment.options(run.row, run.seed), **options), run.row,
+                           benchmark) for run in runs]  # fmt: skip
+    with ray_queue(requests) as ready:
+        yield list(ready)
+
+
+async def execute_queue(runs: Sequence[tuple[ExperimentRun, RunPlan]], listeners: Sequence[Listeners]) -> None:
+    """Make what the folders of these runs do not hold yet, all at once; where one fails, the others go on to their end.
+
+    The first error is raised then, with a note of its row.
+    """
+    async with AsyncExitStack() as stack:
+        searchers = [await stack.enter_async_context(plan.open_searcher()) for _, plan in runs]
+        done = await asyncio.gather(
+            *(run_into(run.folder, plan, searcher, listener, is_alone=len(runs) == 1)
+              for (run, plan), searcher, listener in zip(runs, searchers, listeners, strict=True)),
+            return_exceptions=True)  # fmt: skip
+    for (run, _), result in zip(runs, done, strict=True):
+        if isinstance(result, BaseException):
+            result.add_note(f"in the row {run.row!r}, seed {run.seed}; what the other rows have made is kept.")
+            raise result
 
 
 async def execute_run(run: ExperimentRun, prepared: RunPlan, listeners: Listeners = Listeners(),

@@ -236,6 +236,11 @@ def load_model(options: Options) -> UnifiedModel:
     return model
 
 
+def model_key(options: Options) -> tuple[Any, ...]:
+    """What two runs have alike that can share a loaded model."""
+    return *(getattr(options, name) for name in MODEL_OPTIONS), role_tags(options)
+
+
 def role_tags(options: Options) -> str:
     """The role tags that the options or their preset ask for."""
     return options.role_tags or str(PRESETS[options.preset]["role_tags"])

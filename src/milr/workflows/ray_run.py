@@ -1,4 +1,4 @@
-"""A run whose searches go on on a Ray cluster; its folder is written by this process, on any disk that it has."""
+"""Runs whose searches go on on a Ray cluster; their folders are written by this process, on any disk that it has."""
 
 from __future__ import annotations
 
@@ -35,39 +35,57 @@ def resources_of(options: Options) -> Resources:
 def ray_run(texts: Sequence[str | Prompt], options: Options, *, benchmark: Benchmark | None = None, label: str = ""
             ) -> Iterator[RayRun]:  # fmt: skip
     """A run as `prepare` makes it, by the first worker of a cluster; the connection to it ends at the end."""
-    check_names(options)
-    with cluster(resources_of(options)) as resources:
-        yield prepare_on(resources, texts, options, benchmark=benchmark, label=label)
+    with ray_queue([RunRequest(tuple(texts), options, label, describe_benchmark(benchmark))]) as (run,):
+        yield run
 
 
-def prepare_on(resources: Resources, texts: Sequence[str | Prompt], options: Options, *,
-               benchmark: Benchmark | None = None, label: str = "") -> RayRun:  # fmt: skip
-    """A run on a cluster that is connected to."""
-    if not resources.gpus:
-        options = dataclasses.replace(options, threads=resources.cores)
-    request = RunRequest(tuple(texts), options, label, describe_benchmark(benchmark))
-    num_workers = resources.workers or 1
-    num_jobs = len(jobs_of(list(texts), options.samples, options.shard))  # type: ignore[arg-type]
-    calls = max(1, min(options.in_flight, math.ceil(num_jobs / num_workers)))
-    pool = ActorPool(SearchWorker, (request,), resources, calls, "describe", lambda other: _refuse_other(run, other))
-    run = RayRun(pool.start_first(), pool)
-    return run
+@contextmanager
+def ray_queue(requests: Sequence[RunRequest]) -> Iterator[list[RayRun]]:
+    """Runs of one model that share the workers of a cluster, and are one queue; the others of `ray_run`."""
+    for request in requests:
+        check_names(request.options)
+    with cluster(resources_of(requests[0].options)) as resources:
+        if not resources.gpus:
+            requests = [dataclasses.replace(request, options=dataclasses.replace(request.options,
+                        threads=resources.cores)) for request in requests]  # fmt: skip
+        yield _prepare_on(resources, requests)
 
 
-def _refuse_other(run: RayRun, other: RunDescription) -> None:
-    """MilrError where a worker has prepared another run, as with another version of milr or other weights."""
-    if other.configuration.digest != run.config().digest:
-        differences = "; ".join(describe_differences(run.config(), other.configuration))
-        raise MilrError(f"a worker has another model or other code than the first one ({differences}): give all "
-                        "machines the same versions and files.")  # fmt: skip
+def _prepare_on(resources: Resources, requests: Sequence[RunRequest]) -> list[RayRun]:
+    num_jobs = sum(_num_jobs(request) for request in requests)
+    in_flight = max(request.options.in_flight for request in requests)
+    calls = max(1, min(in_flight, math.ceil(num_jobs / (resources.workers or 1))))
+    pool = ActorPool(SearchWorker, (tuple(requests),), resources, calls, "describe", lambda other: _check(runs, other))
+    runs = [RayRun(description, pool, place) for place, description in enumerate(pool.start_first())]
+    return runs
+
+
+def _num_jobs(request: RunRequest) -> int:
+    prompts = [text if isinstance(text, Prompt) else Prompt(text) for text in request.texts]
+    return len(jobs_of(prompts, request.options.samples, request.options.shard))
+
+
+def _check(runs: Sequence[RayRun], others: Sequence[RunDescription]) -> None:
+    """MilrError where a worker has prepared other runs, as with another version of milr or other weights."""
+    for run, other in zip(runs, others, strict=True):
+        if other.configuration.digest != run.config().digest:
+            differences = "; ".join(describe_differences(run.config(), other.configuration))
+            raise MilrError(f"a worker has another model or other code than the first one ({differences}): give all "
+                            "machines the same versions and files.")  # fmt: skip
 
 
 @dataclass
 class RayRun:
-    """A `RunPlan`: what the first worker says of the run, and the workers."""
+    """A `RunPlan`: what the first worker says of the run, the workers, and the run's place among theirs."""
 
     description: RunDescription
     pool: ActorPool
+    place: int
+
+    @property
+    def expected_pictures(self) -> float:
+        """How many pictures one search is expected to draw: of those it may draw half, where it may stop."""
+        return self.pictures / max(1, len(self.jobs)) / (2 if self.options.stop else 1)
 
     @property
     def options(self) -> Options:
@@ -105,12 +123,9 @@ class RayRun:
 
     @asynccontextmanager
     async def open_searcher(self, on_batch: OnBatch | None = None) -> AsyncIterator[Searcher]:
-        """The workers, of whose batches nobody hears; they end at the end."""
-        try:
-            self.pool.start_others()
-            yield OnRay(self.pool)
-        finally:
-            await self.pool.close()
+        """The workers, of whose batches nobody hears; they end when no run uses them any more."""
+        async with self.pool.use():
+            yield OnRay(self)
 
 
 class OnRay:
@@ -119,25 +134,30 @@ class OnRay:
     Its steps are told when it has ended, so that no listener can end it early.
     """
 
-    def __init__(self, pool: ActorPool) -> None:
-        self._pool = pool
-        self.workers = pool.resources.workers or 1
-        self.in_flight = pool.calls * self.workers
+    def __init__(self, run: RayRun) -> None:
+        self._run, self._pool = run, run.pool
+        self.workers = run.pool.resources.workers or 1
+        self.in_flight = run.pool.calls * self.workers
 
     async def search(self, prompt: Prompt, sample: int, listener: Listener,
                      unfinished: OpenUnfinished | None = None) -> Outcome:  # fmt: skip
         """As `Searcher` says; an interrupted search begins again."""
-        outcome = restore_files(await self._pool.call("search", prompt, sample))
+        outcome = restore_files(await self._call("search", prompt, sample))
         _tell_of_steps(outcome, listener)
         return outcome
 
     async def judge(self, outcome: Outcome) -> Outcome:
         """As `Searcher` says."""
-        return restore_files(await self._pool.call("judge", _with_pictures(outcome)))
+        return restore_files(await self._call("judge", _with_pictures(outcome)))
 
     async def peak_memory(self) -> int:
         """As `Searcher` says, of one worker."""
         return int(await self._pool.call("peak_memory"))
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        """Searches that are expected to take long are begun first, so that the last ones are short."""
+        urgency = self._run.expected_pictures
+        return await self._pool.call(method, self._run.place, *arguments, urgency=urgency)
 
 
 def _tell_of_steps(outcome: Outcome, listener: Listener) -> None:

@@ -1,4 +1,4 @@
-"""A worker on a Ray cluster: it prepares the run with a model of its own, and searches for what it is asked for.
+"""A worker on a Ray cluster: it prepares the runs with a model of its own, and searches for what it is asked for.
 
 Replies are (result, None) or (None, error). An outcome travels as the bytes of its files, which the run's folder gets.
 """
@@ -6,7 +6,7 @@ Replies are (result, None) or (None, error). An outcome travels as the bytes of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from milr.options import Options
 from milr.runs.events import Listeners
@@ -50,58 +50,61 @@ class RunDescription:
 
 
 class SearchWorker:
-    """One model, for many searches at once. Ray calls its methods on one event loop."""
+    """One model, for many searches at once, of one run or of several. Ray calls its methods on one event loop."""
 
-    def __init__(self, request: RunRequest) -> None:
-        self._request = request
-        self._description: RunDescription | None = None
-        self._searcher: InProcess | None = None
+    def __init__(self, requests: tuple[RunRequest, ...]) -> None:
+        self._requests = requests
+        self._descriptions: tuple[RunDescription, ...] = ()
+        self._searchers: list[InProcess] = []
 
     async def describe(self) -> Reply:
-        """Prepare the run, and say what it is: a `RunDescription`."""
+        """Prepare all runs, and say what they are: a `RunDescription` of each."""
         try:
-            if self._description is None:
-                self._description = self._prepare()
-            return self._description, None
+            self._descriptions = self._descriptions or self._prepare()
+            return self._descriptions, None
         except Exception as error:
             return None, _portable(error)
 
-    async def search(self, prompt: Prompt, sample: int) -> Reply:
-        """One sample of one prompt: a `SampleFiles`."""
-        return await self._outcome("search", prompt, sample, Listeners())
+    async def search(self, run: int, prompt: Prompt, sample: int) -> Reply:
+        """One sample of one prompt in the `run`-th of the runs: a `SampleFiles`."""
+        return await self._outcome(run, "search", prompt, sample, Listeners())
 
-    async def judge(self, outcome: Outcome) -> Reply:
+    async def judge(self, run: int, outcome: Outcome) -> Reply:
         """The outcome with the report metric's scores: a `SampleFiles`."""
-        return await self._outcome("judge", outcome)
+        return await self._outcome(run, "judge", outcome)
 
     async def peak_memory(self) -> Reply:
         """Bytes that this process used at most."""
-        assert self._searcher is not None
-        return await self._searcher.peak_memory(), None
+        return await self._searchers[0].peak_memory(), None
 
-    async def _outcome(self, method: str, *arguments: Any) -> Reply:
+    async def _outcome(self, run: int, method: str, *arguments: Any) -> Reply:
         import asyncio
 
         from milr.runs.sample_files import encode_sample
 
-        assert self._description is not None
-        run = self._description.configuration.digest
+        digest = self._descriptions[run].configuration.digest
         try:
-            outcome = await getattr(self._searcher, method)(*arguments)
-            return await asyncio.to_thread(encode_sample, outcome, run), None
+            outcome = await getattr(self._searchers[run], method)(*arguments)
+            return await asyncio.to_thread(encode_sample, outcome, digest), None
         except Exception as error:
             return None, _portable(error)
 
-    def _prepare(self) -> RunDescription:
+    def _prepare(self) -> tuple[RunDescription, ...]:
+        """All runs, with one model, and with one studio, so that their searches share its batches."""
         from milr.engine.studio import Studio
-        from milr.workflows.prepare import prepare
+        from milr.engine.studio_with_reward import StudioWithReward
+        from milr.workflows.prepare import load_model, prepare
+        from milr.workflows.reward_cache import RewardCache
         from milr.workflows.searcher import InProcess
 
-        request = self._request
-        benchmark: Any = request.benchmark
-        run = prepare(request.texts, request.options, benchmark=benchmark, label=request.label)
-        self._searcher = InProcess(run, Studio(run.model, run.reward))
-        return RunDescription(run.options, run.prompts, run.config(), run.pictures, run.warnings, run.request)
+        model, rewards = load_model(self._requests[0].options), RewardCache()
+        runs = [prepare(request.texts, request.options, model=model, make_reward=rewards,
+                        benchmark=cast(Any, request.benchmark), label=request.label)
+                for request in self._requests]  # fmt: skip
+        studio = Studio(model, runs[0].reward)
+        self._searchers = [InProcess(run, cast(Studio, StudioWithReward(studio, run.reward))) for run in runs]
+        return tuple(RunDescription(run.options, run.prompts, run.config(), run.pictures, run.warnings, run.request)
+                     for run in runs)  # fmt: skip
 
 
 def describe_benchmark(benchmark: Any) -> BenchmarkNotes | None:
