@@ -34,7 +34,8 @@ _PACKAGE = str(Path(__file__).parent)
 class UnifiedModel(Protocol):
     """A model that writes text and draws images with one transformer. All calls are batched; rows are independent.
 
-    A model whose `reason` does what a request's `instruction` says has the attribute `follows_instructions`, True.
+    A model whose `reason` does what a request's `instruction` says has the attribute `follows_instructions`, True. One
+    whose image tokens are no square grid has the attribute `image_rows` (see the function of that name).
     """
 
     name: str
@@ -83,6 +84,13 @@ class UnifiedModel(Protocol):
 def follows_instructions(model: UnifiedModel) -> bool:
     """Whether the model writes what it is told, and not only visualisations."""
     return bool(getattr(model, "follows_instructions", False))
+
+
+def image_rows(model: UnifiedModel) -> int:
+    """The rows of the grid of image tokens, each of image_tokens / rows tokens: the model's attribute `image_rows`, else
+    those of a square; 0 for a model without image tokens."""
+    num_tokens: int = getattr(model, "image_tokens", 0)
+    return int(getattr(model, "image_rows", math.isqrt(num_tokens))) if num_tokens else 0
 
 
 @runtime_checkable

@@ -21,16 +21,15 @@ are compared at equal token-steps. One that could not be judged ranks behind tho
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from milr.base import Method, StudioFace
+from milr.base import Method, StudioFace, image_rows
 from milr.fills import Fill, fill_tokens, paint_undrawn
 from milr.latent.released import Quirks
 from milr.methods.rollout import draw_and_score, make_step
-from milr.types import Cost, DrawRequest, ImageTrace, Key, Prompt, Step, TextTrace
+from milr.types import Cost, DrawRequest, ImageTrace, Key, Prompt, Step, TextTrace, UsageError
 
 Rule = Literal["finish_the_best", "overwrite_the_worse"]
 
@@ -114,7 +113,10 @@ async def _drawn_to(settings: PartialPictures, studio: StudioFace, prompt: Promp
                     ) -> _Candidate:  # fmt: skip
     """The candidate drawn up to `share` of its tokens, in whole rows, and judged."""
     num_tokens = studio.model.image_tokens
-    rows = math.isqrt(num_tokens)
+    rows = image_rows(studio.model)
+    if not rows:
+        raise UsageError(f"{studio.model.name} draws no image tokens, so that no part of a picture can be judged; choose "
+                         "another --method.")  # fmt: skip
     num_rows = min(rows, max(1, round(share * rows)))
     request = replace(candidate.continued(), max_new_tokens=num_rows * num_tokens // rows)
     image = await studio.draw(request)
