@@ -35,7 +35,8 @@ class UnifiedModel(Protocol):
     """A model that writes text and draws images with one transformer. All calls are batched; rows are independent.
 
     A model whose `reason` does what a request's `instruction` says has the attribute `follows_instructions`, True. One
-    whose image tokens are no square grid has the attribute `image_rows` (see the function of that name).
+    whose image tokens are no square grid has the attribute `image_rows`, one that lacks an ability `abilities`, and one
+    whose pictures have no tokens that could be forced or moved `image_tokens` 0 (see the functions of these names).
     """
 
     name: str
@@ -81,14 +82,29 @@ class UnifiedModel(Protocol):
         """The id that ends a visualisation."""
 
 
+ABILITIES = frozenset({"write", "answer", "text_latents", "image_latents"})
+"""What a model may do beside drawing: write visualisations, answer questions about pictures, and have latents of its
+text and of its picture, whose tokens can be forced."""
+
+
+def abilities(model: UnifiedModel) -> frozenset[str]:
+    """What of `ABILITIES` the model has: its attribute `abilities`, else all of them."""
+    return frozenset(getattr(model, "abilities", ABILITIES))
+
+
+def image_steps(model: UnifiedModel) -> int:
+    """The token-steps of one picture: its image tokens, or the denoising steps of a model that has none."""
+    return model.image_tokens or int(getattr(model, "denoising_steps", 0))
+
+
 def follows_instructions(model: UnifiedModel) -> bool:
     """Whether the model writes what it is told, and not only visualisations."""
     return bool(getattr(model, "follows_instructions", False))
 
 
 def image_rows(model: UnifiedModel) -> int:
-    """The rows of the grid of image tokens, each of image_tokens / rows tokens: the model's attribute `image_rows`, else
-    those of a square; 0 for a model without image tokens."""
+    """The rows of the grid of image tokens, each of image_tokens / rows tokens: its attribute `image_rows`, else those
+    of a square; 0 for a model without image tokens."""
     num_tokens: int = getattr(model, "image_tokens", 0)
     return int(getattr(model, "image_rows", math.isqrt(num_tokens))) if num_tokens else 0
 

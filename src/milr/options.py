@@ -23,6 +23,7 @@ MOST = {
     "threads": 1024,
     "cache_bytes": 2**50,
     "steps": 1_000_000_000,
+    "denoising_steps": 10_000,
 }
 MOST_GPUS = 64  # of a worker
 LIMITS = ("pictures", "token_steps", "reward_calls")
@@ -71,6 +72,11 @@ class Options:
     device: str = _option("auto", "auto, cpu, cuda, or mps (untested).")
     quantise: str | None = _option(None, "8bit or 4bit: the language model's weights in fewer bits, for small cards "
                                  "(needs milr[quantised]). Default: as they are.")  # fmt: skip
+    prompt_model: str | None = _option(None, "Of a model that only draws, such as diffusers:NAME: the model that "
+                                     "writes its texts and answers questions about its pictures (a name, a folder or a "
+                                     "hub name).")  # fmt: skip
+    denoising_steps: int | None = _option(None, "Of diffusers:NAME: denoising steps of a picture. Default: the "
+                                        "pipeline's.")  # fmt: skip
     graphs: bool = _option(True, "Decode by CUDA graphs on a GPU (without: slower, for cards where these fail).")
     threads: int | None = _option(None, "Threads of the CPU that the model decodes with. Default: every core.")
     cache_bytes: int | None = _option(None, "Most bytes of keys and values kept for sequences that begin alike. "
@@ -118,7 +124,7 @@ class Options:
         if self.shard is not None:
             Shard.parse(self.shard)
         for name in ("samples", "in_flight", "threads", "cache_bytes", "judge_calls", "judge_tokens",
-                     "judge_concurrency", "workers", *LIMITS):  # fmt: skip
+                     "judge_concurrency", "workers", "denoising_steps", *LIMITS):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1; it is {value}.")
@@ -197,6 +203,8 @@ class OptionsDict(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     device: str
     quantise: Literal["8bit", "4bit"] | None
+    prompt_model: str | None
+    denoising_steps: int | None
     graphs: bool
     threads: int | None
     cache_bytes: int | None

@@ -57,7 +57,7 @@ def resolve(preset: str, image_tokens: int, overrides: Mapping[str, Any]) -> dic
     values = dict(PRESETS[preset])
     values |= {name: value for name, value in overrides.items() if value is not None}
     if values["image_ratio"] is None:
-        values["image_ratio"] = min(1.0, JANUS_FREE_IMAGE_TOKENS / image_tokens)
+        values["image_ratio"] = min(1.0, JANUS_FREE_IMAGE_TOKENS / max(1, image_tokens))
     if preset == "released" and values["schedule"] == "image":
         values["epsilon"] = {"image": 1e-8}
     if preset == "released" and overrides.get("role_tags") is not None:

@@ -17,11 +17,15 @@ NEAR_TIE = 1e-4
 ROUNDING_UNITS = 1.0  # in the last place, between two logits of a 16-bit network
 
 
+def seed_of(key: Key, role: str) -> int:
+    """The 63-bit seed of one request; another field or role gives an unrelated one."""
+    named = json.dumps([*astuple(key), role]).encode()
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), "big") >> 1
+
+
 def generator(key: Key, role: str) -> torch.Generator:
     """The CPU generator of one request; another field or role gives an unrelated stream."""
-    named = json.dumps([*astuple(key), role]).encode()
-    seed = int.from_bytes(blake2b(named, digest_size=8).digest(), "big") >> 1
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(seed_of(key, role))
 
 
 def exponentials(generator: torch.Generator, *shape: int) -> Tensor:

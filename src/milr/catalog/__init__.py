@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from milr.catalog.benchmarks import BENCHMARKS
 from milr.catalog.files import FileBenchmark, as_reward, call, file_hash, from_file, is_file_part
 from milr.catalog.identity import reward_identity
-from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED, fixed_settings
-from milr.catalog.models import MODELS, hub, model_files, worlds
+from milr.catalog.methods import BARE, METHODS, SINGLE_DRAW, STEPPED, fixed_settings, method_abilities
+from milr.catalog.models import MODELS, PIPELINE, hub, model_files, pipeline, worlds
 from milr.catalog.names import nearest_name, one_of
 from milr.catalog.notes import notes_of
 from milr.catalog.objects import object_identity
 from milr.catalog.parts import Part, RewardRequest
 from milr.catalog.plugins import entry_points
-from milr.catalog.rewards import MIXTURES, REWARDS, judges_in, refuse_rank_inside
+from milr.catalog.rewards import MIXTURES, REWARDS, judges_in, refuse_rank_inside, reward_abilities
 from milr.inputs.files import MEBIBYTE, read_file
 from milr.types import MissingError, UsageError
 
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BARE", "BENCHMARKS", "KINDS", "METHODS", "MIXTURES", "MODELS", "OR", "REWARDS", "SINGLE_DRAW", "STEPPED",
            "Part", "as_reward", "check_part", "fixed_settings", "judges_in", "make_benchmark", "make_method",
-           "make_model", "make_reward", "menu", "method_code", "model_files", "nearest_name", "notes_of", "one_of",
-           "reward_identity", "reward_options", "world_needed", "worlds"]  # fmt: skip
+           "make_model", "make_reward", "menu", "method_abilities", "method_code", "model_files", "nearest_name",
+           "notes_of", "one_of", "reward_abilities", "reward_identity", "reward_options",
+           "world_needed", "worlds"]  # fmt: skip
 OR = " or "  # between two rewards: the first for prompts with metadata, the second for the rest
 KINDS: dict[str, dict[str, Part]] = {"models": MODELS, "rewards": REWARDS, "methods": METHODS,
                                      "benchmarks": BENCHMARKS}  # fmt: skip
@@ -81,6 +82,12 @@ def make_model(name: str, **settings: Any) -> UnifiedModel:
     if is_file_part(name):
         model: UnifiedModel = call(name, from_file(name), **settings)
         return model
+    if name.startswith(PIPELINE):
+        return pipeline(name.removeprefix(PIPELINE))(**settings)
+    for option in ("prompt_model", "denoising_steps"):
+        if settings.get(option) is not None:
+            raise UsageError(f"{option} is for a model that only draws, such as {PIPELINE}NAME, and {name} does "
+                             "without: leave it out.")  # fmt: skip
     part = menu("models").get(name)
     if part is None and "/" not in name and not Path(name).exists():
         one_of("model", name, list(menu("models")))

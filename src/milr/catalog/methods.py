@@ -90,31 +90,58 @@ def _partial(rule: str, *, looks: bool) -> Callable[..., Method]:
     return make
 
 
+WRITES, SEES = ("write",), ("write", "answer")
+FORCES, PARTIAL = ("write", "image_latents"), ("write", "image_latents", "partial")
 METHODS = {
     # made by name alone, with no model or judge to choose by, it is the method for those of which nothing is known
     "auto": Part(_redraw("sampled"), "chooses one of these by the model and the judge; the default"),
     "latent_reasoning": Part(_latent_reasoning, "MILR: policy gradients on the first text and image latents"),
     "plain": Part(_redraw("none"), "one picture from the bare prompt"),
-    "text_enhanced": Part(_redraw("greedy"), "one picture from the prompt and its greedy visualisation"),
-    "redraw_plain": Part(_redraw("none"), "again and again from the bare prompt: resample, or Best-of-N (--no-stop)"),
-    "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation"),
-    "redraw_sampled": Part(_redraw("sampled"), "again and again, from a newly sampled visualisation each time"),
-    "repair": Part(_repair("forced"), "new pictures first, then the likeliest other token forced into the best one"),
-    "repair_unforced": Part(_repair("unforced"), "repair's control: draws on from the same positions, forces nothing"),
-    "repair_same_text": Part(_repair("same_text"), "repair's control: draws the best picture's visualisation again"),
-    "repair_new_text": Part(_repair("new_text"), "repair's control: only new pictures, the first ones cool"),
-    "revise": Part(
-        _revise(True), "new pictures first, then texts written anew by what the best one lacks; not for nano"
+    "text_enhanced": Part(
+        _redraw("greedy"), "one picture from the prompt and its greedy visualisation", abilities=WRITES
     ),
-    "revise_blind": Part(_revise(False), "revise's control: the text of the best picture written anew, not knowing it"),
-    "parm": Part(_partial("parm", looks=True), "groups of pictures half drawn, of which the best are finished"),
-    "parm_blind": Part(_partial("parm", looks=False), "parm's control: finishes as many without judging early"),
+    "redraw_plain": Part(_redraw("none"), "again and again from the bare prompt: resample, or Best-of-N (--no-stop)"),
+    "redraw_greedy": Part(_redraw("greedy"), "again and again from the greedy visualisation", abilities=WRITES),
+    "redraw_sampled": Part(
+        _redraw("sampled"), "again and again, from a newly sampled visualisation each time", abilities=WRITES
+    ),
+    "repair": Part(
+        _repair("forced"),
+        "new pictures first, then the likeliest other token forced into the best one",
+        abilities=FORCES,
+    ),
+    "repair_unforced": Part(
+        _repair("unforced"), "repair's control: draws on from the same positions, forces nothing", abilities=FORCES
+    ),
+    "repair_same_text": Part(
+        _repair("same_text"), "repair's control: draws the best picture's visualisation again", abilities=WRITES
+    ),
+    "repair_new_text": Part(
+        _repair("new_text"), "repair's control: only new pictures, the first ones cool", abilities=WRITES
+    ),
+    "revise": Part(
+        _revise(True),
+        "new pictures first, then texts written anew by what the best one lacks; not for nano",
+        abilities=SEES,
+    ),
+    "revise_blind": Part(
+        _revise(False), "revise's control: the text of the best picture written anew, not knowing it", abilities=WRITES
+    ),
+    "parm": Part(
+        _partial("parm", looks=True), "groups of pictures half drawn, of which the best are finished", abilities=PARTIAL
+    ),
+    "parm_blind": Part(
+        _partial("parm", looks=False), "parm's control: finishes as many without judging early", abilities=PARTIAL
+    ),
     "reject_early": Part(
         _partial("reject_early", looks=True),
         "pictures judged at a quarter and a half, better ones in worse ones' place",
+        abilities=PARTIAL,
     ),
     "reject_early_blind": Part(
-        _partial("reject_early", looks=False), "reject_early's control: as many forks, without judging early"
+        _partial("reject_early", looks=False),
+        "reject_early's control: as many forks, without judging early",
+        abilities=PARTIAL,
     ),
     "frozen": Part(_frozen, "latent_reasoning at learning rate 0: its redrawing without its updates"),
     "random_walk": Part(_random_walk, "latent_reasoning with random updates of the gradient's length"),
@@ -122,6 +149,19 @@ METHODS = {
 BARE = ("plain", "redraw_plain")  # methods that write no visualisation
 STEPPED = ("latent_reasoning", "frozen", "random_walk")  # methods that end after their steps
 SINGLE_DRAW = ("plain", "text_enhanced")
+
+
+def method_abilities(name: str, schedule: str, visualisation: str | None) -> frozenset[str]:
+    """What a method asks of the model (`Part.abilities`); of the latent ones the latents that the schedule moves.
+
+    A visualisation that the user supplies need not be written. Nothing is known of a method of another package.
+    """
+    if name in STEPPED:
+        from milr.latent.schedules import SCHEDULES
+
+        return frozenset({"write", *(f"{modality}_latents" for modality in SCHEDULES[schedule].modalities)})
+    needed = frozenset(METHODS[name].abilities) if name in METHODS else frozenset()
+    return needed if visualisation is None or name.startswith("revise") else needed - {"write"}
 
 
 def fixed_settings(name: str) -> dict[str, Any]:

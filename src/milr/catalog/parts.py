@@ -18,7 +18,8 @@ class Part:
     `checkpoints` are the hub repositories and `packages` the extra packages without which it does not run here;
     `threshold` is a reward's own, on its score; `seeded`: it draws at random by the run's seed. A benchmark says how
     many `prompts` it has (None: it does not say), who is its `judge`, and how many `judge_calls` it takes to judge one
-    picture for each prompt.
+    picture for each prompt. `abilities` are what a method or reward asks of the model (`base.ABILITIES`, and "partial":
+    rows that can be judged before the picture is finished).
     """
 
     make: Callable[..., Any]
@@ -32,6 +33,7 @@ class Part:
     prompts: int | None = None
     judge: str = ""
     judge_calls: str = ""
+    abilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -260,15 +261,18 @@ REWARDS = {
     "noisy": Part(_noisy, "noisy:P,Q: the detector, but right pictures fail with P and wrong ones pass with Q",
                   SHAPES, "Apache-2.0", 0.9, seeded=True),
     "self": Part(_self, "the generating model's own yes or no; self:json asks for a reasoned verdict, as the paper",
-                 "nothing", "that of the generating model", 0.9),
+                 "nothing", "that of the generating model", 0.9, abilities=("answer",)),
     "seen": Part(_seen, "what the generating model sees in its picture, and whether that is a plan for the prompt",
-                 "nothing", "that of the generating model", 0.9),
+                 "nothing", "that of the generating model", 0.9, abilities=("answer",)),
     "likelihood": Part(_likelihood, "how likely the generating model finds its picture; likelihood:contrast",
-                       "nothing", "that of the generating model", 0.9),
+                       "nothing", "that of the generating model", 0.9,
+                       abilities=("write", "image_latents")),
     "own": Part(_own, "the generating model's own verdict: seen, self and likelihood in one",
-                "nothing", "that of the generating model", 0.95),
+                "nothing", "that of the generating model", 0.95,
+                abilities=("write", "answer", "image_latents")),
     "checklist": Part(_checklist, "yes/no questions made of the prompt, which the generating model answers; "
-                      "checklist:judge has an endpoint write them", "nothing", "that of the generating model", 0.9),
+                      "checklist:judge has an endpoint write them", "nothing", "that of the generating model", 0.9,
+                      abilities=("answer",)),
     "judge": Part(_judge, "a strict judge (GPT-4o in the paper) says whether the picture fulfils the prompt",
                   NEEDS_ENDPOINT, "that of the judge asked", 0.9, packages=ENDPOINT_PACKAGES),
     "unified": Part(_unified, "UnifiedReward's 1 to 5, from an endpoint or on this machine",
@@ -317,3 +321,9 @@ REWARDS = {
     "rank": Part(_rank, "rank:a,b: of a search's pictures the one with the best mean rank by any of these",
                  "what they need", "theirs"),
 }  # fmt: skip
+
+
+def reward_abilities(name: str) -> frozenset[str]:
+    """What a reward asks of the generating model (`Part.abilities`), each part of a mixture and of "A or B"."""
+    words = re.split(r"[:=,+ ]", name)
+    return frozenset(ability for word in words if word in REWARDS for ability in REWARDS[word].abilities)

@@ -115,8 +115,8 @@ async def _drawn_to(settings: PartialPictures, studio: StudioFace, prompt: Promp
     num_tokens = studio.model.image_tokens
     rows = image_rows(studio.model)
     if not rows:
-        raise UsageError(f"{studio.model.name} draws no image tokens, so that no part of a picture can be judged; choose "
-                         "another --method.")  # fmt: skip
+        raise UsageError(f"{studio.model.name} draws no image tokens, so that no part of a picture can be judged; "
+                         "choose another --method.")  # fmt: skip
     num_rows = min(rows, max(1, round(share * rows)))
     request = replace(candidate.continued(), max_new_tokens=num_rows * num_tokens // rows)
     image = await studio.draw(request)

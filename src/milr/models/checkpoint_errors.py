@@ -61,7 +61,13 @@ def quiet() -> Iterator[None]:
     """No progress bars and log messages of transformers inside the block; its settings are restored."""
     from transformers.utils import logging  # takes longer to load than all that does without it
 
-    settings: Any = logging
+    with quiet_logging(logging):
+        yield
+
+
+@contextmanager
+def quiet_logging(settings: Any) -> Iterator[None]:
+    """The same of the library whose module of logging settings this is: transformers' or diffusers'."""
     verbosity, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()
     settings.disable_progress_bar()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from milr.options import Options
+from milr.types import DrawRequest, Key
 from milr.web.errors import ApiError
 from milr.web.gallery import Gallery
 from milr.web.limits import ServerSettings
 from milr.web.metrics import Metrics
 from milr.web.searches import Searches
 from milr.workflows.serving import ServingSession
+
+if TYPE_CHECKING:
+    from milr.base import UnifiedModel
 
 
 class Served:
@@ -22,7 +28,7 @@ class Served:
         self.searches = Searches(session, settings, self.metrics)
         self.gallery = Gallery(settings.out, self.searches.is_going)
         model = session.model
-        (picture,) = model.render([[0] * model.image_tokens])
+        (picture,) = model.render([[0] * model.image_tokens or _any_ids(model)])
         self.size = f"{picture.width}x{picture.height}"
 
     @property
@@ -41,3 +47,9 @@ class Served:
         if name not in (None, self.name):
             raise ApiError(f"model: this server has {self.name} and no {name[:80]!r}.", status=404, param="model",  # type: ignore[index]
                            code="model_not_found")  # fmt: skip
+
+
+def _any_ids(model: UnifiedModel) -> Sequence[int]:
+    """What some picture is made from, of a model without image tokens."""
+    (image,) = model.draw([DrawRequest("a picture", Key(0, "a picture"), model.guidance_scale)])
+    return image.ids

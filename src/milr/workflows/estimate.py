@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from milr.base import abilities, image_steps
 from milr.catalog import BARE
 from milr.types import DrawRequest, Key, ReasonRequest
 from milr.workflows.prepare import PreparedRun
@@ -25,7 +26,8 @@ class DecodeSpeed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost if no search stops early. `seconds` are those of decoding, without rendering and the judge's."""
+    """The cost if no search stops early. `seconds` are those of decoding, without rendering and the judge's (0: not
+    known)."""
 
     samples: int = 0
     pictures: int = 0
@@ -37,9 +39,9 @@ class Estimate:
 
     def __str__(self) -> str:
         """One line. Each picture is shown to the search reward, and to the report metric at most once."""
+        seconds = f" and {format_duration(self.seconds)} of the model's time" if self.seconds else ""
         return (f"{self.samples} samples to make, at most {self.pictures} pictures and as many calls of each judge; if "
-                f"no search stops early, about {self.token_steps} token-steps and {format_duration(self.seconds)} of "
-                "the model's time")  # fmt: skip
+                f"no search stops early, about {self.token_steps} token-steps{seconds}")  # fmt: skip
 
 
 def estimate(prepared: PreparedRun, finished: int, speed: DecodeSpeed) -> Estimate:
@@ -47,9 +49,10 @@ def estimate(prepared: PreparedRun, finished: int, speed: DecodeSpeed) -> Estima
     samples = len(prepared.jobs) - finished
     pictures = prepared.budget.pictures or 1
     text_tokens = 0 if prepared.options.method in BARE else speed.text_tokens
-    steps = pictures * (prepared.model.image_tokens + text_tokens)
+    image_tokens = image_steps(prepared.model)
+    steps = pictures * (image_tokens + text_tokens)
     if prepared.budget.token_steps:
-        steps = min(steps, prepared.budget.token_steps + prepared.model.image_tokens + speed.text_tokens)
+        steps = min(steps, prepared.budget.token_steps + image_tokens + speed.text_tokens)
     return Estimate(samples, samples * pictures, samples * steps, samples * steps * speed.seconds)
 
 
@@ -65,10 +68,13 @@ def _measure(prepared: PreparedRun) -> DecodeSpeed:
     keys = [Key(options.seed, prompt.text, sample) for sample, prompt in enumerate(prompts)]
     requests = [DrawRequest(prompt.text, key, model.guidance_scale, max_new_tokens=TIMED_TOKENS)
                 for prompt, key in zip(prompts, keys, strict=True)]  # fmt: skip
-    (text,) = model.reason([ReasonRequest(prompts[0].text, keys[0])])
+    texts = model.reason([ReasonRequest(prompts[0].text, keys[0])]) if "write" in abilities(model) else []
+    text_tokens = len(texts[0].ids) if texts else 0
+    if not model.image_tokens:
+        return DecodeSpeed(text_tokens, 0.0)
     model.draw(requests)  # warm up
     seconds = _seconds_of(lambda: model.draw(requests))
-    return DecodeSpeed(len(text.ids), seconds / (TIMED_TOKENS * len(requests) * getattr(model, "num_workers", 1)))
+    return DecodeSpeed(text_tokens, seconds / (TIMED_TOKENS * len(requests) * getattr(model, "num_workers", 1)))
 
 
 def _seconds_of(work: Callable[[], Any]) -> float:

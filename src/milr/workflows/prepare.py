@@ -17,6 +17,7 @@ from milr.presets import PRESETS, resolve
 from milr.rewards.choice import ChoiceReward
 from milr.runs.events import Listener
 from milr.types import Key, Outcome, Prompt, UsageError
+from milr.workflows.abilities import check_abilities
 from milr.workflows.auto import AUTO, describe_auto, resolve_auto
 from milr.workflows.finished import request_digest
 from milr.workflows.prompts import check_texts, checked_prompts, outside_the_world, world_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from milr.runs.unfinished import UnfinishedSearch
 
 MakeReward = Callable[[str, "UnifiedModel | None", Options], "Reward"]
-MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "graphs", "threads", "cache_bytes", "reasoning_prompt")
+MODEL_OPTIONS = ("model", "dtype", "device", "quantise", "graphs", "threads", "cache_bytes", "reasoning_prompt",
+                 "prompt_model", "denoising_steps")  # fmt: skip
 """The options that a loaded model depends on, beside `role_tags`."""
 MOST_SEARCHES = 1_000_000  # in one run
 GUIDED_BY_METRIC = "The search stops or chooses by {}, which is also the report metric: its score is an upper bound."
@@ -191,6 +193,7 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
     options = resolve_auto(options, _reward_names(options, prompts, model), model, prompts)
     check_texts(options, prompts, model)
     reward_name, metric_name = _reward_names(options, prompts, model)
+    check_abilities(options, settings, tuple(filter(None, (reward_name, metric_name, options.choose))), model)
     notes = [describe_auto(options, reward_name)] if asked.method == AUTO else []
     reward = make_reward(reward_name, model, options)
     metric = reward if metric_name == reward_name else None
@@ -224,7 +227,8 @@ def prepare(texts: Sequence[str | Prompt], options: Options, *, model: UnifiedMo
 
 def load_model(options: Options) -> UnifiedModel:
     """The model that the options name, in the preset's wording."""
-    packing = {"quantise": options.quantise} if options.quantise else {}  # a model of one's own need not know it
+    asked = {name: getattr(options, name) for name in ("quantise", "prompt_model", "denoising_steps")}
+    packing = {name: value for name, value in asked.items() if value}  # a model of one's own need not know them
     model = catalog.make_model(options.model, dtype=options.dtype, device=options.device, role_tags=role_tags(options),
                                reasoning_prompt=options.reasoning_prompt, **packing)  # fmt: skip
     if options.threads and callable(use := getattr(model, "set_num_threads", None)):
@@ -253,7 +257,8 @@ def check_loaded(model: UnifiedModel, options: Options) -> None:
         if getattr(options, name) not in ("auto", identity.get(name)):
             raise UsageError(f"the model that was given has {name} {identity.get(name)}, not {getattr(options, name)}: "
                              f"leave {name} out, or name the model.")  # fmt: skip
-    for name in ("quantise", "threads", "cache_bytes", "reasoning_prompt", "role_tags"):
+    for name in ("quantise", "threads", "cache_bytes", "reasoning_prompt", "role_tags", "prompt_model",
+                 "denoising_steps"):  # fmt: skip
         if getattr(options, name) is not None:
             raise UsageError(f"{name} is chosen when a model is loaded, and this one was given as an object: leave it "
                              "out, or name the model.")  # fmt: skip
